@@ -1,0 +1,37 @@
+"""`python -m llorch`, the installed commands, and the names the roles had as separate programs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+OLD_NAMES: dict[str, list[str]] = {
+    "orchestratord": ["serve", "orchestrator"],
+    "pool-managerd": ["serve", "pool"],
+    "llorch-candled": ["serve", "worker"],
+    "llorch-pool": ["pool"],
+    "pool-ctl": ["pool"],
+    "llorch-ctl": [],
+}
+
+
+def arguments(argv: list[str]) -> list[str]:
+    """Return llorch's own arguments for *argv*, whose first entry may be one of the old names."""
+    name = Path(argv[0]).name.removesuffix(".exe")
+    return [*OLD_NAMES.get(name, []), *argv[1:]]
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    given = arguments(sys.argv)
+    if given[:1] == ["__engine"]:
+        from roles.worker.backend.llamacpp_host import main as engine  # noqa: PLC0415 - only this process needs it
+
+        return engine(given[1:])
+    from llorch.cli import run  # noqa: PLC0415 - an engine process must not import the command line
+
+    return run(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

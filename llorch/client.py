@@ -1,0 +1,233 @@
+"""The aiohttp client side: send a body, follow a stream; aiohttp's own errors end here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from llorch import errors
+from llorch.sse import Event, Splitter, parse_block
+from llorch.wire.codec import decode_reply, encode
+from llorch.wire.errors import to_error
+
+T = TypeVar("T")
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 30.0
+SILENCE_TIMEOUT_S = 60.0
+MAX_RESUME_WAIT_S = 5.0
+
+
+class Client:
+    """Speaks to one llorch process. Open it with `async with`.
+
+    Args:
+        url: Its base URL.
+        token: The bearer token it asks for; empty sends none.
+        what: What it is, for messages: "the orchestrator", "the pool".
+        correlation_id: Sent with every request when given.
+    """
+
+    def __init__(self, url: str, *, token: str = "", what: str = "the server", correlation_id: str = "") -> None:
+        self.url = url.rstrip("/")
+        self.what = what
+        headers = {"User-Agent": "llorch"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        if correlation_id:
+            headers["X-Correlation-Id"] = correlation_id
+        self._headers = headers
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Client:
+        """Open the connection pool."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(
+            headers=self._headers,
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(limit=0),
+            read_bufsize=2**18,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        *,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> T:
+        """Send a request and decode its answer.
+
+        Raises:
+            RemoteError: It answered with an error; the code is its own.
+            Unreachable: It does not answer, or not in its own protocol.
+        """
+        async with self.request(
+            method, path, body=body, params=params, headers=headers, timeout_s=timeout_s
+        ) as response:
+            with self._translated():
+                answer = await response.read()
+        try:
+            return decode_reply(answer, kind)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise errors.Unreachable(f"{self.what} at {self.url} gave an answer that is not llorch's: {error}") from None
+
+    def request(  # noqa: PLR0913 - the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> _Request:
+        """Open a request whose answer is read by the caller; `async with` closes it."""
+        return _Request(self, method, path, body=body, params=params, headers=headers, timeout_s=timeout_s)
+
+    async def events(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield the events of one stream, once.
+
+        Raises:
+            RemoteError: Refused.
+            Unreachable: No connection, or one that broke or stayed silent before the stream's end.
+        """
+        sent = {"Accept": "text/event-stream", **(headers or {})}
+        async with self.request(method, path, body=body, headers=sent) as response:
+            splitter = Splitter()
+            while data := await self._next_chunk(response):
+                for block in splitter.feed(data):
+                    event = parse_block(block)
+                    if event is not None:
+                        yield event
+
+    async def follow(self, path: str, *, after: str = "", patience_s: float = 600.0) -> AsyncIterator[Event]:
+        """Yield a job's events to its terminal one, resuming where a connection was lost.
+
+        Args:
+            path: The job's events URL.
+            after: The id of the last event already seen.
+            patience_s: How long a server that does not answer is asked again.
+
+        Raises:
+            RemoteError: Refused.
+            Unreachable: Out of patience.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + patience_s
+        wait_s = 0.1
+        while True:
+            headers = {"Last-Event-ID": after} if after else {}
+            try:
+                async for event in self.events(path, headers=headers):
+                    after = event.id or after
+                    give_up, wait_s = loop.time() + patience_s, 0.1
+                    yield event
+                    if event.kind in {"end", "error"}:
+                        return
+            except errors.Unreachable:
+                if loop.time() >= give_up:
+                    raise
+            except errors.RemoteError as error:
+                if not error.retriable or loop.time() >= give_up:
+                    raise
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, MAX_RESUME_WAIT_S)
+
+    async def _next_chunk(self, response: aiohttp.ClientResponse) -> bytes:
+        with self._translated():
+            return await asyncio.wait_for(response.content.readany(), SILENCE_TIMEOUT_S)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = "it did not answer in time" if isinstance(error, TimeoutError) else _reason(error)
+            raise errors.Unreachable(f"{self.what} at {self.url} cannot be reached: {reason}") from error
+
+
+class _Request:
+    """One request: raises on an error answer, closes on exit."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a request
+        self,
+        client: Client,
+        method: str,
+        path: str,
+        *,
+        body: object,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        timeout_s: float | None,
+    ) -> None:
+        self._client = client
+        self._method = method
+        self._path = path
+        self._params = params
+        self._headers = dict(headers or {})
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=CONNECT_TIMEOUT_S)
+        self._data: bytes | None = None
+        if body is not None:
+            self._data = body if isinstance(body, bytes) else encode(body)
+            self._headers.setdefault("Content-Type", "application/json")
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> aiohttp.ClientResponse:
+        session = self._client._session  # noqa: SLF001 - the two classes are one
+        if session is None:
+            raise RuntimeError("the client is not open; use async with")
+        with self._client._translated():  # noqa: SLF001
+            self._response = await session.request(
+                self._method,
+                self._client.url + self._path,
+                data=self._data,
+                params=self._params,
+                headers=self._headers,
+                timeout=self._timeout,
+            )
+            if self._response.status >= 400:  # noqa: PLR2004 - where errors begin
+                raise await _refusal(self._response)
+        return self._response
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._response is not None:
+            self._response.close()
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> errors.RemoteError:
+    retry_after = response.headers.get("Retry-After", "")
+    try:
+        body = await response.read()
+    finally:
+        response.close()
+    return to_error(body, response.status, retry_after_s=int(retry_after) if retry_after.isdigit() else None)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or "the connection failed"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection"
+    return str(error) or type(error).__name__

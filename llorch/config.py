@@ -1,0 +1,297 @@
+"""One frozen settings tree for every role: flags > environment > TOML file > defaults, checked as a whole.
+
+Every key `[section] key` has a variable `LLORCH_<SECTION>_<KEY>`. Reads one file; starts nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from llorch.errors import InvalidConfiguration
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(ge=0, le=30 * 86_400)]
+Url = Annotated[str, Meta(pattern=r"^(https?://[^\s/]+/?)?$")]
+SYSTEM_FILE = Path("/etc/llorch/llorch.toml")
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+Overrides = Mapping[str, Mapping[str, object]]
+Section = msgspec.Struct
+
+
+class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[orchestrator]`. `queue_capacity` -1 is unbounded; `data_dir` empty is the user's data directory."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    data_dir: str = ""
+    queue_capacity: Annotated[int, Meta(ge=-1, le=100_000_000)] = 10_000
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**31)] = 16 * 1024 * 1024
+    heartbeat_interval_s: Annotated[float, Meta(gt=0, le=3600)] = 15.0
+    drain_s: Seconds = 30.0
+    keep_alive_s: Annotated[float, Meta(ge=-1, le=30 * 86_400)] = 300.0
+    output_retention_s: Seconds = 86_400.0
+    purge_after_s: Seconds = 7 * 86_400.0
+
+
+class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[pool]`. `advertise` is the address that the orchestrator is told; empty means the one bound."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9200
+    data_dir: str = ""
+    models_dir: str = ""
+    pool_id: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")] = ""
+    orchestrator: Url = ""
+    advertise: Url = ""
+    reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
+    ready_timeout_s: Seconds = 60.0
+    stop_grace_s: Seconds = 30.0
+    drain_s: Seconds = 30.0
+
+
+class Worker(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[worker]`. `ctx` is one slot's context in tokens, 0 the model's own up to 8192; `threads` 0 is one a core."""
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    slots: Annotated[int, Meta(ge=1, le=256)] = 4
+    ctx: Annotated[int, Meta(ge=0, le=2**24)] = 0
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    batch: Annotated[int, Meta(ge=16, le=8192)] = 128
+    reattach_s: Seconds = 60.0
+
+
+class Auth(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[auth]`. `LLORCH_API_TOKEN` goes before `token_file`, which must be readable by its owner alone."""
+
+    token_file: str = ""
+
+
+class Client(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[client]`: where the command line finds the orchestrator."""
+
+    url: Url = ""
+
+
+class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[log]`. `auto` writes for people on a terminal, JSON lines elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Host(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[hosts.NAME]`: a host whose pool `--host NAME` speaks to."""
+
+    url: Url = ""
+    ssh: str = ""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole tree, plus what is not a key: the token and the file it all came from."""
+
+    orchestrator: Orchestrator = Orchestrator()
+    pool: Pool = Pool()
+    worker: Worker = Worker()
+    auth: Auth = Auth()
+    client: Client = Client()
+    log: Log = Log()
+    hosts: dict[str, Host] = {}
+    aliases: dict[str, str] = {}
+    token: str = ""
+    source: str = ""
+
+
+SECTIONS: Mapping[str, type[Section]] = {
+    "orchestrator": Orchestrator,
+    "pool": Pool,
+    "worker": Worker,
+    "auth": Auth,
+    "client": Client,
+    "log": Log,
+}
+_OWN_VARIABLES = {"LLORCH_CONFIG", "LLORCH_URL", "LLORCH_API_TOKEN", "LLORCH_EXE", "LLORCH_WORKER_TOKEN"}
+
+
+def load(
+    path: str | None = None, *, env: Mapping[str, str] | None = None, overrides: Overrides | None = None
+) -> Settings:
+    """Read and check the whole configuration.
+
+    Args:
+        path: `--config`; else `LLORCH_CONFIG`, else the user's file, else the system's, else defaults alone.
+        env: The environment; the process's own when absent.
+        overrides: Flags by section and key; a value of None was not given.
+
+    Raises:
+        InvalidConfiguration: Anything is wrong: unreadable file, bad TOML, an unknown key, a value that is not
+            allowed. The message names file, key, what was found and what is allowed, for every problem found.
+    """
+    env = os.environ if env is None else env
+    file = _find(path, env)
+    data = _read(file) if file else {}
+    origin = str(file) if file else ""
+    problems: list[str] = []
+    built: dict[str, object] = {}
+    for name, section in SECTIONS.items():
+        built[name] = _section(name, section, data.pop(name, {}), origin, env, overrides or {}, problems)
+    built["hosts"] = _hosts(data.pop("hosts", {}), origin, problems)
+    built["aliases"] = _aliases(data.pop("aliases", {}), origin, problems)
+    problems += [f"{origin}: [{key}]: unknown section{_near(key, [*SECTIONS, 'hosts', 'aliases'])}" for key in data]
+    problems += _unknown_variables(env)
+    if problems:
+        raise InvalidConfiguration("configuration: " + "\n".join(problems))
+    settings = msgspec.convert(built, Settings)
+    return msgspec.structs.replace(settings, token=_token(settings.auth, env), source=origin)
+
+
+def data_dir(settings: Orchestrator | Pool, role: str, env: Mapping[str, str] | None = None) -> Path:
+    """Return where *role* keeps its state: `data_dir`, else the user's data directory."""
+    if settings.data_dir:
+        return Path(settings.data_dir).expanduser()
+    env = os.environ if env is None else env
+    base = env.get("XDG_DATA_HOME", "")
+    root = Path(base) if base.startswith("/") else Path("~/.local/share").expanduser()
+    return root / "llorch" / role
+
+
+def pool_id(settings: Pool) -> str:
+    """Return the pool's id: the configured one, else this host's name."""
+    if settings.pool_id:
+        return settings.pool_id
+    name = socket.gethostname().partition(".")[0]
+    clean = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name).lstrip("._-")
+    return clean[:64] or "pool"
+
+
+def client_url(settings: Settings, flag: str | None = None, env: Mapping[str, str] | None = None) -> str:
+    """Return where the orchestrator is: `--url`, `LLORCH_URL`, `[client] url`, else this host."""
+    env = os.environ if env is None else env
+    url = flag or env.get("LLORCH_URL") or settings.client.url or DEFAULT_URL
+    if not url.startswith(("http://", "https://")):
+        raise InvalidConfiguration(f"the orchestrator's address must start with http:// or https://, found {url!r}")
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether *host* (an address to bind) can be reached from this machine alone."""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _find(path: str | None, env: Mapping[str, str]) -> Path | None:
+    named = path or env.get("LLORCH_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    base = env.get("XDG_CONFIG_HOME", "")
+    user = (Path(base) if base.startswith("/") else Path("~/.config").expanduser()) / "llorch" / "llorch.toml"
+    return next((file for file in (user, SYSTEM_FILE) if file.is_file()), None)
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        with file.open("rb") as opened:
+            return tomllib.load(opened)
+    except OSError as error:
+        raise InvalidConfiguration(f"configuration: {file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(f"configuration: {file}: not TOML: {error}") from None
+
+
+def _section(  # noqa: PLR0913 - the four sources of a value, and where to tell of problems
+    name: str,
+    kind: type[Section],
+    data: object,
+    origin: str,
+    env: Mapping[str, str],
+    overrides: Overrides,
+    problems: list[str],
+) -> dict[str, object]:
+    if not isinstance(data, dict):
+        problems.append(f"{origin}: [{name}]: found {_shown(data)}, expected a section")
+        data = {}
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    problems += [f"{origin}: [{name}] {key}: unknown key{_near(key, fields)}" for key in data if key not in fields]
+    values: dict[str, object] = {}
+    for key, field in fields.items():
+        variable = f"LLORCH_{name}_{key}".upper()
+        flag = overrides.get(name, {}).get(key)
+        if flag is not None:
+            value, source, strict = flag, f"--{key.replace('_', '-')}", True
+        elif variable in env:
+            value, source, strict = env[variable], variable, False
+        elif key in data:
+            value, source, strict = data[key], f"{origin}: [{name}] {key}", True
+        else:
+            continue
+        try:
+            values[key] = msgspec.convert(value, field.type, strict=strict)
+        except msgspec.ValidationError as error:
+            problems.append(f"{source}: found {_shown(value)}, {_allowed(error)}")
+    return values
+
+
+def _hosts(data: object, origin: str, problems: list[str]) -> dict[str, object]:
+    if not isinstance(data, dict):
+        problems.append(f"{origin}: [hosts]: found {_shown(data)}, expected sections [hosts.NAME]")
+        return {}
+    return {name: _section(f"hosts.{name}", Host, entry, origin, {}, {}, problems) for name, entry in data.items()}
+
+
+def _aliases(data: object, origin: str, problems: list[str]) -> dict[str, object]:
+    if not isinstance(data, dict):
+        problems.append(f"{origin}: [aliases]: found {_shown(data)}, expected NAME = \"model reference\"")
+        return {}
+    for name, ref in data.items():
+        if not isinstance(ref, str) or not ref.startswith(("hf:", "file:")):
+            problems.append(f"{origin}: [aliases] {name}: found {_shown(ref)}, expected an hf: or file: reference")
+    return data
+
+
+def _unknown_variables(env: Mapping[str, str]) -> list[str]:
+    known = {f"LLORCH_{name}_{field}".upper() for name, kind in SECTIONS.items() for field in kind.__struct_fields__}
+    prefixes = tuple(f"LLORCH_{name.upper()}_" for name in SECTIONS)
+    strange = [v for v in env if v.startswith(prefixes) and v not in known | _OWN_VARIABLES]
+    return [f"{variable}: unknown variable{_near(variable, known)}" for variable in sorted(strange)]
+
+
+def _token(auth: Auth, env: Mapping[str, str]) -> str:
+    if env.get("LLORCH_API_TOKEN"):
+        return env["LLORCH_API_TOKEN"].strip()
+    if not auth.token_file:
+        return ""
+    file = Path(auth.token_file).expanduser()
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise InvalidConfiguration(f"configuration: {file}: others can read the token; run: chmod 600 {file}")
+        token = file.read_text("utf-8").strip()
+    except OSError as error:
+        raise InvalidConfiguration(f"configuration: {file}: cannot be read: {error.strerror}") from None
+    if not token:
+        raise InvalidConfiguration(f"configuration: {file}: holds no token")
+    return token
+
+
+def _near(key: str, known: object) -> str:
+    near = difflib.get_close_matches(key, [str(name) for name in known], n=1)  # type: ignore[attr-defined]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"  # noqa: PLR2004 - one line of a message
+
+
+def _allowed(error: msgspec.ValidationError) -> str:
+    text = str(error)
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,266 @@
+"""The aiohttp server side of every role: decode, answer, stream, and the middlewares around a handler.
+
+Handlers decode with `read`, make one call, and answer with `reply` or `stream`. An error becomes HTTP here and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Literal, TypeVar
+
+import structlog
+from aiohttp import web
+
+from llorch import errors, log
+from llorch.metrics import HttpMetrics, exposition
+from llorch.wire import codec
+from llorch.wire.errors import to_reply
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Lifetime = Callable[[web.Application], AsyncIterator[None]]
+Access = Literal["token", "open", "own"]
+
+METRICS = web.AppKey("metrics", HttpMetrics)
+DRAIN = web.AppKey("drain", Callable[[], Awaitable[None]])
+ADDRESS = web.AppKey("address", asyncio.Future[str])
+"""Set by an app that must know its own URL; filled in by `llorch.serve` once it is bound."""
+CORRELATION = re.compile(r"^[A-Za-z0-9-]{1,64}$")
+CORRELATION_HEADER = "X-Correlation-Id"
+MAX_ADDRESS = 256
+
+_log = log.get("edge")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query or header parameter, as documentation tells of it; handlers check it themselves."""
+
+    name: str
+    schema: Mapping[str, object]
+    place: Literal["query", "header"] = "query"
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of a role: what serves it, who may call it, what goes in and out.
+
+    `access`: `token` asks for the API token where one is configured, `open` never does, `own` leaves it to the
+    handler. `replies` maps a status to the type of its body, None for none; errors need not be listed. `events`
+    says that the answer can be a stream of Server-Sent Events.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    replies: Mapping[int, type | None] = field(default_factory=dict)
+    body: type | None = None
+    parameters: Sequence[Parameter] = ()
+    events: bool = False
+    access: Access = "token"
+    media_type: str = "application/json"
+
+
+def create_app(
+    endpoints: Sequence[Endpoint],
+    lifetime: Lifetime,
+    *,
+    metrics: HttpMetrics,
+    token: str = "",
+    max_body_bytes: int = 1024 * 1024,
+) -> web.Application:
+    """Build a role's application.
+
+    Args:
+        endpoints: Its addresses; `GET /metrics` is added.
+        lifetime: An async generator that opens everything, yields once, and closes everything.
+        metrics: The role's registry.
+        token: The API token; empty asks for none.
+        max_body_bytes: Larger bodies are answered with 413.
+    """
+    addresses = [*endpoints, Endpoint("GET", "/metrics", _metrics, "Prometheus metrics.", media_type="text/plain")]
+    access = {(e.method, e.path): e.access for e in addresses}
+    app = web.Application(
+        middlewares=[_outermost, _authenticate(token, access)],
+        client_max_size=max_body_bytes,
+    )
+    app[METRICS] = metrics
+    app.cleanup_ctx.append(lifetime)
+    app.add_routes([web.route(e.method, e.path, e.handler) for e in addresses])
+    return app
+
+
+async def read(request: web.Request, kind: type[T]) -> T:
+    """Decode the body into *kind*; see `codec.decode` for what is refused."""
+    return codec.decode(await request.read(), kind)
+
+
+def reply(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Answer with a JSON body."""
+    return web.Response(body=codec.encode(body), status=status, content_type="application/json", headers=headers)
+
+
+async def stream(
+    request: web.Request, blocks: AsyncIterator[bytes], *, headers: Mapping[str, str] | None = None
+) -> web.StreamResponse:
+    """Answer with Server-Sent Events: each of *blocks* is one or more whole encoded events.
+
+    Writing waits for the reader, so a slow one slows its own iterator and nobody else's. A reader that leaves ends
+    the iterator, nothing more.
+    """
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+            CORRELATION_HEADER: correlation_id(request),
+            **(headers or {}),
+        }
+    )
+    await response.prepare(request)
+    try:
+        async for block in blocks:
+            await response.write(block)
+        await response.write_eof()
+    except ConnectionResetError:
+        _log.debug("reader_left", path=request.path)
+    return response
+
+
+def wants_events(request: web.Request) -> bool:
+    """Tell whether the client accepts an event stream as the answer."""
+    return "text/event-stream" in request.headers.get("Accept", "")
+
+
+def correlation_id(request: web.BaseRequest) -> str:
+    """Return the request's correlation id: the caller's when it is well formed, else a new UUID."""
+    found = request.get("correlation_id")
+    if isinstance(found, str):
+        return found
+    given = request.headers.get(CORRELATION_HEADER, "")
+    chosen = given if CORRELATION.match(given) else str(uuid.uuid4())
+    request["correlation_id"] = chosen
+    return chosen
+
+
+def error_response(error: errors.LlorchError, correlation: str) -> web.Response:
+    """Render an error; the one place where errors become HTTP."""
+    headers = {CORRELATION_HEADER: correlation}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    return reply(to_reply(error, correlation), status=error.status, headers=headers)
+
+
+def bearer(request: web.Request) -> str:
+    """Return the bearer token of a request, empty when it has none."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def check_token(request: web.Request, expected: str) -> None:
+    """Compare the request's bearer token with *expected*, in constant time.
+
+    Raises:
+        MissingToken: There is none.
+        InvalidToken: It is another one.
+    """
+    given = bearer(request)
+    if not given:
+        raise errors.MissingToken("this address needs a bearer token; set LLORCH_API_TOKEN")
+    if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode()):
+        raise errors.InvalidToken("the bearer token is not valid here; check LLORCH_API_TOKEN")
+
+
+def query(request: web.Request, *allowed: str) -> Mapping[str, str]:
+    """Return the query parameters, refusing unknown and doubled ones.
+
+    Raises:
+        InvalidRequest: Names every parameter that is not one of *allowed*, or is given twice.
+    """
+    names = list(request.query.keys())
+    problems = [codec.FieldProblem(n[:40], "unknown parameter") for n in dict.fromkeys(names) if n not in allowed]
+    problems += [codec.FieldProblem(n, "given more than once") for n in allowed if names.count(n) > 1]
+    if problems:
+        raise codec.invalid(problems)
+    return dict(request.query)
+
+
+@web.middleware
+async def _outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Correlation id, errors, metrics: what every answer has."""
+    correlation = correlation_id(request)
+    started = time.perf_counter()
+    with structlog.contextvars.bound_contextvars(correlation_id=correlation):
+        response = await _answer(request, handler, correlation)
+    if not response.prepared:
+        response.headers[CORRELATION_HEADER] = correlation
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "unknown"
+    metrics = request.app[METRICS]
+    metrics.requests.labels(request.method if resource else "other", route, str(response.status)).inc()
+    if not response.prepared:
+        metrics.duration_ms.labels(route).observe((time.perf_counter() - started) * 1000)
+    return response
+
+
+async def _answer(request: web.Request, handler: Handler, correlation: str) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except errors.LlorchError as error:
+        return error_response(error, correlation)
+    except web.HTTPException as error:
+        return _foreign(error, request, correlation)
+    except Exception:  # a bug: the client gets no detail, the log gets the traceback
+        _log.exception("request_failed", method=request.method, path=request.path[:MAX_ADDRESS])
+        return error_response(errors.LlorchError("something is wrong on the server; see its log"), correlation)
+
+
+def _foreign(error: web.HTTPException, request: web.Request, correlation: str) -> web.Response:
+    """Turn aiohttp's own refusals into ours."""
+    known: errors.LlorchError
+    if error.status == HTTPStatus.NOT_FOUND:
+        known = errors.NotFound("there is nothing at this address; see /openapi.json for what there is")
+    elif isinstance(error, web.HTTPMethodNotAllowed):
+        known = errors.MethodNotAllowed(f"{request.method} is not possible here; allowed: {error.headers['Allow']}")
+    elif error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        limit = request.app._client_max_size  # noqa: SLF001 - aiohttp has no public way to ask
+        known = errors.BodyTooLarge(
+            f"the body is larger than {limit} bytes; raise [orchestrator] max_body_bytes to allow more",
+            details={"limit_bytes": limit},
+        )
+    else:
+        known = errors.InvalidRequest(error.reason)
+        known.status = error.status
+    response = error_response(known, correlation)
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def _authenticate(token: str, access: Mapping[tuple[str, str], Access]) -> Handler:
+    @web.middleware
+    async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource is not None else ""
+        method = "GET" if request.method == "HEAD" else request.method
+        if token and access.get((method, path), "token") == "token":
+            check_token(request, token)
+        return await handler(request)
+
+    return authenticate  # type: ignore[return-value]  # a middleware, which takes the handler too
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    """GET /metrics."""
+    body, content_type = exposition(request.app[METRICS].registry)
+    return web.Response(body=body, headers={"Content-Type": content_type})

@@ -1,0 +1,34 @@
+"""How this program starts itself again as another process: from source or as the one-file executable."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+ENGINE_COMMAND = "__engine"
+WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"  # noqa: S105 - a variable's name
+
+
+def frozen() -> bool:
+    """Tell whether this is the one-file executable."""
+    return bool(getattr(sys, "frozen", False))
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line that runs `llorch` with *arguments*."""
+    return [sys.executable, *arguments] if frozen() else [sys.executable, "-m", "llorch", *arguments]
+
+
+def environment(extra: Mapping[str, str], *, outlives_parent: bool) -> dict[str, str]:
+    """Return the environment for such a process.
+
+    Args:
+        extra: Variables to add.
+        outlives_parent: The process may go on when this one ends: a one-file executable must then unpack its own
+            copy, because the parent's folder is removed with the parent.
+    """
+    env = {**os.environ, **extra}
+    if frozen() and outlives_parent:
+        env["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
+    return env

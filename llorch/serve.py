@@ -1,0 +1,183 @@
+"""Run one or several apps until told to stop: signals, the ready line, drain, cleanup, exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from llorch import errors, log
+from llorch.config import is_loopback
+from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
+
+SHUTDOWN_S = 2.0
+_log = log.get("serve")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """An app and the address it is bound to; port 0 takes a free one."""
+
+    app: web.Application
+    host: str
+    port: int
+
+
+def run(main: Callable[[], Awaitable[int]]) -> int:
+    """Run *main* on uvloop where there is one, else on asyncio's own loop; return its exit status."""
+
+    async def started() -> int:
+        return await main()
+
+    try:
+        import uvloop  # noqa: PLC0415 - absent on some platforms
+    except ImportError:
+        return asyncio.run(started())
+    return asyncio.run(started(), loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 12) else uvloop.run(
+        started()
+    )
+
+
+async def serve(sites: Sequence[Site], *, token: str = "") -> int:
+    """Serve until SIGTERM or SIGINT, then drain; return the exit status.
+
+    The first line on stdout is the first app's URL, alone, once everything answers. A second signal ends at once.
+
+    Raises:
+        InvalidConfiguration: An address that others can reach, without a token; or one that cannot be bound.
+    """
+    for site in sites:
+        check_exposure(site.host, token)
+    stop = StopSignal()
+    async with contextlib.AsyncExitStack() as stack:
+        urls = [await stack.enter_async_context(running(site)) for site in sites]
+        stop.install()
+        print(urls[0], flush=True)  # noqa: T201 - the ready line
+        await stop.wait()
+        _log.info("draining", signal=stop.name)
+        for site in sites:
+            if DRAIN in site.app:
+                await site.app[DRAIN]()
+    return 0
+
+
+class StopSignal:
+    """SIGTERM and SIGINT as an awaitable; the second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
+        self.name = ""
+
+    def install(self) -> None:
+        """Take over both signals; called again after something else (an engine) has taken them."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_by, number)
+
+    async def wait(self) -> None:
+        """Return when the first signal has come."""
+        await self._told.wait()
+
+    def _told_by(self, number: signal.Signals) -> None:
+        if self._told.is_set():
+            os._exit(128 + number)
+        self.name = number.name
+        self._told.set()
+
+
+@contextlib.asynccontextmanager
+async def running(site: Site) -> AsyncIterator[str]:
+    """Serve one app for the length of the block; yield its URL.
+
+    Raises:
+        InvalidConfiguration: The address is taken or is not this machine's.
+    """
+    runner = _Runner(site.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    try:
+        await runner.setup()
+        tcp = web.TCPSite(runner, site.host, site.port, backlog=1024)
+        try:
+            await tcp.start()
+        except OSError as error:
+            raise _cannot_bind(site, error) from None
+        url = f"http://{_shown(site.host)}:{runner.addresses[0][1]}"
+        if ADDRESS in site.app:
+            site.app[ADDRESS].set_result(url)
+        yield url
+    finally:
+        await runner.cleanup()
+
+
+def check_exposure(host: str, token: str) -> None:
+    """Refuse an address that others can reach when no token protects it.
+
+    Raises:
+        InvalidConfiguration: With what to do.
+    """
+    if not token and not is_loopback(host):
+        raise errors.InvalidConfiguration(
+            f"refusing to listen on {host} without a token, because anyone on the network could use this machine; "
+            "set LLORCH_API_TOKEN or [auth] token_file, or bind 127.0.0.1"
+        )
+
+
+def _cannot_bind(site: Site, error: OSError) -> errors.InvalidConfiguration:
+    where = f"{site.host}:{site.port}"
+    if error.errno == errno.EADDRINUSE:
+        return errors.InvalidConfiguration(f"{where} is taken by another process; stop it or choose another --port")
+    if error.errno == errno.EACCES:
+        return errors.InvalidConfiguration(f"{where}: no permission to listen there; choose a --port above 1023")
+    return errors.InvalidConfiguration(f"cannot listen on {where}: {error.strerror or error}")
+
+
+def _shown(host: str) -> str:
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - shown, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+class _Handler(RequestHandler):
+    """aiohttp's connection handler, answering what never reaches an app (a broken request) in our error form."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that could not be parsed, and close the connection."""
+        if status >= 500 or request.writer.output_size > 0:  # noqa: PLR2004 - ours to explain, not the client's
+            return super().handle_error(request, status, exc, message)
+        error = errors.InvalidRequest("this is not an HTTP request that can be understood")
+        error.status = status
+        response = error_response(error, correlation_id(request))
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Handler(self, loop=self._loop, **self._kwargs)
+
+
+class _Runner(web.AppRunner):
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(
+            made.request_handler,
+            request_factory=made.request_factory,
+            handler_cancellation=made.handler_cancellation,
+            loop=made._loop,  # noqa: SLF001 - the same server with another connection handler
+            **made._kwargs,  # noqa: SLF001
+        )

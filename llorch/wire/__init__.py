@@ -1,0 +1,1 @@
+"""Bodies and events that cross HTTP, and their codecs. Types and pure functions, no I/O."""

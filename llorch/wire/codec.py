@@ -1,0 +1,178 @@
+"""JSON bytes to checked, frozen types and back; the only place that knows how strict we are. No I/O.
+
+Strategy: the standard library parses, because it can see doubled keys; msgspec then checks the whole against a
+type. When that fails, each field is checked alone, so that one answer names every offending field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+import msgspec
+
+from llorch.errors import InvalidRequest
+
+T = TypeVar("T")
+MAX_DEPTH = 64
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    """One thing wrong with one field; never the value itself."""
+
+    field: str
+    problem: str
+
+
+class FieldProblems(ValueError):  # noqa: N818 - a collection of problems, raised by a type's own cross-field check
+    """Raised by a wire type's `__post_init__`: what is wrong, by field."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        super().__init__("; ".join(f"{p.field}: {p.problem}" for p in problems))
+        self.problems = problems
+
+
+def encode(value: object) -> bytes:
+    """Encode a wire type (or plain JSON data) as compact JSON."""
+    return msgspec.json.encode(value)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Decode a request body into *kind*.
+
+    Raises:
+        InvalidRequest: Not UTF-8, not JSON, doubled keys, nested deeper than `MAX_DEPTH`, or not what *kind* asks
+            for; `details["fields"]` then lists every offending field.
+    """
+    data = _parse(body)
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError:
+        problems = _problems(data, kind)
+    raise invalid(problems)
+
+
+def decode_reply(body: bytes, kind: type[T]) -> T:
+    """Decode what another llorch process sent; unknown fields are ignored.
+
+    Raises:
+        ValueError: It is not a *kind* (msgspec's errors are ValueErrors).
+    """
+    return msgspec.json.decode(body, type=kind)
+
+
+def invalid(problems: Sequence[FieldProblem]) -> InvalidRequest:
+    """Build the one error that names all *problems*."""
+    listed = "; ".join(f"{p.field}: {p.problem}" if p.field else p.problem for p in problems)
+    fields = [{"field": p.field, "problem": p.problem} for p in problems]
+    return InvalidRequest(f"the request is not valid: {listed}", details={"fields": fields})
+
+
+def _parse(body: bytes) -> object:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise invalid([FieldProblem("", f"the body is not UTF-8 (byte {error.start})")]) from None
+    doubled: list[str] = []
+    try:
+        data: object = json.loads(text, object_pairs_hook=_pairs(doubled), parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise invalid([FieldProblem("", f"the body is not JSON ({error.msg} at character {error.pos})")]) from None
+    except RecursionError:
+        raise invalid([FieldProblem("", f"the body is nested deeper than {MAX_DEPTH} levels")]) from None
+    except ValueError as error:  # an integer of more digits than Python converts, NaN, Infinity
+        problem = "a number has too many digits" if "digits" in str(error) else str(error)
+        raise invalid([FieldProblem("", problem)]) from None
+    if doubled:
+        raise invalid([FieldProblem(name, "given more than once") for name in sorted(set(doubled))])
+    if "\\ud" in text.lower() and not _encodable(data):
+        raise invalid([FieldProblem("", "a string holds half of a surrogate pair, which is not a character")])
+    if _too_deep(data, MAX_DEPTH):
+        raise invalid([FieldProblem("", f"the body is nested deeper than {MAX_DEPTH} levels")])
+    return data
+
+
+def _pairs(doubled: list[str]) -> Callable[[list[tuple[str, object]]], dict[str, object]]:
+    def hook(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        built = dict(pairs)
+        if len(built) != len(pairs):
+            seen: set[str] = set()
+            for name, _ in pairs:
+                if name in seen:
+                    doubled.append(_shown(name))
+                seen.add(name)
+        return built
+
+    return hook
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _encodable(data: object) -> bool:
+    try:
+        msgspec.json.encode(data)
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
+def _too_deep(data: object, left: int) -> bool:
+    if isinstance(data, dict):
+        return left == 0 or any(_too_deep(value, left - 1) for value in data.values())
+    if isinstance(data, list):
+        return left == 0 or any(_too_deep(value, left - 1) for value in data)
+    return False
+
+
+def _problems(data: object, kind: type[T]) -> list[FieldProblem]:
+    if not isinstance(data, dict):
+        return [FieldProblem("", "the body must be a JSON object")]
+    found: list[FieldProblem] = []
+    known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    if kind.__struct_config__.forbid_unknown_fields:  # type: ignore[attr-defined] - every wire type is a Struct
+        found += [FieldProblem(_shown(name), "unknown field") for name in data if name not in known]
+    for name, field in known.items():
+        if name not in data:
+            if field.required:
+                found.append(FieldProblem(name, "required"))
+            continue
+        try:
+            msgspec.convert(data[name], field.type)
+        except msgspec.ValidationError as error:
+            found.append(_problem(name, error))
+    if found:
+        return found
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, FieldProblems):
+            return list(error.__cause__.problems)
+        return [_problem("", error)]
+    return [FieldProblem("", "not valid")]
+
+
+def _problem(name: str, error: msgspec.ValidationError) -> FieldProblem:
+    """Turn msgspec's words into ours: with the path, and without the value."""
+    if isinstance(error.__cause__, FieldProblems):
+        first = error.__cause__.problems[0]
+        return FieldProblem(f"{name}{_path(str(error))}.{first.field}", first.problem)
+    text, _, _ = str(error).partition(" - at `")
+    if text.startswith("Invalid enum value"):
+        text = "not one of the allowed values"
+    elif text.startswith("Object contains unknown field"):
+        text = "contains an unknown field"
+    return FieldProblem(name + _path(str(error)), text[:1].lower() + text[1:])
+
+
+def _path(text: str) -> str:
+    _, found, path = text.partition(" - at `$")
+    return path.rstrip("`") if found else ""
+
+
+def _shown(name: str) -> str:
+    """Return a field name that is safe to show: short, printable."""
+    clean = "".join(c if c.isprintable() else "?" for c in name[:40])
+    return clean + "…" if len(name) > len(clean) else clean

@@ -1,0 +1,132 @@
+"""What a job's event stream carries, from worker to orchestrator to reader. No I/O.
+
+An event id is `<tokens>.<serial>`. `tokens` counts the token events up to and including this one, so the i-th
+token (from 0) is always `<i+1>.0`: it keeps its id across attempts, workers and restarts. Every other event has a
+serial that grows with time and is never used twice for a job. Ids are ordered as pairs of integers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from llorch.errors import InvalidRequest
+
+StopReason = Literal["eos", "max_tokens", "stop_sequence"]
+
+
+class EventId(NamedTuple):
+    """The position of an event in its job's stream; compares in stream order."""
+
+    tokens: int
+    serial: int
+
+    def __str__(self) -> str:
+        """Return the form that crosses the wire."""
+        return f"{self.tokens}.{self.serial}"
+
+
+START = EventId(0, -1)
+"""Before the first event."""
+
+
+def parse_event_id(text: str) -> EventId:
+    """Read an id as given in `Last-Event-ID` or `?after=`; a bare number n means after the n-th token.
+
+    Raises:
+        InvalidRequest: It is neither.
+    """
+    tokens, dot, serial = text.partition(".")
+    digits = [tokens, serial] if dot else [tokens]
+    if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in digits):  # noqa: PLR2004 - int64
+        problem = "expected an event id of this job, such as 12.0, or a number of tokens"
+        raise InvalidRequest(
+            f"the request is not valid: after: {problem}", details={"fields": [{"field": "after", "problem": problem}]}
+        )
+    return EventId(int(tokens), int(serial) if dot else 0)
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """`queued`: waiting; sent again when the position changed. `waiting_for` says what is missing."""
+
+    job_id: str
+    position: int
+    correlation_id: str
+    waiting_for: str | UnsetType = UNSET
+
+
+class Loading(msgspec.Struct, frozen=True):
+    """`loading`: the model this job waits for is being fetched or loaded."""
+
+    stage: Literal["starting", "loading", "downloading"]
+    percent: float
+    worker_id: str
+    pool_id: str
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """`started`: a worker has taken the job. Sent again, with a higher attempt, when another one takes over."""
+
+    job_id: str
+    worker_id: str
+    model_ref: str
+    engine: str
+    seed: int
+    correlation_id: str
+    attempt: int = 1
+
+
+class Token(msgspec.Struct, frozen=True):
+    """`token`: one piece of text; `i` counts the pieces from 0 without gaps."""
+
+    i: int
+    t: str
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """`metrics`: how far prefill is, and how fast the worker decodes."""
+
+    prefill_tokens: int | UnsetType = UNSET
+    prefill_total: int | UnsetType = UNSET
+    tokens_per_second: float | UnsetType = UNSET
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """`end`: the output is complete. Counts are in tokens, times in milliseconds."""
+
+    tokens_in: int
+    tokens_out: int
+    stop_reason: StopReason
+    queue_ms: int
+    first_token_ms: int
+    decode_time_ms: int
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """`error`: the job ended without (all of) its output."""
+
+    code: str
+    message: str
+    retriable: bool
+
+
+class WorkerStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """First event of a worker's own stream: the job has a slot and its prompt has been counted."""
+
+    job_id: str
+    attempt: int
+    tokens_in: int
+    max_tokens: int
+    engine: str
+
+
+class WorkerEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """Last event of a worker's own stream when all went well."""
+
+    tokens_in: int
+    tokens_out: int
+    stop_reason: StopReason
+    prefill_ms: int
+    decode_ms: int

@@ -1,0 +1,187 @@
+"""What pools and the orchestrator tell each other, and what a pool tells people. No I/O.
+
+Bodies between roles ignore unknown fields, so that hosts can be upgraded one after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+Backend = Literal["cpu", "cuda", "metal"]
+Engine = Literal["llamacpp", "torch", "ctransformers", "openai"]
+WorkerState = Literal["starting", "ready", "busy", "draining", "stopped", "failed"]
+PoolState = Literal["online", "draining", "offline"]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ModelRef = Annotated[str, Meta(min_length=1, max_length=1024)]
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that computes, as measured a moment ago. A CPU's memory is the host's (or its cgroup's) RAM."""
+
+    id: str
+    uuid: str
+    name: str
+    backend: Backend
+    memory_total_bytes: int
+    memory_used_bytes: int
+    memory_free_bytes: int
+    memory_allocated_bytes: int = 0
+    utilization_percent: float | UnsetType = UNSET
+    temperature_c: float | UnsetType = UNSET
+    power_w: float | UnsetType = UNSET
+    cores: int | UnsetType = UNSET
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model file on a pool's disk, from its metadata."""
+
+    model_ref: str
+    size_bytes: int
+    architecture: str
+    quantization: str
+    context_length: int
+    vocab_size: int
+    max_token_bytes: int
+    aliases: list[str] = msgspec.field(default_factory=list)
+    parameters: int | UnsetType = UNSET
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as its pool knows it; `progress` is the percentage loaded, `error` why it failed."""
+
+    worker_id: str
+    model_ref: str
+    status: WorkerState
+    backend: Backend
+    engine: Engine
+    device: str
+    slots: int
+    slots_busy: int
+    context_length: int
+    memory_bytes: int
+    started_ms: int
+    uri: str | UnsetType = UNSET
+    progress: float = 0.0
+    ready_ms: int | UnsetType = UNSET
+    exit_code: int | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    error_code: str | UnsetType = UNSET
+    pid: int | UnsetType = UNSET
+
+
+class WorkerReport(Worker, frozen=True, kw_only=True):
+    """A worker as told to the orchestrator: with the token that its endpoints ask for."""
+
+    token: str = ""
+
+
+class Register(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v2/pools/register`."""
+
+    pool_id: Id
+    endpoint: Annotated[str, Meta(pattern=r"^https?://[^\s/]+/?$", max_length=256)]
+    version: Annotated[str, Meta(max_length=64)]
+    devices: list[Device] = msgspec.field(default_factory=list)
+    models: list[Model] = msgspec.field(default_factory=list)
+    workers: list[WorkerReport] = msgspec.field(default_factory=list)
+    takeover: bool = False
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """The answer to a registration: send a heartbeat at least this often."""
+
+    pool_id: str
+    heartbeat_interval_ms: int
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v2/pools/{id}/heartbeat`: everything that can change. `seq` only ever grows."""
+
+    seq: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    time_ms: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    devices: list[Device]
+    models: list[Model]
+    workers: list[WorkerReport]
+    draining: bool = False
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True):
+    """The last sequence number the orchestrator has taken."""
+
+    seq: int
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool as the orchestrator knows it."""
+
+    pool_id: str
+    endpoint: str
+    version: str
+    status: PoolState
+    last_seen_ms: int
+    devices: list[Device]
+    models: list[Model]
+    workers: list[Worker]
+
+
+class PoolList(msgspec.Struct, frozen=True):
+    """All pools, by id."""
+
+    pools: list[Pool]
+
+
+class SpawnWorker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST …/workers/spawn`: start a worker for a resolved model reference."""
+
+    model_ref: ModelRef
+    backend: Backend | UnsetType = UNSET
+    device: Annotated[str, Meta(min_length=1, max_length=128, description="A device id or UUID")] | UnsetType = UNSET
+    engine: Engine | UnsetType = UNSET
+    slots: Annotated[int, Meta(ge=1, le=256)] | UnsetType = UNSET
+    ctx: Annotated[int, Meta(ge=16, le=2**24, description="Context of one slot, in tokens")] | UnsetType = UNSET
+    port: Annotated[int, Meta(ge=0, le=65535)] | UnsetType = UNSET
+
+
+class Spawned(msgspec.Struct, frozen=True):
+    """The answer to a spawn: preflight has passed, the process runs."""
+
+    worker_id: str
+    status: WorkerState
+
+
+class WorkerList(msgspec.Struct, frozen=True):
+    """All workers of a pool, oldest first."""
+
+    workers: list[Worker]
+
+
+class WorkerLogs(msgspec.Struct, frozen=True):
+    """The last lines a worker logged."""
+
+    worker_id: str
+    lines: list[str]
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """The file system that holds the models."""
+
+    total_bytes: int
+    free_bytes: int
+
+
+class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /v2/status` of a pool."""
+
+    pool_id: str
+    version: str
+    uptime_s: float
+    draining: bool
+    devices: list[Device]
+    workers: list[Worker]
+    models: list[Model]
+    disk: Disk
+    orchestrator: str | UnsetType = UNSET
+    registered: bool = False

@@ -1,0 +1,103 @@
+"""What a worker is asked and what it answers. No I/O."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from llorch.wire.pools import Backend, Engine, Id, WorkerState
+from llorch.wire.tasks import MAX_SEED, Message, Sampling
+
+PROTOCOL = 1
+MemoryArchitecture = Literal["vram-only", "unified", "system"]
+
+
+class Execute(Sampling, frozen=True, kw_only=True):
+    """`POST /execute`: run one attempt of a job; the answer is its event stream.
+
+    `first_token` is the index that the first new token event gets, so that ids go on where an earlier attempt
+    stopped; `continue_text` is what that attempt had already produced: it is put behind the prompt.
+    """
+
+    job_id: Id
+    attempt: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
+    prompt: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    messages: Annotated[list[Message], Meta(min_length=1)] | UnsetType = UNSET
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | UnsetType = UNSET
+    seed: Annotated[int, Meta(ge=0, extra_json_schema={"maximum": MAX_SEED})] = 0
+    first_token: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    continue_text: str = ""
+
+
+class CancelJob(msgspec.Struct, frozen=True):
+    """`POST /cancel`."""
+
+    job_id: Id
+
+
+class CancelAccepted(msgspec.Struct, frozen=True):
+    """The answer to a cancellation; `known` is false when there was nothing to cancel."""
+
+    job_id: str
+    known: bool
+
+
+class CountTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /count`: how many tokens would this prompt be?"""
+
+    prompt: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    messages: Annotated[list[Message], Meta(min_length=1)] | UnsetType = UNSET
+
+
+class TokenCount(msgspec.Struct, frozen=True):
+    """The number of prompt tokens, template and special tokens included, and the context of one slot."""
+
+    tokens: int
+    context_length: int
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v2/internal/workers/ready` at the pool: the model is loaded and the worker takes jobs."""
+
+    worker_id: Id
+    model_ref: str
+    uri: str
+    memory_bytes: int
+    memory_architecture: MemoryArchitecture
+    backend: Backend
+    engine: Engine
+    capabilities: list[str]
+    slots: int
+    context_length: int
+
+
+class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /health` of a worker, from cached state."""
+
+    status: WorkerState
+    worker_id: str
+    model: str
+    model_ref: str
+    resident: bool
+    progress: float
+    quant_kind: str
+    vocab_size: int
+    context_length: int
+    memory_bytes: int
+    slots: int
+    slots_busy: int
+    tokens_per_second: float
+    uptime_s: float
+    capabilities: list[str]
+    protocol: int
+    engine: str
+    backend: Backend
+    error: str | UnsetType = UNSET
+
+
+class ShuttingDown(msgspec.Struct, frozen=True):
+    """The answer to `POST /shutdown`."""
+
+    status: WorkerState

@@ -1,0 +1,1 @@
+"""The three roles. They never import each other; they meet over HTTP."""

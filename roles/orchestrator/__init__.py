@@ -1,0 +1,1 @@
+"""The orchestrator: takes jobs, keeps them on disk, decides everything, streams answers."""

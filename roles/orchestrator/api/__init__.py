@@ -1,0 +1,1 @@
+"""The orchestrator's HTTP addresses: decode, one call, encode."""

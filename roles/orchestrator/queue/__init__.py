@@ -1,0 +1,1 @@
+"""Admission and order of jobs (pure), and the one loop that acts on decisions."""

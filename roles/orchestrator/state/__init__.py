@@ -1,0 +1,1 @@
+"""What is on disk: every SQL statement lives here."""

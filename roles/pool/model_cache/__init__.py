@@ -1,0 +1,1 @@
+"""What model files this host has, and what is in them."""

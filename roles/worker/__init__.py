@@ -1,0 +1,1 @@
+"""The worker: one model for its life, over HTTP and SSE."""

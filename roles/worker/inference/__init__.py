@@ -1,0 +1,1 @@
+"""Jobs of a worker: their events, their text, their end."""

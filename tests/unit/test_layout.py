@@ -1,0 +1,80 @@
+"""The shape of the source tree: every module has its test, says what it is, and stays short."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_LINES = 350  # the aim is 300
+
+# Modules without a test file of their own, each with what shows that it works instead.
+TESTED_ELSEWHERE = {
+    "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",
+    "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
+    "roles/orchestrator/app.py": "wiring only: every integration test of the orchestrator starts it",
+    "roles/pool/app.py": "wiring only: every integration test of the pool starts it",
+    "roles/worker/app.py": "wiring only: every integration test of the worker starts it",
+}
+
+
+def sources(*folders: str) -> list[Path]:
+    """Return every Python file under *folders*, relative to the root."""
+    return sorted(path.relative_to(ROOT) for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def tails(parts: tuple[str, ...]) -> list[str]:
+    """Return the names that a test file may call a module by: for a/b/c they are c, b_c and a_b_c."""
+    return ["_".join(parts[start:]) for start in reversed(range(len(parts)))]
+
+
+def names_with_a_test() -> set[str]:
+    """Return every name that some test file answers to: tests/unit/pool/test_plan.py is plan and pool_plan."""
+    names: set[str] = set()
+    for path in sources("tests"):
+        if path.stem.startswith("test_"):
+            folders = path.parts[2:-1]
+            names.update(tails((*folders, path.stem.removeprefix("test_"))))
+    return names
+
+
+MODULES = [path for path in sources("llorch", "roles") if path.name != "__init__.py"]
+# The package is left out of the name: roles/pool/heartbeat.py is tested by test_heartbeat.py or test_pool_heartbeat.py.
+# A short name that two modules could claim, such as api, is nobody's: it takes test_pool_api.py.
+NAMES = {path: tails(path.with_suffix("").parts[1:]) for path in MODULES}
+CLAIMS = Counter(name for names in NAMES.values() for name in names)
+
+
+@pytest.mark.parametrize("module", [path for path in MODULES if path.as_posix() not in TESTED_ELSEWHERE], ids=str)
+def test_every_module_has_its_test_file(module: Path) -> None:
+    *short, full = NAMES[module]
+    wanted = [*(name for name in short if CLAIMS[name] == 1), full]
+
+    found = names_with_a_test().intersection(wanted)
+
+    assert found, f"{module} has no test file: add one of {', '.join(f'test_{name}.py' for name in wanted)} under tests"
+
+
+def test_what_is_tested_elsewhere_still_exists() -> None:
+    gone = [path for path in TESTED_ELSEWHERE if not (ROOT / path).exists()]
+
+    assert gone == []
+
+
+@pytest.mark.parametrize("path", sources("llorch", "roles", "build", "tests"), ids=str)
+def test_every_file_says_what_it_is(path: Path) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+
+    docstring = ast.get_docstring(ast.parse(text))
+
+    assert docstring or not text, f"{path} does not begin with a docstring that says what it is and what it may not do"
+
+
+@pytest.mark.parametrize("path", sources("llorch", "roles", "build", "tests"), ids=str)
+def test_no_file_is_about_more_than_one_thing(path: Path) -> None:
+    lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
+
+    assert lines <= MAX_LINES, f"{path} has {lines} lines: find the second thing that it is about, and move it out"
