@@ -25,10 +25,10 @@ def main() -> int:
     """Run the command line; return the exit status."""
     given = arguments(sys.argv)
     if given[:1] == ["__engine"]:
-        from roles.worker.backend.llamacpp_host import main as engine  # noqa: PLC0415 - only this process needs it
+        from roles.worker.backend.llamacpp_host import main as engine
 
         return engine(given[1:])
-    from llorch.cli import run  # noqa: PLC0415 - an engine process must not import the command line
+    from llorch.cli import run
 
     return run(given)
 

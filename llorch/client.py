@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -43,7 +43,7 @@ class Client:
         self._headers = headers
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Client:
+    async def __aenter__(self) -> Self:
         """Open the connection pool."""
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
@@ -84,9 +84,11 @@ class Client:
         try:
             return decode_reply(answer, kind)
         except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-            raise errors.Unreachable(f"{self.what} at {self.url} gave an answer that is not llorch's: {error}") from None
+            raise errors.Unreachable(
+                f"{self.what} at {self.url} gave an answer that is not llorch's: {error}"
+            ) from None
 
-    def request(  # noqa: PLR0913 - the parts of a request
+    def request(
         self,
         method: str,
         path: str,
@@ -111,16 +113,29 @@ class Client:
 
         Raises:
             RemoteError: Refused.
-            Unreachable: No connection, or one that broke or stayed silent before the stream's end.
+            Unreachable: No connection, or one that broke before the stream's end.
+            TimeoutExceeded: Nothing came for `SILENCE_TIMEOUT_S`, not even a comment.
         """
+        async for blocks in self.blocks(path, method=method, body=body, headers=headers):
+            for block in blocks:
+                event = parse_block(block)
+                if event is not None:
+                    yield event
+
+    async def blocks(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[list[bytes]]:
+        """Yield the raw event blocks of one stream, as many at a time as have come; raises as `events` does."""
         sent = {"Accept": "text/event-stream", **(headers or {})}
         async with self.request(method, path, body=body, headers=sent) as response:
             splitter = Splitter()
             while data := await self._next_chunk(response):
-                for block in splitter.feed(data):
-                    event = parse_block(block)
-                    if event is not None:
-                        yield event
+                yield splitter.feed(data)
 
     async def follow(self, path: str, *, after: str = "", patience_s: float = 600.0) -> AsyncIterator[Event]:
         """Yield a job's events to its terminal one, resuming where a connection was lost.
@@ -146,7 +161,7 @@ class Client:
                     yield event
                     if event.kind in {"end", "error"}:
                         return
-            except errors.Unreachable:
+            except (errors.Unreachable, errors.TimeoutExceeded):
                 if loop.time() >= give_up:
                     raise
             except errors.RemoteError as error:
@@ -157,7 +172,12 @@ class Client:
 
     async def _next_chunk(self, response: aiohttp.ClientResponse) -> bytes:
         with self._translated():
-            return await asyncio.wait_for(response.content.readany(), SILENCE_TIMEOUT_S)
+            try:
+                async with asyncio.timeout(SILENCE_TIMEOUT_S):
+                    return await response.content.readany()
+            except TimeoutError:
+                silence = f"{self.what} at {self.url} has been silent for {SILENCE_TIMEOUT_S:.0f} s"
+                raise errors.TimeoutExceeded(silence, code="STALLED") from None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -207,7 +227,7 @@ class _Request:
                 headers=self._headers,
                 timeout=self._timeout,
             )
-            if self._response.status >= 400:  # noqa: PLR2004 - where errors begin
+            if self._response.status >= 400:
                 raise await _refusal(self._response)
         return self._response
 

@@ -208,7 +208,7 @@ def _read(file: Path) -> dict[str, object]:
         raise InvalidConfiguration(f"configuration: {file}: not TOML: {error}") from None
 
 
-def _section(  # noqa: PLR0913 - the four sources of a value, and where to tell of problems
+def _section(  # noqa: PLR0913, PLR0917 - the four sources of a value, and where to tell of problems
     name: str,
     kind: type[Section],
     data: object,
@@ -250,7 +250,7 @@ def _hosts(data: object, origin: str, problems: list[str]) -> dict[str, object]:
 
 def _aliases(data: object, origin: str, problems: list[str]) -> dict[str, object]:
     if not isinstance(data, dict):
-        problems.append(f"{origin}: [aliases]: found {_shown(data)}, expected NAME = \"model reference\"")
+        problems.append(f'{origin}: [aliases]: found {_shown(data)}, expected NAME = "model reference"')
         return {}
     for name, ref in data.items():
         if not isinstance(ref, str) or not ref.startswith(("hf:", "file:")):
@@ -289,7 +289,7 @@ def _near(key: str, known: object) -> str:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else text[:59] + "…"  # noqa: PLR2004 - one line of a message
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _allowed(error: msgspec.ValidationError) -> str:

@@ -16,21 +16,23 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Literal, TypeVar
 
+import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from llorch import errors, log
 from llorch.metrics import HttpMetrics, exposition
 from llorch.wire import codec
 from llorch.wire.errors import to_reply
 
-T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Lifetime = Callable[[web.Application], AsyncIterator[None]]
 Access = Literal["token", "open", "own"]
 
 METRICS = web.AppKey("metrics", HttpMetrics)
-DRAIN = web.AppKey("drain", Callable[[], Awaitable[None]])
+DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
 ADDRESS = web.AppKey("address", asyncio.Future[str])
 """Set by an app that must know its own URL; filled in by `llorch.serve` once it is bound."""
 CORRELATION = re.compile(r"^[A-Za-z0-9-]{1,64}$")
@@ -100,7 +102,7 @@ def create_app(
     return app
 
 
-async def read(request: web.Request, kind: type[T]) -> T:
+async def read(request: web.Request, kind: type[S]) -> S:
     """Decode the body into *kind*; see `codec.decode` for what is refused."""
     return codec.decode(await request.read(), kind)
 
@@ -220,7 +222,7 @@ async def _answer(request: web.Request, handler: Handler, correlation: str) -> w
         return error_response(error, correlation)
     except web.HTTPException as error:
         return _foreign(error, request, correlation)
-    except Exception:  # a bug: the client gets no detail, the log gets the traceback
+    except Exception:  # noqa: BLE001 - a bug: the client gets no detail, the log gets the traceback
         _log.exception("request_failed", method=request.method, path=request.path[:MAX_ADDRESS])
         return error_response(errors.LlorchError("something is wrong on the server; see its log"), correlation)
 
@@ -247,7 +249,7 @@ def _foreign(error: web.HTTPException, request: web.Request, correlation: str) -
     return response
 
 
-def _authenticate(token: str, access: Mapping[tuple[str, str], Access]) -> Handler:
+def _authenticate(token: str, access: Mapping[tuple[str, str], Access]) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
@@ -257,7 +259,7 @@ def _authenticate(token: str, access: Mapping[tuple[str, str], Access]) -> Handl
             check_token(request, token)
         return await handler(request)
 
-    return authenticate  # type: ignore[return-value]  # a middleware, which takes the handler too
+    return authenticate
 
 
 async def _metrics(request: web.Request) -> web.Response:

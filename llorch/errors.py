@@ -39,7 +39,7 @@ class LlorchError(Exception):
 class RemoteError(LlorchError):
     """An error that another llorch process answered with; it keeps that answer's code and status."""
 
-    def __init__(  # noqa: PLR0913 - mirrors the fields of an error body
+    def __init__(
         self,
         message: str,
         *,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 
 ENGINE_COMMAND = "__engine"
-WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"  # noqa: S105 - a variable's name
+WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
 
 
 def frozen() -> bool:

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,12 +37,10 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
         return await main()
 
     try:
-        import uvloop  # noqa: PLC0415 - absent on some platforms
+        import uvloop
     except ImportError:
         return asyncio.run(started())
-    return asyncio.run(started(), loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 12) else uvloop.run(
-        started()
-    )
+    return uvloop.run(started())
 
 
 async def serve(sites: Sequence[Site], *, token: str = "") -> int:
@@ -57,9 +54,9 @@ async def serve(sites: Sequence[Site], *, token: str = "") -> int:
     for site in sites:
         check_exposure(site.host, token)
     stop = StopSignal()
+    stop.install()
     async with contextlib.AsyncExitStack() as stack:
         urls = [await stack.enter_async_context(running(site)) for site in sites]
-        stop.install()
         print(urls[0], flush=True)  # noqa: T201 - the ready line
         await stop.wait()
         _log.info("draining", signal=stop.name)
@@ -77,7 +74,7 @@ class StopSignal:
         self.name = ""
 
     def install(self) -> None:
-        """Take over both signals; called again after something else (an engine) has taken them."""
+        """Take over both signals."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_by, number)
@@ -157,7 +154,7 @@ class _Handler(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer a request that could not be parsed, and close the connection."""
-        if status >= 500 or request.writer.output_size > 0:  # noqa: PLR2004 - ours to explain, not the client's
+        if status >= 500 or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         error = errors.InvalidRequest("this is not an HTTP request that can be understood")
         error.status = status

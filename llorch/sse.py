@@ -26,7 +26,7 @@ def encode_event(kind: str, event_id: str, data: bytes) -> bytes:
     return b"event: %b\nid: %b\ndata: %b\n\n" % (kind.encode(), event_id.encode(), data)
 
 
-class EventTooLarge(ValueError):  # noqa: N818 - named for what happened
+class EventTooLarge(ValueError):
     """A peer sent an event larger than `MAX_EVENT_BYTES`."""
 
 

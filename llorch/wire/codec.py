@@ -15,6 +15,7 @@ import msgspec
 from llorch.errors import InvalidRequest
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 MAX_DEPTH = 64
 
 
@@ -25,7 +26,7 @@ class FieldProblem(msgspec.Struct, frozen=True):
     problem: str
 
 
-class FieldProblems(ValueError):  # noqa: N818 - a collection of problems, raised by a type's own cross-field check
+class FieldProblems(ValueError):
     """Raised by a wire type's `__post_init__`: what is wrong, by field."""
 
     def __init__(self, *problems: FieldProblem) -> None:
@@ -38,7 +39,7 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decode(body: bytes, kind: type[T]) -> T:
+def decode(body: bytes, kind: type[S]) -> S:
     """Decode a request body into *kind*.
 
     Raises:
@@ -127,12 +128,12 @@ def _too_deep(data: object, left: int) -> bool:
     return False
 
 
-def _problems(data: object, kind: type[T]) -> list[FieldProblem]:
+def _problems(data: object, kind: type[msgspec.Struct]) -> list[FieldProblem]:
     if not isinstance(data, dict):
         return [FieldProblem("", "the body must be a JSON object")]
     found: list[FieldProblem] = []
     known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    if kind.__struct_config__.forbid_unknown_fields:  # type: ignore[attr-defined] - every wire type is a Struct
+    if kind.__struct_config__.forbid_unknown_fields:
         found += [FieldProblem(_shown(name), "unknown field") for name in data if name not in known]
     for name, field in known.items():
         if name not in data:

@@ -40,7 +40,7 @@ def parse_event_id(text: str) -> EventId:
     """
     tokens, dot, serial = text.partition(".")
     digits = [tokens, serial] if dot else [tokens]
-    if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in digits):  # noqa: PLR2004 - int64
+    if not all(part.isascii() and part.isdigit() and len(part) <= 18 for part in digits):
         problem = "expected an event id of this job, such as 12.0, or a number of tokens"
         raise InvalidRequest(
             f"the request is not valid: after: {problem}", details={"fields": [{"field": "after", "problem": problem}]}

@@ -36,9 +36,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     )
     top_p: Annotated[float, Meta(ge=0, le=1, description="Nucleus sampling; 1 is off")] = 1.0
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Only the k likeliest tokens; 0 is off")] = 0
-    min_p: Annotated[float, Meta(ge=0, le=1, description="Least probability relative to the likeliest; 0 is off")] = (
-        0.0
-    )
+    min_p: Annotated[float, Meta(ge=0, le=1, description="Least probability relative to the likeliest; 0 is off")] = 0.0
     repetition_penalty: Annotated[
         float, Meta(ge=0, le=2, description="Divides the scores of tokens seen lately; 0 and 1 are off")
     ] = 1.0

@@ -1,0 +1,77 @@
+"""The orchestrator's app: wiring and lifetimes, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from llorch.config import Settings, data_dir
+from llorch.edge import DRAIN, create_app
+from roles.orchestrator.api.keys import CORE, SETTINGS
+from roles.orchestrator.api.meta import ENDPOINTS
+from roles.orchestrator.clock import ClockMs, now_ms
+from roles.orchestrator.core import Orchestrator
+from roles.orchestrator.fleet import Fleet
+from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.state.store import Store
+
+DATABASE = "orchestrator.db"
+CLEAN_EVERY_S = 60.0
+
+
+def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application:
+    """Build the orchestrator.
+
+    Args:
+        settings: `[orchestrator]`, the aliases and the token are used.
+        clock_ms: The time; tests pass their own.
+
+    Raises:
+        InvalidConfiguration: When it starts: the data directory cannot be used, or the database is not sound.
+    """
+    metrics = OrchestratorMetrics()
+    own = settings.orchestrator
+
+    async def lifetime(app: web.Application) -> AsyncIterator[None]:
+        async with (
+            Store(data_dir(own, "orchestrator") / DATABASE) as store,
+            Fleet(settings.token, own.heartbeat_interval_s) as fleet,
+            asyncio.TaskGroup() as loops,
+        ):
+            core = app[CORE] = Orchestrator(
+                store=store,
+                fleet=fleet,
+                metrics=metrics,
+                clock_ms=clock_ms,
+                aliases=settings.aliases,
+                queue_capacity=own.queue_capacity,
+            )
+            app[DRAIN] = lambda: core.drain(own.drain_s)
+            writer = loops.create_task(store.writer.run(), name="writer")
+            await core.recover()
+            others = [
+                loops.create_task(core.dispatcher.run(), name="dispatcher"),
+                loops.create_task(_clean(core, settings), name="cleaner"),
+            ]
+            yield
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others)
+            await store.writer.flush()
+            writer.cancel()
+
+    app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token, max_body_bytes=own.max_body_bytes)
+    app[SETTINGS] = settings
+    return app
+
+
+async def _clean(core: Orchestrator, settings: Settings) -> None:
+    """Erase what has been kept long enough, once a minute."""
+    own = settings.orchestrator
+    while True:
+        await core.clean(
+            output_retention_ms=round(own.output_retention_s * 1000), purge_after_ms=round(own.purge_after_s * 1000)
+        )
+        await asyncio.sleep(CLEAN_EVERY_S)

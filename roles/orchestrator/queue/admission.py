@@ -1,0 +1,105 @@
+"""Whether a submission is accepted, and as what. Pure; takes less than a millisecond."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from llorch.errors import Draining, InvalidRequest, QueueFull
+from llorch.wire.codec import FieldProblem, encode, invalid
+from llorch.wire.pools import Model
+from llorch.wire.tasks import SubmitTask
+
+MIN_RETRY_AFTER_S = 1
+MAX_RETRY_AFTER_S = 3_600
+TEMPLATE_BYTES_PER_MESSAGE = 64
+"""Allowed for what a chat template puts around a message, when a prompt is judged by its bytes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What admission must know of the queue."""
+
+    waiting: int
+    capacity: int
+    finished_per_s: float
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What is certain about a prompt and a context before anything counts its tokens."""
+
+    least_tokens: int
+    certainly_fits: bool
+
+
+def admit(task: SubmitTask, queue: QueueState, model: Model | None) -> Fit:
+    """Refuse what cannot be served; tell what is still to be checked.
+
+    Args:
+        task: The submission, each field already checked on its own.
+        queue: The queue now.
+        model: What a pool knows of the model's file; None when no pool has told yet.
+
+    Raises:
+        Draining: The orchestrator is shutting down.
+        QueueFull: With a `Retry-After` from the rate at which jobs are finished.
+        InvalidRequest: More tokens asked for than the context has, or a prompt that cannot fit it.
+    """
+    if queue.draining:
+        raise Draining("the orchestrator is shutting down; submit again when it is back", retry_after_s=5)
+    if 0 <= queue.capacity <= queue.waiting:
+        raise QueueFull(
+            f"the queue is full: {queue.waiting} of {queue.capacity} places are taken; try again later",
+            details={"waiting": queue.waiting, "capacity": queue.capacity},
+            retry_after_s=retry_after_s(queue),
+        )
+    if model is None:
+        return Fit(0, certainly_fits=False)
+    context = model.context_length
+    if task.max_tokens is not UNSET and task.max_tokens > context:
+        raise invalid([FieldProblem("max_tokens", f"{task.max_tokens} is more than the model's context of {context}")])
+    text_bytes, overhead = prompt_bytes(task)
+    least = -(-text_bytes // max(1, model.max_token_bytes))
+    if least >= context:
+        raise too_long(least, context, exact=False)
+    return Fit(least, certainly_fits=text_bytes + overhead < context)
+
+
+def too_long(tokens: int, context: int, *, exact: bool) -> InvalidRequest:
+    """Build the refusal of a prompt that does not fit."""
+    amount = f"{tokens}" if exact else f"at least {tokens}"
+    problem = f"the prompt is {amount} tokens long, the context of the model is {context}, and one must be left"
+    return InvalidRequest(
+        f"the request is not valid: {problem}",
+        details={
+            "fields": [{"field": "prompt", "problem": problem}],
+            "prompt_tokens": tokens,
+            "context_length": context,
+        },
+    )
+
+
+def retry_after_s(queue: QueueState) -> int:
+    """Estimate when a place will be free: after a tenth of the queue, at the measured rate."""
+    if queue.finished_per_s <= 0:
+        return 10 * MIN_RETRY_AFTER_S
+    wait = queue.waiting / 10 / queue.finished_per_s
+    return max(MIN_RETRY_AFTER_S, min(MAX_RETRY_AFTER_S, round(wait)))
+
+
+def prompt_bytes(task: SubmitTask) -> tuple[int, int]:
+    """Return the bytes of the text, and an upper bound for what is put around it."""
+    if task.messages is UNSET:
+        return (0 if task.prompt is UNSET else len(task.prompt.encode())), 2
+    text = sum(len(message.content.encode()) for message in task.messages)
+    return text, TEMPLATE_BYTES_PER_MESSAGE * (len(task.messages) + 1)
+
+
+def prompt_sha256(task: SubmitTask) -> str:
+    """Return the hash that stays when the prompt is gone: of the text, or of the messages as compact JSON."""
+    text = task.prompt.encode() if task.prompt is not UNSET else encode(task.messages)
+    return hashlib.sha256(text).hexdigest()

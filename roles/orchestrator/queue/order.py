@@ -1,0 +1,180 @@
+"""The order in which queued jobs are served. Pure: no clock, no I/O; one owner, the dispatcher.
+
+Strategy (fair queueing): a job gets its place, a `tag`, once, when it is queued: one more than its session's last
+tag, but not less than the tag being served now. Served by tag, then by submission, sessions take turns and each is
+first come, first served. (Start-time fair queueing with equal weights and costs: Goyal, Vin, Cheng 1996,
+https://doi.org/10.1145/248156.248171.) Jobs without a session share one.
+
+Interactive jobs go before batch jobs; a batch job that has waited long enough is given a place among them.
+Every operation costs O(log n).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice, takewhile
+
+from sortedcontainers import SortedDict, SortedList
+
+from llorch.job import JobId
+from llorch.wire.tasks import OnDisconnect, Priority
+
+PROMOTE_AFTER_MS = 300_000
+FORGET_FROM = 1_000
+"""Sessions whose last turn is over are forgotten once there are this many more than waiting jobs."""
+
+_Key = tuple[int, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class Ticket:
+    """A job that waits: just what its place depends on. Owned by the queue that holds it."""
+
+    id: JobId
+    seq: int
+    model_ref: str
+    session_id: str | None
+    priority: Priority
+    submitted_ms: int
+    tag: int
+    deadline_ms: int
+    correlation_id: str
+    on_disconnect: OnDisconnect = "continue"
+    attempt: int = 0
+    failures: int = 0
+    not_before_ms: int = 0
+    promoted: bool = False
+
+    @property
+    def lane(self) -> Priority:
+        """The class it is served in."""
+        return "interactive" if self.promoted else self.priority
+
+
+class _Lane:
+    """One class: all tickets by place, and the same by model."""
+
+    def __init__(self) -> None:
+        self.places: SortedList[_Key] = SortedList()
+        self.models: dict[str, SortedDict[_Key, Ticket]] = {}
+        self.served = 0
+        self.last_tags: dict[str, int] = {}
+
+
+class JobQueue:
+    """The jobs that wait. Holds no job twice; knows nothing of workers."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Priority, _Lane] = {"interactive": _Lane(), "batch": _Lane()}
+        self._tickets: dict[JobId, Ticket] = {}
+        self._batch_by_age: SortedList[tuple[int, int, JobId]] = SortedList()
+        self._by_deadline: SortedList[tuple[int, JobId]] = SortedList()
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def __contains__(self, job_id: JobId) -> bool:
+        return job_id in self._tickets
+
+    def get(self, job_id: JobId) -> Ticket | None:
+        """Return a waiting job."""
+        return self._tickets.get(job_id)
+
+    def depth(self, priority: Priority) -> int:
+        """Return how many wait in a class."""
+        return len(self._lanes[priority].places)
+
+    def next_tag(self, priority: Priority, session_id: str | None) -> int:
+        """Take the next place for a session: its turn after its own last one, but not in the past."""
+        lane = self._lanes[priority]
+        session = session_id or ""
+        tag = max(lane.served, lane.last_tags.get(session, -1) + 1)
+        lane.last_tags[session] = tag
+        if len(lane.last_tags) > 2 * len(lane.places) + FORGET_FROM:
+            lane.last_tags = {name: last for name, last in lane.last_tags.items() if last >= lane.served}
+        return tag
+
+    def add(self, ticket: Ticket) -> None:
+        """Put a job in its place. Its tag may be one it had before: a retry keeps its place."""
+        lane = self._lanes[ticket.lane]
+        key = (ticket.tag, ticket.seq)
+        self._tickets[ticket.id] = ticket
+        self._by_deadline.add((ticket.deadline_ms, ticket.id))
+        lane.places.add(key)
+        lane.models.setdefault(ticket.model_ref, SortedDict())[key] = ticket
+        session = ticket.session_id or ""
+        lane.last_tags[session] = max(lane.last_tags.get(session, -1), ticket.tag)
+        if ticket.lane == "batch":
+            self._batch_by_age.add((ticket.submitted_ms, ticket.seq, ticket.id))
+
+    def remove(self, job_id: JobId) -> Ticket | None:
+        """Take a job out, whatever for; None when it does not wait."""
+        ticket = self._tickets.pop(job_id, None)
+        if ticket is None:
+            return None
+        self._by_deadline.remove((ticket.deadline_ms, job_id))
+        lane = self._lanes[ticket.lane]
+        key = (ticket.tag, ticket.seq)
+        lane.places.remove(key)
+        waiting = lane.models[ticket.model_ref]
+        del waiting[key]
+        if not waiting:
+            del lane.models[ticket.model_ref]
+        if ticket.lane == "batch":
+            self._batch_by_age.remove((ticket.submitted_ms, ticket.seq, ticket.id))
+        if not lane.places:
+            lane.last_tags.clear()  # nobody waits: every session starts level
+        return ticket
+
+    def take(self, job_id: JobId) -> Ticket | None:
+        """Take a job out to be served; the turn moves on to its place."""
+        ticket = self.remove(job_id)
+        if ticket is not None:
+            lane = self._lanes[ticket.lane]
+            lane.served = max(lane.served, ticket.tag)
+        return ticket
+
+    def position(self, job_id: JobId) -> int | None:
+        """Return how many jobs are served before this one; None when it does not wait."""
+        ticket = self._tickets.get(job_id)
+        if ticket is None:
+            return None
+        ahead: int = self._lanes[ticket.lane].places.bisect_left((ticket.tag, ticket.seq))
+        return ahead if ticket.lane == "interactive" else ahead + self.depth("interactive")
+
+    def models(self) -> Iterable[str]:
+        """Return the models that jobs wait for, those with interactive jobs first."""
+        return dict.fromkeys([*self._lanes["interactive"].models, *self._lanes["batch"].models])
+
+    def waiting(self, model_ref: str) -> int:
+        """Return how many jobs wait for a model."""
+        return sum(len(lane.models.get(model_ref, ())) for lane in self._lanes.values())
+
+    def heads(self, model_ref: str, count: int, *, now_ms: int) -> list[Ticket]:
+        """Return the first *count* jobs for a model that may run now, in order."""
+        found: list[Ticket] = []
+        for lane in self._lanes.values():
+            waiting = lane.models.get(model_ref)
+            if waiting is not None and len(found) < count:
+                ready = (ticket for ticket in waiting.values() if ticket.not_before_ms <= now_ms)
+                found += islice(ready, count - len(found))
+        return found
+
+    def expired(self, *, now_ms: int) -> list[Ticket]:
+        """Return the jobs whose deadline has passed."""
+        late = takewhile(lambda entry: entry[0] <= now_ms, self._by_deadline)
+        return [self._tickets[job_id] for _, job_id in late]
+
+    def promote(self, *, now_ms: int) -> int:
+        """Move batch jobs that have waited long enough among the interactive ones; return how many."""
+        moved = 0
+        while self._batch_by_age and self._batch_by_age[0][0] <= now_ms - PROMOTE_AFTER_MS:
+            ticket = self.remove(self._batch_by_age[0][2])
+            if ticket is None:
+                break
+            ticket.promoted = True
+            ticket.tag = self.next_tag("interactive", ticket.session_id)
+            self.add(ticket)
+            moved += 1
+        return moved

@@ -1,0 +1,52 @@
+"""Whether a failed attempt is followed by another, and when. Pure: chance comes in as a number.
+
+Exponential back-off with full jitter above a half: min(cap, base * 2^(n-1)) * (0.5 + chance / 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llorch.errors import LlorchError
+
+MAX_ATTEMPTS = 5
+BASE_MS = 1_000
+CAP_MS = 60_000
+FREE_CODES = frozenset({"ALL_SLOTS_BUSY", "NOT_READY", "DRAINING"})
+"""The worker did not begin: try again at once elsewhere, and do not count it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Queue the job again; it may run from `not_before_ms` on."""
+
+    not_before_ms: int
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """End the job with this error."""
+
+    code: str
+    message: str
+    retriable: bool
+
+
+def after_failure(error: LlorchError, *, attempt: int, now_ms: int, chance: float) -> Retry | GiveUp:
+    """Decide what follows attempt number *attempt* (from 1) that ended with *error*.
+
+    Args:
+        error: What ended it; the caller's own faults are never retried.
+        attempt: How many attempts there have been, this one included.
+        now_ms: The time.
+        chance: Uniform in 0…1.
+    """
+    if error.code in FREE_CODES:
+        return Retry(now_ms + BASE_MS // 10, counts=False)
+    if not error.retriable:
+        return GiveUp(error.code, error.message, retriable=False)
+    if attempt >= MAX_ATTEMPTS:
+        return GiveUp(error.code, f"{error.message}; given up after {attempt} attempts", retriable=True)
+    delay_ms = min(CAP_MS, BASE_MS * 2 ** (attempt - 1)) * (0.5 + chance / 2)
+    return Retry(now_ms + round(delay_ms), counts=True)

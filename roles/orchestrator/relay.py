@@ -1,0 +1,315 @@
+"""Streams of live jobs: one writer, many readers, each with its own position.
+
+Strategy: a stream is a list of encoded token events, a short list of the other events, and a set of waiting
+readers. A reader holds nothing but its position; it takes what is there from that position on, in one piece, and
+waits when there is nothing. So a slow reader costs nobody anything, and what many read is encoded once.
+
+Token events come from the worker already in their final form and are passed on unparsed. What is on disk is dropped
+from memory beyond a tail; a reader that is further behind reads it from there. The stream of a job that has ended is
+built from its row and its output on disk alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from llorch.errors import JobNotFound
+from llorch.job import FINAL, JobId
+from llorch.sse import KEEPALIVE, encode_event, parse_block
+from llorch.wire import events
+from llorch.wire.codec import encode
+from llorch.wire.events import START, EventId
+from roles.orchestrator.state.rows import JobRow
+from roles.orchestrator.state.store import Store
+
+KEEPALIVE_S = 15.0
+TAIL_TOKENS = 512
+"""Stored token events that stay in memory for readers that are nearly up to date."""
+MAX_BLOCK_TOKENS = 1_024
+"""Token events written to a reader in one piece."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """The events of one live job. Written by the dispatcher alone."""
+
+    job_id: JobId
+    seq: int
+    first: int = 0
+    """Index of the first token event that is still in memory."""
+    tokens: list[bytes] = field(default_factory=list)
+    stored: int = 0
+    """Token events handed to the store so far."""
+    notices: list[tuple[EventId, bytes]] = field(default_factory=list)
+    """`started` events, in order."""
+    latest: tuple[EventId, bytes] | None = None
+    """The newest `queued`, `loading` or `metrics` event; only the newest matters."""
+    shown: tuple[str, msgspec.Struct] | None = None
+    final: tuple[EventId, bytes] | None = None
+    serial: int = 0
+    readers: int = 0
+    waiters: set[asyncio.Future[None]] = field(default_factory=set)
+
+    @property
+    def count(self) -> int:
+        """How many token events there have been."""
+        return self.first + len(self.tokens)
+
+    def next_serial(self, now_ms: int) -> int:
+        """Return a serial for an event that is not a token: the time, but never the same twice."""
+        self.serial = max(self.serial + 1, now_ms)
+        return self.serial
+
+
+class Relay:
+    """All live streams, by job."""
+
+    def __init__(self, store: Store, *, on_read: Callable[[Stream], None], on_unread: Callable[[JobId], None]) -> None:
+        """Take what to call when a live job gets a reader, and when its last reader has gone."""
+        self._store = store
+        self._on_read = on_read
+        self._on_unread = on_unread
+        self._streams: dict[JobId, Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def open(self, job_id: JobId, seq: int) -> Stream:
+        """Return the stream of a job that has not ended."""
+        stream = self._streams.get(job_id)
+        if stream is None:
+            stream = self._streams[job_id] = Stream(job_id, seq)
+        return stream
+
+    def find(self, job_id: JobId) -> Stream | None:
+        """Return the stream of a job if it is in memory."""
+        return self._streams.get(job_id)
+
+    def watched(self) -> Sequence[Stream]:
+        """Return the streams that somebody reads."""
+        return [stream for stream in self._streams.values() if stream.readers]
+
+    def restore(self, stream: Stream, row: JobRow, pieces: int) -> None:
+        """Let the stream of a job found on disk go on behind its *pieces* stored token events."""
+        stream.first = stream.stored = pieces
+        stream.serial = max(row.started_event or 0, row.submitted_ms)
+        if row.started_event is not None:
+            stream.notices = [_started(row, row.started_event)]
+
+    def tokens(self, stream: Stream, blocks: Sequence[bytes]) -> None:
+        """Add token events in their final form."""
+        stream.tokens.extend(blocks)
+        _wake(stream)
+
+    def notice(self, stream: Stream, kind: str, body: msgspec.Struct, *, now_ms: int, lasting: bool) -> int:
+        """Add another event; a *lasting* one stays for later readers. Returns its serial."""
+        serial = stream.next_serial(now_ms)
+        event_id = EventId(stream.count, serial)
+        encoded = (event_id, encode_event(kind, str(event_id), encode(body)))
+        if lasting:
+            stream.notices.append(encoded)
+            stream.latest = stream.shown = None
+        else:
+            stream.latest = encoded
+        _wake(stream)
+        return serial
+
+    def show(self, stream: Stream, kind: str, body: msgspec.Struct, *, now_ms: int) -> None:
+        """Tell readers of the present state, unless it is what they were told last."""
+        if stream.shown != (kind, body):
+            stream.shown = (kind, body)
+            self.notice(stream, kind, body, now_ms=now_ms, lasting=False)
+
+    def finish(self, stream: Stream, row: JobRow) -> None:
+        """End a stream with what the job's row says; readers get that and are done."""
+        self.store_rest(stream)
+        stream.final = _terminal(row)
+        stream.latest = None
+        self._streams.pop(stream.job_id, None)
+        _wake(stream)
+
+    def store_rest(self, stream: Stream) -> None:
+        """Hand every token event that is not stored yet to the store."""
+        start = stream.stored - stream.first
+        fresh = stream.tokens[start:]
+        if fresh:
+            self._store.append(stream.seq, first=stream.stored, count=len(fresh), events=b"".join(fresh))
+            stream.stored += len(fresh)
+        surplus = min(stream.stored - stream.first, len(stream.tokens) - TAIL_TOKENS)
+        if surplus > TAIL_TOKENS:
+            del stream.tokens[:surplus]
+            stream.first += surplus
+
+    async def text(self, stream: Stream) -> str:
+        """Return the text that a stream's token events carry, those on disk included."""
+        stored: list[bytes] = []
+        while len(stored) < stream.first:
+            chunks = await self._store.output(stream.seq, start=len(stored))
+            if not chunks:
+                break
+            stored += [block for _, count, chunk in chunks for block in chunk.split(b"\n\n")[:count]]
+        parsed = map(parse_block, [*stored[: stream.first], *stream.tokens])
+        return "".join(msgspec.json.decode(event.data, type=events.Token).t for event in parsed if event is not None)
+
+    def _forget(self, stream: Stream) -> None:
+        """Forget a stream that nobody reads and that holds nothing which is not on disk."""
+        if not (stream.readers or stream.count or stream.notices):
+            self._streams.pop(stream.job_id, None)
+
+    async def follow(self, job_id: JobId, after: EventId = START) -> AsyncIterator[bytes]:
+        """Yield a job's events behind *after* to its terminal one, then end. Quiet times hold comments.
+
+        Raises:
+            JobNotFound: No such job, or its output is not kept any more.
+        """
+        stream = self._streams.get(job_id)
+        if stream is None:
+            async for block in self._replay(job_id, after):
+                yield block
+            return
+        stream.readers += 1
+        self._on_read(stream)
+        try:
+            position = after
+            while True:
+                block, position = await self._next(stream, position)
+                if block:
+                    yield block
+                elif stream.final is not None:
+                    return
+                elif not await _changed(stream):
+                    yield KEEPALIVE
+        finally:
+            stream.readers -= 1
+            if not stream.readers and stream.final is None:
+                self._on_unread(job_id)
+            self._forget(stream)
+
+    async def _next(self, stream: Stream, position: EventId) -> tuple[bytes, EventId]:
+        """Return the events behind *position* that are there, and the position behind them."""
+        if position.tokens < stream.first:
+            return await self._stored(stream.seq, stream.notices, position, stream.first)
+        others = [*stream.notices, *filter(None, (stream.latest, stream.final))]
+        parts: list[bytes] = []
+        for event_id, encoded in others:
+            if event_id <= position:
+                continue
+            position = _take(parts, stream, position, event_id.tokens)
+            if position.tokens < event_id.tokens:
+                return b"".join(parts), position
+            parts.append(encoded)
+            position = event_id
+        position = _take(parts, stream, position, stream.count)
+        return b"".join(parts), position
+
+    async def _stored(
+        self, seq: int, notices: Sequence[tuple[EventId, bytes]], position: EventId, end: int
+    ) -> tuple[bytes, EventId]:
+        """Return what is on disk between *position* and token *end*, with the notices that belong among it."""
+        parts: list[bytes] = []
+        rest = [notice for notice in notices if notice[0] > position and notice[0].tokens < end]
+        for first, count, chunk in await self._store.output(seq, start=position.tokens):
+            blocks = [block + b"\n\n" for block in chunk.split(b"\n\n")[:count]]
+            for index, block in enumerate(blocks, start=first):
+                while rest and rest[0][0].tokens <= index:
+                    event_id, encoded = rest.pop(0)
+                    parts.append(encoded)
+                    position = event_id
+                if position.tokens <= index < end:
+                    parts.append(block)
+                    position = EventId(index + 1, 0)
+        if not parts:
+            raise JobNotFound("the output of this job is not kept any more")
+        return b"".join(parts), position
+
+    async def _replay(self, job_id: JobId, after: EventId) -> AsyncIterator[bytes]:
+        """Yield the events of a job that has ended, from disk."""
+        row = await self._store.get(job_id)
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        if row.state not in FINAL:
+            stream = self.open(job_id, row.seq)
+            stream.serial = max(stream.serial, row.submitted_ms)
+            async for block in self.follow(job_id, after):
+                yield block
+            return
+        notices = [] if row.started_event is None else [_started(row, row.started_event)]
+        position = after
+        while position.tokens < row.pieces:
+            block, position = await self._stored(row.seq, notices, position, row.pieces)
+            yield block
+        final_id, final = _terminal(row)
+        rest = [encoded for event_id, encoded in notices if position < event_id < final_id]
+        if position < final_id:
+            yield b"".join([*rest, final])
+
+
+def _take(parts: list[bytes], stream: Stream, position: EventId, end: int) -> EventId:
+    """Add token events from *position* up to *end*, at most a block of them."""
+    start = max(position.tokens, stream.first)
+    stop = min(end, start + MAX_BLOCK_TOKENS, stream.count)
+    if stop <= start:
+        return position
+    parts += stream.tokens[start - stream.first : stop - stream.first]
+    return EventId(stop, 0)
+
+
+async def _changed(stream: Stream) -> bool:
+    """Wait for the stream to change; False when it stayed quiet for the keep-alive time."""
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    stream.waiters.add(waiter)
+    try:
+        async with asyncio.timeout(KEEPALIVE_S):
+            await waiter
+    except TimeoutError:
+        return False
+    finally:
+        stream.waiters.discard(waiter)
+    return True
+
+
+def _wake(stream: Stream) -> None:
+    for waiter in stream.waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    stream.waiters.clear()
+
+
+def _started(row: JobRow, serial: int) -> tuple[EventId, bytes]:
+    event_id = EventId(0, serial)
+    body = events.Started(
+        job_id=row.id,
+        worker_id=row.worker_id or "",
+        model_ref=row.model_ref,
+        engine=row.engine or "",
+        seed=row.seed,
+        correlation_id=row.correlation_id,
+        attempt=row.attempt,
+    )
+    return event_id, encode_event("started", str(event_id), encode(body))
+
+
+def _terminal(row: JobRow) -> tuple[EventId, bytes]:
+    """Build the terminal event from the job's row, so that it is the same whenever it is read."""
+    event_id = EventId(row.pieces, row.final_event or 0)
+    if row.stop_reason is not None:
+        started = row.started_ms or row.finished_ms or row.submitted_ms
+        end = events.End(
+            tokens_in=row.tokens_in or 0,
+            tokens_out=row.tokens_out or 0,
+            stop_reason=msgspec.convert(row.stop_reason, events.StopReason),
+            queue_ms=max(0, started - row.submitted_ms),
+            first_token_ms=max(0, (row.first_token_ms or row.finished_ms or started) - row.submitted_ms),
+            decode_time_ms=row.decode_ms or 0,
+        )
+        return event_id, encode_event("end", str(event_id), encode(end))
+    failed = events.Failed(
+        code=row.error_code or "INTERNAL",
+        message=row.error_message or "the job ended without saying why",
+        retriable=bool(row.error_retriable),
+    )
+    return event_id, encode_event("error", str(event_id), encode(failed))

@@ -1,0 +1,108 @@
+"""What people are shown of a job: from its row to the wire. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
+
+from llorch.job import State
+from llorch.wire.tasks import Attempt, Explanation, JobError, Task, Timings
+from roles.orchestrator.fleet import Loading
+from roles.orchestrator.scheduler.decide import Wait
+from roles.orchestrator.state.rows import AttemptRow, JobRow
+
+T = TypeVar("T")
+
+
+def events_url(job_id: str) -> str:
+    """Return the address of a job's events."""
+    return f"/v2/tasks/{job_id}/events"
+
+
+def task_of(row: JobRow, *, position: int | None, attempts: Sequence[AttemptRow] | None) -> Task:
+    """Return everything known about a job, but for its prompt and output."""
+    error: JobError | UnsetType = UNSET
+    if row.error_code is not None:
+        error = JobError(row.error_code, row.error_message or "", bool(row.error_retriable))
+    return Task(
+        job_id=row.id,
+        status=row.state.value,
+        model=row.model,
+        model_ref=row.model_ref,
+        priority=row.priority,
+        seed=row.seed,
+        max_tokens=row.max_tokens,
+        timings=Timings(
+            submitted_ms=row.submitted_ms,
+            deadline_ms=row.deadline_ms,
+            dispatched_ms=_given(row.dispatched_ms),
+            started_ms=_given(row.started_ms),
+            first_token_ms=_given(row.first_token_ms),
+            finished_ms=_given(row.finished_ms),
+        ),
+        attempts=row.attempt,
+        on_disconnect=row.on_disconnect,
+        correlation_id=row.correlation_id,
+        events_url=events_url(row.id),
+        prompt_sha256=row.prompt_sha256,
+        queue_position=_given(position),
+        session_id=_given(row.session_id),
+        worker_id=_given(row.worker_id),
+        pool_id=_given(row.pool_id),
+        engine=_given(row.engine),
+        tokens_in=_given(row.tokens_in),
+        tokens_out=_given(row.tokens_out),
+        stop_reason=_given(row.stop_reason),
+        output_sha256=_given(row.output_sha256),
+        error=error,
+        attempt_log=UNSET if attempts is None else [_attempt(attempt) for attempt in attempts],
+    )
+
+
+def explain(
+    row: JobRow, *, position: int | None, wait: Wait | None, loading: Sequence[Loading], now_ms: int
+) -> Explanation:
+    """Tell in words and as data why a job is where it is."""
+    reason, text = _why(row, position, wait, loading, now_ms)
+    data = {"model_ref": row.model_ref, "attempts": row.attempt, "position": position, "pool_id": row.pool_id}
+    return Explanation(job_id=row.id, status=row.state.value, reason=reason, text=text, data=data)
+
+
+def _why(
+    row: JobRow, position: int | None, wait: Wait | None, loading: Sequence[Loading], now_ms: int
+) -> tuple[str, str]:
+    if row.state is State.COMPLETED:
+        return "completed", f"It ran on worker {row.worker_id} of pool {row.pool_id} and ended with {row.stop_reason}."
+    if row.state in {State.FAILED, State.CANCELLED}:
+        return (row.error_code or row.state).lower(), f"It ended with {row.error_code}: {row.error_message}."
+    if row.state is State.CANCELLING:
+        return "cancelling", f"It is being cancelled; worker {row.worker_id} has yet to let go of it."
+    if row.state is not State.QUEUED:
+        return "running", f"It runs on worker {row.worker_id} of pool {row.pool_id}, attempt {row.attempt}."
+    ahead = f"{position} jobs are served before it. " if position else ""
+    if row.not_before_ms > now_ms:
+        seconds = (row.not_before_ms - now_ms) / 1000
+        return "retry", f"{ahead}Attempt {row.attempt} failed; it is tried again in {seconds:.1f} s."
+    if loading:
+        first = loading[0]
+        return "loading", f"{ahead}Pool {first.pool_id} is loading its model: {first.progress:.0f} %."
+    if wait is not None:
+        return wait.reason, f"{ahead}It waits because {wait.text}."
+    return "queued", f"{ahead}It is about to be placed."
+
+
+def _attempt(row: AttemptRow) -> Attempt:
+    return Attempt(
+        number=row.number,
+        worker_id=row.worker_id,
+        pool_id=row.pool_id,
+        dispatched_ms=row.dispatched_ms,
+        ended_ms=_given(row.ended_ms),
+        outcome=_given(row.outcome),
+    )
+
+
+def _given(value: T | None) -> T | UnsetType:
+    return UNSET if value is None else value
