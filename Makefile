@@ -1,0 +1,63 @@
+# Everything starts from nothing but Python 3.11 or newer: each target makes what it needs, once.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+PIP    := $(BIN)/pip install -qq --disable-pip-version-check --no-input
+LOCKED := $(PIP) --no-deps --require-hashes -r
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format exe lock clean
+.DELETE_ON_ERROR:
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/run.stamp  ## start everything on this machine and ask the built-in model for a poem
+	@$(BIN)/llorch demo
+
+test: .venv/dev.stamp  ## run all tests; PYTEST_ADDOPTS="-k queue" narrows them
+	@$(BIN)/pytest
+
+lint: .venv/dev.stamp  ## check style, types and the direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/dev.stamp  ## put the code into the one layout there is
+	@$(BIN)/ruff check --fix --exit-zero
+	@$(BIN)/ruff format
+
+exe: .venv/dev.stamp  ## build dist/llorch, one file that needs no Python, and try it
+	@$(BIN)/python build/build.py
+
+# The locks name PyPI's files for every platform. uv writes them; nothing else here needs it.
+lock:  ## write requirements/*.txt anew, with the newest versions pyproject.toml allows
+	@set -e; uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; \
+	$(PYTHON) -m venv "$$uv"; "$$uv/bin/pip" install -qq --disable-pip-version-check uv; \
+	compile="$$uv/bin/uv pip compile --no-config --quiet --upgrade --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --no-header"; \
+	$$compile pyproject.toml requirements/build.in -o requirements/run.txt; \
+	$$compile pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+
+clean:  ## remove the environment and everything else that is made here
+	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find llorch roles build tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "llorch needs Python 3.11 or newer, not %d.%d. \
+	Name one: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	@echo "Making an environment in .venv"
+	@$(PYTHON) -m venv .venv
+
+# A stamp is newer than what it was made from. -qq hides warnings about this machine's package sources, not errors.
+.venv/run.stamp: requirements/run.txt pyproject.toml | .venv/bin/pip
+	@echo "Installing what llorch needs"
+	@$(LOCKED) requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/run.stamp | .venv/bin/pip
+	@echo "Installing what its tests need"
+	@$(LOCKED) requirements/dev.txt
+	@touch $@
