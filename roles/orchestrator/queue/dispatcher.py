@@ -1,13 +1,13 @@
 """The one loop that acts: wake or tick, take a snapshot, decide, do it.
 
 Owns the queue and the running attempts; nobody else changes them. A wake-up is a hint: the tick, once a second,
-would find the same work. Everything that ends a job goes through `_settle`, which is one transaction.
+would find the same work.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
 import random
 import time
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from dataclasses import dataclass
 import msgspec
 
 from llorch import log
-from llorch.errors import LlorchError, TimeoutExceeded, WorkerLost
-from llorch.job import JobId, Move, State
-from llorch.wire import events
+from llorch.errors import LlorchError, RemoteError, TimeoutExceeded, WorkerLost
+from llorch.job import JobId, Move
 from llorch.wire.pools import Spawned, SpawnWorker
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
-from roles.orchestrator.queue.attempt import Attempt, Runner, Target
+from roles.orchestrator.queue.announcement import announcement
+from roles.orchestrator.queue.attempt import CANCEL_GRACE_S, Attempt, Runner, Target
 from roles.orchestrator.queue.order import JobQueue, Ticket
 from roles.orchestrator.queue.retry import GiveUp, after_failure
 from roles.orchestrator.queue.service_rate import ServiceRate
+from roles.orchestrator.queue.settlement import Settlement, cancelled
 from roles.orchestrator.relay import Relay, Stream
 from roles.orchestrator.scheduler.decide import Decision, Dispatch, Reject, StartWorker, Wait, decide
 from roles.orchestrator.scheduler.snapshot import ModelView, Snapshot
-from roles.orchestrator.state.rows import Ending, JobRow
 from roles.orchestrator.state.store import Store
 
 TICK_S = 1.0
@@ -63,6 +63,7 @@ class Dispatcher:
         self._fleet = fleet
         self._metrics = metrics
         self._clock_ms = clock_ms
+        self._settlement = Settlement(store, relay, metrics, self.rate, clock_ms)
         self._runner = Runner(store, relay, clock_ms)
         self._wake = asyncio.Event()
         self._all_done = asyncio.Event()
@@ -75,11 +76,9 @@ class Dispatcher:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
             while True:
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_S):
                         await self._wake.wait()
-                except TimeoutError:
-                    pass
                 self._wake.clear()
                 while self._abandoned:
                     await self.cancel(self._abandoned.pop())
@@ -104,7 +103,7 @@ class Dispatcher:
         """Cancel a job; False when it neither waits nor runs."""
         ticket = self.queue.remove(job_id)
         if ticket is not None:
-            await self._settle(ticket, Move.CANCEL, _cancelled(), None)
+            await self._settlement.settle(ticket, Move.CANCEL, cancelled(), None)
             return True
         running = self._running.get(job_id)
         if running is None:
@@ -120,7 +119,7 @@ class Dispatcher:
 
     async def confirm_cancel(self, ticket: Ticket) -> None:
         """End a job that was being cancelled when an earlier process ended."""
-        await self._settle(ticket, Move.CONFIRM_CANCEL, _cancelled(), None)
+        await self._settlement.settle(ticket, Move.CONFIRM_CANCEL, cancelled(), None)
 
     async def drain(self, grace_s: float) -> None:
         """Start nothing more, let what runs finish for *grace_s*, then hand the rest back to the queue."""
@@ -136,8 +135,9 @@ class Dispatcher:
             for running in self._running.values():
                 running.hand_back = True
                 running.attempt.cancel.set()
-            async with asyncio.timeout(2 * TICK_S):
-                await self._all_done.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CANCEL_GRACE_S + TICK_S):
+                    await self._all_done.wait()
 
     def _schedule(self) -> None:
         started = time.perf_counter()
@@ -206,7 +206,7 @@ class Dispatcher:
         while tickets := self.queue.heads(decision.model_ref, 100, now_ms=2**62):
             for ticket in tickets:
                 if self.queue.remove(ticket.id):
-                    await self._settle(ticket, Move.FAIL, error, None)
+                    await self._settlement.settle(ticket, Move.FAIL, error, None)
 
     async def _serve(self, running: Running) -> None:
         """Run one attempt and act on how it ended."""
@@ -262,14 +262,16 @@ class Dispatcher:
             return
         if attempt.cancel.is_set():
             await self._store.cancelling(ticket.id)
-            await self._settle(ticket, Move.CONFIRM_CANCEL if claimed else Move.CANCEL, _cancelled(), attempt)
+            await self._settlement.settle(ticket, Move.CONFIRM_CANCEL if claimed else Move.CANCEL, cancelled(), attempt)
             return
         if error is None:
-            await self._settle(ticket, Move.COMPLETE, None, attempt, tokens_before=tokens_before)
+            await self._settlement.settle(ticket, Move.COMPLETE, None, attempt, tokens_before=tokens_before)
             return
         outcome = after_failure(error, attempt=ticket.failures + 1, now_ms=now_ms, chance=random.random())
+        if isinstance(outcome, GiveUp):
+            error = RemoteError(outcome.message, code=outcome.code, status=error.status, retriable=outcome.retriable)
         if isinstance(outcome, GiveUp) or outcome.not_before_ms >= ticket.deadline_ms:
-            await self._settle(ticket, Move.FAIL, error, attempt)
+            await self._settlement.settle(ticket, Move.FAIL, error, attempt)
             return
         ticket.failures += outcome.counts
         self._metrics.retries.labels(error.code).inc()
@@ -284,84 +286,11 @@ class Dispatcher:
         if claimed and not await self._store.requeue(
             ticket.id, outcome=outcome, not_before_ms=not_before_ms, now_ms=now_ms
         ):
-            await self._settle(ticket, Move.CONFIRM_CANCEL, _cancelled(), None)
+            await self._settlement.settle(ticket, Move.CONFIRM_CANCEL, cancelled(), None)
             return
         self._metrics.dispatched.labels("retried").inc()
         ticket.not_before_ms = not_before_ms
         self.queue.add(ticket)
-
-    async def _settle(
-        self,
-        ticket: Ticket,
-        move: Move,
-        error: LlorchError | None,
-        attempt: Attempt | None,
-        *,
-        tokens_before: int = 0,
-    ) -> None:
-        """End a job: one transaction, then its readers, the figures and one line in the log."""
-        now_ms = self._clock_ms()
-        stream = self._relay.open(ticket.id, ticket.seq)
-        self._relay.store_rest(stream)
-        ending = await self._ending(stream, error, attempt, now_ms=now_ms, tokens_before=tokens_before)
-        state = await self._store.settle(ticket.id, move, ending)
-        row = await self._store.get(ticket.id)
-        if state is None or row is None:
-            if row is not None and row.state == State.CANCELLING:
-                await self._settle(ticket, Move.CONFIRM_CANCEL, _cancelled(), attempt)
-            return
-        self._relay.finish(stream, row)
-        self.rate.finished(now_ms)
-        self._count(row)
-
-    async def _ending(
-        self,
-        stream: Stream,
-        error: LlorchError | None,
-        attempt: Attempt | None,
-        *,
-        now_ms: int,
-        tokens_before: int,
-    ) -> Ending:
-        end = attempt.end if attempt is not None else None
-        text = await self._relay.text(stream) if error is None else ""
-        return Ending(
-            finished_ms=now_ms,
-            event_serial=stream.next_serial(now_ms),
-            tokens_in=attempt.tokens_in if attempt is not None and attempt.started else None,
-            tokens_out=tokens_before + end.tokens_out if end is not None else stream.count,
-            pieces=stream.count,
-            decode_ms=end.decode_ms if end is not None else None,
-            stop_reason=end.stop_reason if end is not None and error is None else None,
-            first_token_ms=attempt.first_token_ms if attempt is not None else None,
-            output_sha256=hashlib.sha256(text.encode()).hexdigest() if error is None else None,
-            error_code=error.code if error is not None else None,
-            error_message=error.message if error is not None else None,
-            error_retriable=error.retriable if error is not None else None,
-        )
-
-    def _count(self, row: JobRow) -> None:
-        self._metrics.dispatched.labels(row.state).inc()
-        if row.started_ms is not None:
-            self._metrics.queue_wait_ms.observe(row.started_ms - row.submitted_ms)
-        if row.first_token_ms is not None:
-            self._metrics.first_token_ms.observe(row.first_token_ms - row.submitted_ms)
-        _log.info(
-            "job_finished",
-            job_id=row.id,
-            correlation_id=row.correlation_id,
-            state=row.state,
-            code=row.error_code,
-            model=row.model,
-            worker_id=row.worker_id,
-            pool_id=row.pool_id,
-            attempts=row.attempt,
-            tokens_in=row.tokens_in,
-            tokens_out=row.tokens_out,
-            stop_reason=row.stop_reason,
-            wall_ms=(row.finished_ms or 0) - row.submitted_ms,
-            decode_ms=row.decode_ms,
-        )
 
     async def _tick(self) -> None:
         """Do what time alone asks for, at most once a second."""
@@ -378,7 +307,7 @@ class Dispatcher:
         for ticket in self.queue.expired(now_ms=now_ms):
             self.queue.remove(ticket.id)
             late = TimeoutExceeded("the job was not started within its timeout_ms", code="QUEUE_TIMEOUT")
-            await self._settle(ticket, Move.FAIL, late, None)
+            await self._settlement.settle(ticket, Move.FAIL, late, None)
         for stream in self._relay.watched():
             self.show(stream)
 
@@ -387,31 +316,10 @@ class Dispatcher:
         ticket = self.queue.get(stream.job_id)
         if ticket is None:
             return
-        now_ms = self._clock_ms()
-        loading = self._fleet.loading(ticket.model_ref)
-        if loading:
-            first = loading[0]
-            worker_id = first.worker_id if first.known else ""
-            body: msgspec.Struct = events.Loading(
-                stage="loading" if first.known and first.progress > 0 else "starting",
-                percent=round(first.progress, 1),
-                worker_id=worker_id,
-                pool_id=first.pool_id,
-            )
-            kind = "loading"
-        else:
-            wait = self.waits.get(ticket.model_ref)
-            body = events.Queued(
-                job_id=ticket.id,
-                position=self.queue.position(ticket.id) or 0,
-                correlation_id=ticket.correlation_id,
-                waiting_for=wait.text if wait is not None else msgspec.UNSET,
-            )
-            kind = "queued"
-        self._relay.show(stream, kind, body, now_ms=now_ms)
-
-
-def _cancelled() -> LlorchError:
-    error = LlorchError("the job was cancelled")
-    error.code = "CANCELLED"
-    return error
+        kind, body = announcement(
+            ticket,
+            position=self.queue.position(ticket.id) or 0,
+            wait=self.waits.get(ticket.model_ref),
+            loading=self._fleet.loading(ticket.model_ref),
+        )
+        self._relay.show(stream, kind, body, now_ms=self._clock_ms())

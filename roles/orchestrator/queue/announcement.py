@@ -1,0 +1,32 @@
+"""What the readers of a waiting job are told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from llorch.wire import events
+from roles.orchestrator.fleet import Loading
+from roles.orchestrator.queue.order import Ticket
+from roles.orchestrator.scheduler.decide import Wait
+
+
+def announcement(
+    ticket: Ticket, *, position: int, wait: Wait | None, loading: Sequence[Loading]
+) -> tuple[str, msgspec.Struct]:
+    """Return the event, as kind and body, that says where a waiting job stands."""
+    if loading:
+        first = loading[0]
+        return "loading", events.Loading(
+            stage="loading" if first.known and first.progress > 0 else "starting",
+            percent=round(first.progress, 1),
+            worker_id=first.worker_id if first.known else "",
+            pool_id=first.pool_id,
+        )
+    return "queued", events.Queued(
+        job_id=ticket.id,
+        position=position,
+        correlation_id=ticket.correlation_id,
+        waiting_for=wait.text if wait is not None else msgspec.UNSET,
+    )

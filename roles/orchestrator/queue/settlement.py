@@ -1,0 +1,113 @@
+"""The end of a job: one transaction, then its readers, the figures, and one line in the log."""
+
+from __future__ import annotations
+
+import hashlib
+
+from llorch import log
+from llorch.errors import Cancelled, LlorchError
+from llorch.job import Move, State
+from roles.orchestrator.clock import ClockMs
+from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.queue.attempt import Attempt
+from roles.orchestrator.queue.order import Ticket
+from roles.orchestrator.queue.service_rate import ServiceRate
+from roles.orchestrator.relay import Relay, Stream
+from roles.orchestrator.state.rows import Ending, JobRow
+from roles.orchestrator.state.store import Store
+
+_log = log.get("orchestrator.jobs")
+
+
+class Settlement:
+    """Ends jobs; the one way to a final state."""
+
+    def __init__(
+        self, store: Store, relay: Relay, metrics: OrchestratorMetrics, rate: ServiceRate, clock_ms: ClockMs
+    ) -> None:
+        self._store = store
+        self._relay = relay
+        self._metrics = metrics
+        self._rate = rate
+        self._clock_ms = clock_ms
+
+    async def settle(
+        self,
+        ticket: Ticket,
+        move: Move,
+        error: LlorchError | None,
+        attempt: Attempt | None,
+        *,
+        tokens_before: int = 0,
+    ) -> None:
+        """End a job as *move* says; where it is being cancelled already, that is how it ends.
+
+        Args:
+            ticket: The job.
+            move: What happened; the transition table decides whether it can.
+            error: Why it has no (whole) output; None when it was completed.
+            attempt: The last attempt, if there was one.
+            tokens_before: Tokens that earlier attempts had put out.
+        """
+        now_ms = self._clock_ms()
+        stream = self._relay.open(ticket.id, ticket.seq)
+        self._relay.store_rest(stream)
+        ending = await self._ending(stream, error, attempt, now_ms=now_ms, tokens_before=tokens_before)
+        state = await self._store.settle(ticket.id, move, ending)
+        row = await self._store.get(ticket.id)
+        if row is None:
+            return
+        if state is not None:
+            self._relay.finish(stream, row)
+            self._rate.finished(now_ms)
+            self._count(row)
+        elif row.state is State.CANCELLING and move is not Move.CONFIRM_CANCEL:
+            await self.settle(ticket, Move.CONFIRM_CANCEL, cancelled(), attempt)
+
+    async def _ending(
+        self, stream: Stream, error: LlorchError | None, attempt: Attempt | None, *, now_ms: int, tokens_before: int
+    ) -> Ending:
+        end = attempt.end if attempt is not None and error is None else None
+        text = await self._relay.text(stream) if error is None else ""
+        return Ending(
+            finished_ms=now_ms,
+            event_serial=stream.next_serial(now_ms),
+            tokens_in=attempt.tokens_in if attempt is not None and attempt.started else None,
+            tokens_out=tokens_before + end.tokens_out if end is not None else stream.count,
+            pieces=stream.count,
+            decode_ms=end.decode_ms if end is not None else None,
+            stop_reason=end.stop_reason if end is not None else None,
+            first_token_ms=attempt.first_token_ms if attempt is not None else None,
+            output_sha256=hashlib.sha256(text.encode()).hexdigest() if error is None else None,
+            error_code=error.code if error is not None else None,
+            error_message=error.message if error is not None else None,
+            error_retriable=error.retriable if error is not None else None,
+        )
+
+    def _count(self, row: JobRow) -> None:
+        self._metrics.dispatched.labels(row.state).inc()
+        if row.started_ms is not None:
+            self._metrics.queue_wait_ms.observe(row.started_ms - row.submitted_ms)
+        if row.first_token_ms is not None:
+            self._metrics.first_token_ms.observe(row.first_token_ms - row.submitted_ms)
+        _log.info(
+            "job_finished",
+            job_id=row.id,
+            correlation_id=row.correlation_id,
+            state=row.state,
+            code=row.error_code,
+            model=row.model,
+            worker_id=row.worker_id,
+            pool_id=row.pool_id,
+            attempts=row.attempt,
+            tokens_in=row.tokens_in,
+            tokens_out=row.tokens_out,
+            stop_reason=row.stop_reason,
+            wall_ms=(row.finished_ms or 0) - row.submitted_ms,
+            decode_ms=row.decode_ms,
+        )
+
+
+def cancelled() -> Cancelled:
+    """Return the error that a cancelled job ends with."""
+    return Cancelled("the job was cancelled")
