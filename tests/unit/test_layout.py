@@ -70,7 +70,7 @@ def test_every_file_says_what_it_is(path: Path) -> None:
 
     docstring = ast.get_docstring(ast.parse(text))
 
-    assert docstring or not text, f"{path} does not begin with a docstring that says what it is and what it may not do"
+    assert docstring or not text.strip(), f"{path} does not begin by saying what it is and what it may not do"
 
 
 @pytest.mark.parametrize("path", sources("llorch", "roles", "build", "tests"), ids=str)
