@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import random
 import re
 import time
 import uuid
@@ -150,7 +151,7 @@ def correlation_id(request: web.BaseRequest) -> str:
     if isinstance(found, str):
         return found
     given = request.headers.get(CORRELATION_HEADER, "")
-    chosen = given if CORRELATION.match(given) else str(uuid.uuid4())
+    chosen = given if CORRELATION.match(given) else str(uuid.UUID(int=random.getrandbits(128), version=4))
     request["correlation_id"] = chosen
     return chosen
 

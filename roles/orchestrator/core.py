@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import random
 import uuid
 from collections.abc import AsyncIterator, Mapping
 
@@ -15,7 +15,7 @@ from llorch.job import FINAL, JobId, State
 from llorch.wire.codec import encode
 from llorch.wire.events import EventId
 from llorch.wire.pools import Heartbeat, Register, Spawned, SpawnWorker
-from llorch.wire.tasks import DEFAULT_MAX_TOKENS, MAX_SEED, Accepted, CancelReply, Explanation, SubmitTask, Task
+from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, CancelReply, Explanation, SubmitTask, Task
 from llorch.wire.workers import CountTokens, TokenCount
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
@@ -29,6 +29,9 @@ from roles.orchestrator.state.store import Store
 from roles.orchestrator.view import events_url, explain, task_of
 
 COUNT_TIMEOUT_S = 2.0
+KEEP_JOBS = 256
+KEEP_BYTES = 64 * 1024
+"""The requests of so many waiting jobs, if small, stay in memory: a job that starts at once is not read back."""
 _log = log.get("orchestrator")
 
 
@@ -85,7 +88,10 @@ class Orchestrator:
         if not fresh and key is not None:
             return await self._same(owner, key, job)
         self._metrics.enqueued.labels("accepted").inc()
-        self.dispatcher.add(_ticket(job))
+        ticket = _ticket(job)
+        if len(job.request) <= KEEP_BYTES and len(self.dispatcher.queue) < KEEP_JOBS:
+            ticket.task = msgspec.structs.replace(task, seed=job.seed, max_tokens=job.max_tokens)
+        self.dispatcher.add(ticket)
         return self._accepted(job.id, State.QUEUED, job.seed, job.model_ref)
 
     async def task(self, job_id: str, *, attempts: bool = True) -> Task:
@@ -222,7 +228,7 @@ class Orchestrator:
         if not fit.certainly_fits:
             await self._count(task, model_ref)
         request_sha256 = hashlib.sha256(encode(task)).hexdigest()
-        seed = task.seed if task.seed is not UNSET else secrets.randbelow(MAX_SEED + 1)
+        seed = task.seed if task.seed is not UNSET else random.getrandbits(64)
         max_tokens = task.max_tokens if task.max_tokens is not UNSET else DEFAULT_MAX_TOKENS
         task = msgspec.structs.replace(task, seed=seed, max_tokens=max_tokens)
         self._last_seq += 1

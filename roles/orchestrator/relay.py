@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -133,16 +134,19 @@ class Relay:
         _wake(stream)
 
     def store_rest(self, stream: Stream) -> None:
-        """Hand every token event that is not stored yet to the store."""
-        start = stream.stored - stream.first
-        fresh = stream.tokens[start:]
-        if fresh:
-            self._store.append(stream.seq, first=stream.stored, count=len(fresh), events=b"".join(fresh))
-            stream.stored += len(fresh)
-        surplus = min(stream.stored - stream.first, len(stream.tokens) - TAIL_TOKENS)
-        if surplus > TAIL_TOKENS:
-            del stream.tokens[:surplus]
-            stream.first += surplus
+        """Hand every token event that is not stored yet to the store; memory keeps a tail once it is on disk."""
+        fresh = stream.tokens[stream.stored - stream.first :]
+        if not fresh:
+            return
+        first = stream.stored
+        stream.stored += len(fresh)
+        self._store.append(
+            stream.seq,
+            first=first,
+            count=len(fresh),
+            events=b"".join(fresh),
+            done=partial(_trim, stream, stream.stored),
+        )
 
     async def text(self, stream: Stream) -> str:
         """Return the text that a stream's token events carry, those on disk included."""
@@ -270,6 +274,14 @@ async def _changed(stream: Stream) -> bool:
     finally:
         stream.waiters.discard(waiter)
     return True
+
+
+def _trim(stream: Stream, durable: int) -> None:
+    """Drop token events from memory that are on disk, but for a tail."""
+    surplus = min(durable - stream.first, len(stream.tokens) - TAIL_TOKENS)
+    if surplus > TAIL_TOKENS:
+        del stream.tokens[:surplus]
+        stream.first += surplus
 
 
 def _wake(stream: Stream) -> None:

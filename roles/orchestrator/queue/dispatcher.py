@@ -219,17 +219,15 @@ class Dispatcher:
                 await self._ended(running, WorkerLost("the worker is gone"), claimed=False)
                 return
             pool_id = found[0].pool_id
-            request = await self._store.claim(
+            claimed = self._store.claim(
                 ticket.id,
                 attempt=ticket.attempt,
                 worker_id=running.worker_id,
                 pool_id=pool_id,
                 now_ms=self._clock_ms(),
             )
-            if request is None:
-                _log.error("claimed_job_was_not_queued", job_id=ticket.id)
-                return
-            task = msgspec.json.decode(request, type=SubmitTask)
+            task = ticket.task or msgspec.json.decode(await claimed or b"", type=SubmitTask)
+            ticket.task = None
             if task.seed is not msgspec.UNSET:
                 running.attempt.seed = task.seed
             target = Target(

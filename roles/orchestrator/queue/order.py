@@ -18,7 +18,7 @@ from itertools import islice, takewhile
 from sortedcontainers import SortedDict, SortedList
 
 from llorch.job import JobId
-from llorch.wire.tasks import OnDisconnect, Priority
+from llorch.wire.tasks import OnDisconnect, Priority, SubmitTask
 
 PROMOTE_AFTER_MS = 300_000
 FORGET_FROM = 1_000
@@ -45,6 +45,8 @@ class Ticket:
     failures: int = 0
     not_before_ms: int = 0
     promoted: bool = False
+    task: SubmitTask | None = None
+    """What was asked for, while it is worth keeping in memory; it is on disk in any case."""
 
     @property
     def lane(self) -> Priority:

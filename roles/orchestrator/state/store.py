@@ -8,9 +8,12 @@ value is a parameter.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Self
@@ -82,8 +85,13 @@ class Store:
 
         return await self.writer.write(operation)
 
-    async def claim(self, job_id: JobId, *, attempt: int, worker_id: str, pool_id: str, now_ms: int) -> bytes | None:
-        """Hand a queued job to a worker; return its request, or None when it is not queued any more."""
+    def claim(
+        self, job_id: JobId, *, attempt: int, worker_id: str, pool_id: str, now_ms: int
+    ) -> asyncio.Future[bytes | None]:
+        """Hand a queued job to a worker; the result is its request, or None when it is not queued any more.
+
+        It need not be waited for by who has the request already: a crash before it is on disk leaves the job queued.
+        """
 
         def operation(db: sqlite3.Connection) -> bytes | None:
             row = db.execute(
@@ -101,7 +109,7 @@ class Store:
             request: bytes = row[1]
             return request
 
-        return await self.writer.write(operation)
+        return self.writer.submit(operation)
 
     def start(self, job_id: JobId, *, engine: str, tokens_in: int, event_serial: int, now_ms: int) -> None:
         """Note, with the next commit, that a worker has begun; a job being cancelled stays so."""
@@ -114,15 +122,15 @@ class Store:
                 (engine, tokens_in, now_ms, event_serial, job_id),
             )
 
-        self.writer.write_later(operation)
+        _ = self.writer.submit(operation)
 
-    def append(self, seq: int, *, first: int, count: int, events: bytes) -> None:
-        """Add token events to a job's output, with the next commit."""
+    def append(self, seq: int, *, first: int, count: int, events: bytes, done: Callable[[], None]) -> None:
+        """Add token events to a job's output, with the next commit; *done* is called when they are on disk."""
 
         def operation(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR IGNORE INTO output VALUES (?, ?, ?, ?)", (seq, first, count, events))
 
-        self.writer.write_later(operation)
+        self.writer.submit(operation).add_done_callback(partial(_when_written, done=done))
 
     async def requeue(self, job_id: JobId, *, outcome: str, not_before_ms: int, now_ms: int) -> bool:
         """End an attempt and put its job back into the queue; False when it was cancelled meanwhile."""
@@ -258,6 +266,11 @@ class Store:
         statement = f"SELECT {_COLUMNS} FROM jobs WHERE {where}"  # only our own texts get here
         rows = await self.writer.read(lambda db: db.execute(statement, values).fetchall())
         return [_row(row) for row in rows]
+
+
+def _when_written(written: asyncio.Future[None], done: Callable[[], None]) -> None:
+    if not written.cancelled() and written.exception() is None:
+        done()
 
 
 def _row(values: tuple[object, ...]) -> JobRow:

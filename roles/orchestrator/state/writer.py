@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 MAX_BATCH = 512
 
-_Waiting = tuple[Operation[object], "asyncio.Future[object]"]
+_Waiting = tuple[Operation[Any], "asyncio.Future[Any]"]
 
 
 class _Connection(aiosqlite.Connection):
@@ -67,24 +67,21 @@ class Writer:
                 await self._commit(batch)
             self._idle.set()
 
-    async def write(self, operation: Operation[T]) -> T:
-        """Run *operation* inside a transaction; return its result once that is on disk.
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """Queue *operation*; the future has its result once that is on disk, and may be left unread.
 
-        Raises:
-            DiskFull: There is no space; nothing of this operation has happened.
-            sqlite3.IntegrityError: A constraint forbids it; nothing of it has happened.
+        The future fails with `DiskFull` when there is no space and with `sqlite3.IntegrityError` when a constraint
+        forbids it; nothing of the operation has happened then. Operations happen in the order they were submitted.
         """
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_seen)
         self._waiting.append((operation, future))
         self._wake.set()
-        return await future  # type: ignore[return-value]  # the operation's own result
+        return future
 
-    def write_later(self, operation: Operation[object]) -> None:
-        """Queue *operation* without waiting for it; `flush` does."""
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(_ignore_full_disk)
-        self._waiting.append((operation, future))
-        self._wake.set()
+    async def write(self, operation: Operation[T]) -> T:
+        """Run *operation* inside a transaction; return its result once that is on disk; fails as `submit` tells."""
+        return await self.submit(operation)
 
     async def flush(self) -> None:
         """Return when everything asked for so far is on disk."""
@@ -135,7 +132,7 @@ def _together(db: sqlite3.Connection, operations: list[Operation[object]]) -> li
     return results
 
 
-def _ignore_full_disk(future: asyncio.Future[object]) -> None:
-    """Forget the outcome of a write nobody waits for; anything but a full disk has ended the loop already."""
+def _seen(future: asyncio.Future[T]) -> None:
+    """Look at a failure, so that one nobody waits for is not complained about when it is forgotten."""
     if not future.cancelled():
         future.exception()
