@@ -6,6 +6,7 @@ Every key `[section] key` has a variable `LLORCH_<SECTION>_<KEY>`. Reads one fil
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import socket
 import stat
@@ -39,7 +40,6 @@ class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**31)] = 16 * 1024 * 1024
     heartbeat_interval_s: Annotated[float, Meta(gt=0, le=3600)] = 15.0
     drain_s: Seconds = 30.0
-    keep_alive_s: Annotated[float, Meta(ge=-1, le=30 * 86_400)] = 300.0
     output_retention_s: Seconds = 86_400.0
     purge_after_s: Seconds = 7 * 86_400.0
 
@@ -186,7 +186,10 @@ def client_url(settings: Settings, flag: str | None = None, env: Mapping[str, st
 
 def is_loopback(host: str) -> bool:
     """Tell whether *host* (an address to bind) can be reached from this machine alone."""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _find(path: str | None, env: Mapping[str, str]) -> Path | None:

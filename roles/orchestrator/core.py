@@ -159,14 +159,14 @@ class Orchestrator:
         """Take in a pool."""
         await self.fleet.register(body, now_ms=self._clock_ms())
         _log.info("pool_registered", pool_id=body.pool_id, endpoint=body.endpoint, devices=len(body.devices))
-        self._fleet_changed()
+        self.dispatcher.fleet_changed()
 
     async def heard(self, pool_id: str, beat: Heartbeat) -> None:
         """Take a heartbeat."""
         lost = await self.fleet.heard(pool_id, beat, now_ms=self._clock_ms())
         for worker_id in lost:
             _log.info("worker_gone", pool_id=pool_id, worker_id=worker_id)
-        self._fleet_changed()
+        self.dispatcher.fleet_changed()
 
     async def spawn(self, pool_id: str, body: SpawnWorker) -> Spawned:
         """Ask a pool for a worker, on an operator's behalf.
@@ -193,11 +193,6 @@ class Orchestrator:
         """Refuse new work; let running jobs finish, or hand them back to the queue."""
         self.draining = True
         await self.dispatcher.drain(grace_s)
-
-    def _fleet_changed(self) -> None:
-        self.dispatcher.wake()
-        for stream in self.relay.watched():
-            self.dispatcher.show(stream)
 
     def _read(self, stream: Stream) -> None:
         self.dispatcher.show(stream)

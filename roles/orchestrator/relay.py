@@ -53,6 +53,8 @@ class Stream:
     final: tuple[EventId, bytes] | None = None
     serial: int = 0
     readers: int = 0
+    kept: bool = False
+    """Somebody writes to it or will: it stays when its last reader leaves."""
     waiters: set[asyncio.Future[None]] = field(default_factory=set)
 
     @property
@@ -80,10 +82,9 @@ class Relay:
         return len(self._streams)
 
     def open(self, job_id: JobId, seq: int) -> Stream:
-        """Return the stream of a job that has not ended."""
-        stream = self._streams.get(job_id)
-        if stream is None:
-            stream = self._streams[job_id] = Stream(job_id, seq)
+        """Return the stream of a job that has not ended, to write to: it is kept until `finish`."""
+        stream = self._stream(job_id, seq)
+        stream.kept = True
         return stream
 
     def find(self, job_id: JobId) -> Stream | None:
@@ -159,9 +160,15 @@ class Relay:
         parsed = map(parse_block, [*stored[: stream.first], *stream.tokens])
         return "".join(msgspec.json.decode(event.data, type=events.Token).t for event in parsed if event is not None)
 
+    def _stream(self, job_id: JobId, seq: int) -> Stream:
+        stream = self._streams.get(job_id)
+        if stream is None:
+            stream = self._streams[job_id] = Stream(job_id, seq)
+        return stream
+
     def _forget(self, stream: Stream) -> None:
-        """Forget a stream that nobody reads and that holds nothing which is not on disk."""
-        if not (stream.readers or stream.count or stream.notices):
+        """Forget a stream that nobody reads and that only readers have asked for."""
+        if not (stream.readers or stream.kept):
             self._streams.pop(stream.job_id, None)
 
     async def follow(self, job_id: JobId, after: EventId = START) -> AsyncIterator[bytes]:
@@ -236,7 +243,7 @@ class Relay:
         if row is None:
             raise JobNotFound(f"there is no job {job_id}")
         if row.state not in FINAL:
-            stream = self.open(job_id, row.seq)
+            stream = self._stream(job_id, row.seq)
             stream.serial = max(stream.serial, row.submitted_ms)
             async for block in self.follow(job_id, after):
                 yield block

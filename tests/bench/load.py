@@ -7,6 +7,9 @@ import json
 import time
 from dataclasses import dataclass, field
 
+TOKEN = b"event: token"
+ENDS = (b"event: end", b"event: error", b'"stop":true')
+
 
 @dataclass(slots=True)
 class Streamed:
@@ -14,9 +17,9 @@ class Streamed:
 
     first_token_s: float = 0.0
     tokens: int = 0
-    bytes: int = 0
     ended: bool = False
     tail: bytes = field(default=b"", repr=False)
+    last: bytes = field(default=b"", repr=False)
 
 
 def _request(path: str, body: bytes, *, accept: str = "application/json") -> bytes:
@@ -51,30 +54,33 @@ async def submissions(port: int, *, connections: int, seconds: float, model: str
     return latencies
 
 
-async def stream(port: int, path: str, body: bytes) -> Streamed:
-    """Post and read the event stream that is the answer to its end."""
+async def stream(port: int, path: str, body: bytes, mark: bytes) -> Streamed:
+    """Post and read the event stream that is the answer to its end; *mark* is what every token event begins with."""
     seen = Streamed()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     before = time.perf_counter()
     writer.write(_request(path, body, accept="text/event-stream"))
+    keep = len(mark) - 1
     while data := await reader.read(2**18):
-        seen.bytes += len(data)
         window = seen.tail + data
-        fresh = window.count(b"event: token") - seen.tail.count(b"event: token")
+        fresh = window.count(mark)
         if fresh and not seen.tokens:
             seen.first_token_s = time.perf_counter() - before
         seen.tokens += fresh
-        seen.tail = window[-40:]
-        if b"event: end" in window or b"event: error" in window:
+        seen.tail = window[-keep:]
+        if any(end in seen.last + data for end in ENDS):
             seen.ended = True
             break
+        seen.last = data[-32:]
     writer.close()
     return seen
 
 
-async def streams(port: int, path: str, body: bytes, *, count: int) -> tuple[list[Streamed], float]:
+async def streams(
+    port: int, path: str, body: bytes, *, count: int, mark: bytes = TOKEN
+) -> tuple[list[Streamed], float]:
     """Run several streams at once; return what each saw, and the seconds for all."""
     before = time.perf_counter()
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(stream(port, path, body)) for _ in range(count)]
+        running = [tasks.create_task(stream(port, path, body, mark)) for _ in range(count)]
     return [task.result() for task in running], time.perf_counter() - before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
 import msgspec
 from aiohttp import web
@@ -37,19 +38,17 @@ class _Source:
         body = await read(request, Execute)
         return await stream(request, self._events(body))
 
-    async def _events(self, body: Execute):  # type: ignore[no-untyped-def]  # noqa: ANN202 - an async generator of bytes
+    async def _events(self, body: Execute) -> AsyncIterator[bytes]:
         started = WorkerStarted(job_id=body.job_id, attempt=body.attempt, tokens_in=1, max_tokens=1, engine="source")
         yield encode_event("started", "0.1", encode(started))
         count = body.max_tokens if body.max_tokens is not msgspec.UNSET else self._tokens
         for first in range(0, count, CHUNK):
             last = min(count, first + CHUNK)
-            yield b"".join(
-                encode_event("token", f"{i + 1}.0", encode(Token(i, " word"))) for i in range(first, last)
-            )
+            yield b"".join(encode_event("token", f"{i + 1}.0", encode(Token(i, " word"))) for i in range(first, last))
         end = WorkerEnd(tokens_in=1, tokens_out=count, stop_reason="eos", prefill_ms=0, decode_ms=1)
         yield encode_event("end", f"{count}.1", encode(end))
 
-    async def lifetime(self, app: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         app[ADDRESS] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as tasks:
             heart = tasks.create_task(self._beat(app))
@@ -74,7 +73,9 @@ class _Source:
             slots=SLOTS, slots_busy=0, context_length=2**20, memory_bytes=1, started_ms=1, uri=uri,
         )  # fmt: skip
         async with Client(self._orchestrator) as client:
-            body = Register(pool_id="bench", endpoint=uri, version="0", devices=[device], models=[model], workers=[worker])
+            body = Register(
+                pool_id="bench", endpoint=uri, version="0", devices=[device], models=[model], workers=[worker]
+            )
             await client.send("POST", "/v2/pools/register", Registered, body=body)
             seq = 0
             while True:

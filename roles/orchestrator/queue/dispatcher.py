@@ -69,6 +69,7 @@ class Dispatcher:
         self._all_done = asyncio.Event()
         self._abandoned: set[JobId] = set()
         self._draining = False
+        self._told = True
         self._tasks: asyncio.TaskGroup | None = None
         self._ticked_at = 0.0
 
@@ -85,9 +86,17 @@ class Dispatcher:
                 await self._tick()
                 if not self._draining:
                     self._schedule()
+                if not self._told:
+                    self._told = True
+                    self._show_all()
 
     def wake(self) -> None:
         """Look again soon: something has changed."""
+        self._wake.set()
+
+    def fleet_changed(self) -> None:
+        """Look again soon, and tell readers of waiting jobs what has changed for them."""
+        self._told = False
         self._wake.set()
 
     def add(self, ticket: Ticket) -> None:
@@ -306,6 +315,9 @@ class Dispatcher:
             self.queue.remove(ticket.id)
             late = TimeoutExceeded("the job was not started within its timeout_ms", code="QUEUE_TIMEOUT")
             await self._settlement.settle(ticket, Move.FAIL, late, None)
+        self._told = False
+
+    def _show_all(self) -> None:
         for stream in self._relay.watched():
             self.show(stream)
 

@@ -60,7 +60,7 @@ class Store:
         _prepare(self.path)
         await self.writer.__aenter__()
         try:
-            await self.writer.read(_migrate)
+            await self.writer.read(partial(_migrate, path=self.path))
         except sqlite3.DatabaseError as error:
             await self.writer.__aexit__()
             raise InvalidConfiguration(
@@ -301,17 +301,20 @@ def _prepare(path: Path) -> None:
         ) from None
 
 
-def _migrate(db: sqlite3.Connection) -> None:
+def _migrate(db: sqlite3.Connection, *, path: Path) -> None:
+    """Check that the file is ours before anything is written to it, then bring it to the current version."""
+    [version] = db.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise InvalidConfiguration(
+            f"{path} has version {version}, this llorch knows up to {len(MIGRATIONS)}; run a newer llorch"
+        )
+    if not version and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise sqlite3.DatabaseError("it belongs to another program")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")
     db.execute("PRAGMA busy_timeout = 5000")
-    [version] = db.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise InvalidConfiguration(
-            f"the database has version {version}, this llorch knows up to {len(MIGRATIONS)}; run a newer llorch"
-        )
     for number in range(version, len(MIGRATIONS)):
         script = resources.files("roles.orchestrator.state").joinpath(MIGRATIONS[number]).read_text("utf-8")
         db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number + 1}; COMMIT;")
