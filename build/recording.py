@@ -1,6 +1,6 @@
 """Makes the README's picture: runs a command on a terminal and draws what it showed.
 
-    python build/recording.py docs/demo.svg "make demo" .venv/bin/llorch demo
+python build/recording.py docs/demo.svg "make demo" .venv/bin/llorch demo
 """
 
 from __future__ import annotations

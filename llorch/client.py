@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self, TypeVar
 
@@ -137,7 +137,7 @@ class Client:
             while data := await self._next_chunk(response):
                 yield splitter.feed(data)
 
-    async def follow(self, path: str, *, after: str = "", patience_s: float = 600.0) -> AsyncIterator[Event]:
+    async def follow(self, path: str, *, after: str = "", patience_s: float = 600.0) -> AsyncGenerator[Event, None]:
         """Yield a job's events to its terminal one, resuming where a connection was lost.
 
         Args:

@@ -18,11 +18,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from llorch.errors import InvalidConfiguration
+from llorch.errors import InvalidConfiguration, InvalidRequest
+from llorch.models import parse_ref
+from llorch.wire.codec import expectation
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=30 * 86_400)]
-Url = Annotated[str, Meta(pattern=r"^(https?://[^\s/]+/?)?$")]
+Url = Annotated[str, Meta(pattern=r"^(https?://[^\s/]+/?)?$(?!\n)", description="a URL such as http://host:8080")]
 SYSTEM_FILE = Path("/etc/llorch/llorch.toml")
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -51,7 +53,13 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Port = 9200
     data_dir: str = ""
     models_dir: str = ""
-    pool_id: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")] = ""
+    pool_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$(?!\n)",
+            description="up to 64 letters, digits, dots, underscores and hyphens",
+        ),
+    ] = ""
     orchestrator: Url = ""
     advertise: Url = ""
     reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
@@ -240,7 +248,7 @@ def _section(  # noqa: PLR0913, PLR0917 - the four sources of a value, and where
         try:
             values[key] = msgspec.convert(value, field.type, strict=strict)
         except msgspec.ValidationError as error:
-            problems.append(f"{source}: found {_shown(value)}, {_allowed(error)}")
+            problems.append(f"{source}: found {_shown(value)}, {expectation(error, field.type)}")
     return values
 
 
@@ -256,15 +264,25 @@ def _aliases(data: object, origin: str, problems: list[str]) -> dict[str, object
         problems.append(f'{origin}: [aliases]: found {_shown(data)}, expected NAME = "model reference"')
         return {}
     for name, ref in data.items():
-        if not isinstance(ref, str) or not ref.startswith(("hf:", "file:")):
-            problems.append(f"{origin}: [aliases] {name}: found {_shown(ref)}, expected an hf: or file: reference")
+        if not isinstance(ref, str) or not _is_ref(ref):
+            allowed = "file:/absolute/path or hf:org/repo@revision::file=path"
+            problems.append(f"{origin}: [aliases] {name}: found {_shown(ref)}, expected {allowed}")
     return data
+
+
+def _is_ref(text: str) -> bool:
+    try:
+        parse_ref(text)
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _unknown_variables(env: Mapping[str, str]) -> list[str]:
     known = {f"LLORCH_{name}_{field}".upper() for name, kind in SECTIONS.items() for field in kind.__struct_fields__}
     prefixes = tuple(f"LLORCH_{name.upper()}_" for name in SECTIONS)
-    strange = [v for v in env if v.startswith(prefixes) and v not in known | _OWN_VARIABLES]
+    ours = [v for v in env if v.startswith("LLORCH_") and v not in known | _OWN_VARIABLES]
+    strange = [v for v in ours if v.startswith(prefixes) or difflib.get_close_matches(v, known, n=1, cutoff=0.85)]
     return [f"{variable}: unknown variable{_near(variable, known)}" for variable in sorted(strange)]
 
 
@@ -293,8 +311,3 @@ def _near(key: str, known: object) -> str:
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _allowed(error: msgspec.ValidationError) -> str:
-    text = str(error)
-    return text[:1].lower() + text[1:]

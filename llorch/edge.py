@@ -38,6 +38,7 @@ ADDRESS = web.AppKey("address", asyncio.Future[str])
 """Set by an app that must know its own URL; filled in by `llorch.serve` once it is bound."""
 CORRELATION = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 CORRELATION_HEADER = "X-Correlation-Id"
+_CORRELATION_ID = web.RequestKey("correlation_id", str)
 MAX_ADDRESS = 256
 
 _log = log.get("edge")
@@ -147,12 +148,12 @@ def wants_events(request: web.Request) -> bool:
 
 def correlation_id(request: web.BaseRequest) -> str:
     """Return the request's correlation id: the caller's when it is well formed, else a new UUID."""
-    found = request.get("correlation_id")
-    if isinstance(found, str):
+    found: str | None = request.get(_CORRELATION_ID)
+    if found is not None:
         return found
     given = request.headers.get(CORRELATION_HEADER, "")
     chosen = given if CORRELATION.match(given) else str(uuid.UUID(int=random.getrandbits(128), version=4))
-    request["correlation_id"] = chosen
+    request[_CORRELATION_ID] = chosen
     return chosen
 
 

@@ -72,10 +72,10 @@ def parse_ref(text: str) -> FileRef | HubRef:
         InvalidRequest: It is not `file:/absolute/path` or `hf:org/repo@revision::file=path`, or its path leads out
             of where it starts.
     """
-    if found := _FILE.match(text):
-        if ".." not in found["path"].split("/"):
+    if found := _FILE.fullmatch(text):
+        if not _leads_out(found["path"]):
             return FileRef(found["path"])
-    elif (found := _HF.match(text)) and not found["path"].startswith("/") and ".." not in found["path"].split("/"):
+    elif (found := _HF.fullmatch(text)) and not found["path"].startswith("/") and not _leads_out(*found.groups()):
         return HubRef(found["repo"], found["revision"], found["path"])
     problem = "expected file:/absolute/path or hf:org/repo@revision::file=path"
     raise InvalidRequest(
@@ -104,3 +104,7 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
     shown = "".join(c if c.isprintable() else "?" for c in name[:64])
     hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(sorted(known))}"
     raise ModelNotFound(f"no model is called {shown!r}; {hint}", details={"near": near})
+
+
+def _leads_out(*paths: str) -> bool:
+    return any(".." in path.split("/") for path in paths)

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -21,13 +21,25 @@ SHUTDOWN_S = 2.0
 _log = log.get("serve")
 
 
+Build = Callable[[Sequence[str]], web.Application]
+"""Builds an app that must know the URLs of the sites before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
-    """An app and the address it is bound to; port 0 takes a free one."""
+    """An app (or what builds it, once the sites before it are bound) and its address; port 0 takes a free one."""
 
-    app: web.Application
+    app: web.Application | Build
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An app that is bound and answers."""
+
+    app: web.Application
+    url: str
 
 
 def run(main: Callable[[], Awaitable[int]]) -> int:
@@ -55,15 +67,31 @@ async def serve(sites: Sequence[Site], *, token: str = "") -> int:
         check_exposure(site.host, token)
     stop = StopSignal()
     stop.install()
-    async with contextlib.AsyncExitStack() as stack:
-        urls = [await stack.enter_async_context(running(site)) for site in sites]
-        print(urls[0], flush=True)  # noqa: T201 - the ready line
+    async with all_running(sites) as served:
+        print(served[0].url, flush=True)  # noqa: T201 - the ready line
         await stop.wait()
         _log.info("draining", signal=stop.name)
-        for site in sites:
-            if DRAIN in site.app:
-                await site.app[DRAIN]()
+        await drain(served)
     return 0
+
+
+@contextlib.asynccontextmanager
+async def all_running(sites: Sequence[Site]) -> AsyncIterator[Sequence[Served]]:
+    """Serve several apps for the length of the block: bound in order, ended in reverse; raises as `running` does."""
+    served: list[Served] = []
+    async with contextlib.AsyncExitStack() as stack:
+        for site in sites:
+            app = site.app if isinstance(site.app, web.Application) else site.app([s.url for s in served])
+            url = await stack.enter_async_context(running(app, site.host, site.port))
+            served.append(Served(app, url))
+        yield served
+
+
+async def drain(served: Sequence[Served]) -> None:
+    """Let each app finish what it has begun, within its own drain time, in order."""
+    for one in served:
+        if DRAIN in one.app:
+            await one.app[DRAIN]()
 
 
 class StopSignal:
@@ -91,26 +119,43 @@ class StopSignal:
 
 
 @contextlib.asynccontextmanager
-async def running(site: Site) -> AsyncIterator[str]:
+async def running(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
     """Serve one app for the length of the block; yield its URL.
 
     Raises:
         InvalidConfiguration: The address is taken or is not this machine's.
+        LlorchError: The app cannot go on, for a reason that it expects.
     """
-    runner = _Runner(site.app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = _Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_S)
     try:
         await runner.setup()
-        tcp = web.TCPSite(runner, site.host, site.port, backlog=1024)
+        tcp = web.TCPSite(runner, host, port, backlog=1024)
         try:
             await tcp.start()
         except OSError as error:
-            raise _cannot_bind(site, error) from None
-        url = f"http://{_shown(site.host)}:{runner.addresses[0][1]}"
-        if ADDRESS in site.app:
-            site.app[ADDRESS].set_result(url)
+            raise _cannot_bind(f"{host}:{port}", error) from None
+        url = f"http://{_shown(host)}:{runner.addresses[0][1]}"
+        if ADDRESS in app:
+            app[ADDRESS].set_result(url)
         yield url
     finally:
-        await runner.cleanup()
+        with _one_reason():
+            await runner.cleanup()
+
+
+@contextlib.contextmanager
+def _one_reason() -> Iterator[None]:
+    """Raise the expected error that ended an app's task group, instead of the group around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        expected, others = group.split(errors.LlorchError)
+        if expected is None or others is not None:
+            raise
+        reason: BaseException = expected
+        while isinstance(reason, BaseExceptionGroup):
+            reason = reason.exceptions[0]
+        raise reason from None
 
 
 def check_exposure(host: str, token: str) -> None:
@@ -126,8 +171,7 @@ def check_exposure(host: str, token: str) -> None:
         )
 
 
-def _cannot_bind(site: Site, error: OSError) -> errors.InvalidConfiguration:
-    where = f"{site.host}:{site.port}"
+def _cannot_bind(where: str, error: OSError) -> errors.InvalidConfiguration:
     if error.errno == errno.EADDRINUSE:
         return errors.InvalidConfiguration(f"{where} is taken by another process; stop it or choose another --port")
     if error.errno == errno.EACCES:

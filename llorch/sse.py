@@ -33,11 +33,15 @@ class EventTooLarge(ValueError):
 class Splitter:
     """Cuts a byte stream into whole raw event blocks, each without its closing blank line.
 
-    Cheap on purpose: the relay passes token events on as they came and never parses their JSON.
+    Cheap on purpose: the relay passes token events on as they came and never parses their JSON. Bytes are looked at
+    once, however small the pieces they come in.
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._last = b""
+        self._held = b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take the next bytes; return the blocks that are now whole.
@@ -45,24 +49,27 @@ class Splitter:
         Raises:
             EventTooLarge: An event grew beyond `MAX_EVENT_BYTES`.
         """
-        if b"\r" in data or self._rest.endswith(b"\r"):
-            blocks = self._feed_any_ending(data)
+        if self._held or b"\r" in data:
+            data = self._with_one_ending(data)
+        self._parts.append(data)
+        self._size += len(data)
+        border = self._last + data
+        self._last = data[-1:] or self._last
+        if b"\n\n" not in border:
+            blocks: list[bytes] = []
         else:
-            blocks = (self._rest + data).split(b"\n\n")
-            self._rest = blocks.pop()
-        if len(self._rest) > MAX_EVENT_BYTES:
+            blocks = b"".join(self._parts).split(b"\n\n")
+            rest = blocks.pop()
+            self._parts, self._size, self._last = [rest], len(rest), rest[-1:]
+        if self._size > MAX_EVENT_BYTES or any(len(block) > MAX_EVENT_BYTES for block in blocks):
             raise EventTooLarge
         return [block for block in blocks if block.strip(b"\n")]
 
-    def _feed_any_ending(self, data: bytes) -> list[bytes]:
-        """Normalise CRLF and CR to LF; a CR at the very end waits for the byte after it."""
-        joined = self._rest + data
-        held = b""
-        if joined.endswith(b"\r"):
-            joined, held = joined[:-1], b"\r"
-        blocks = joined.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n")
-        self._rest = blocks.pop() + held
-        return blocks
+    def _with_one_ending(self, data: bytes) -> bytes:
+        """Make CRLF and CR to LF; a CR at the very end waits for the byte after it."""
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        return data[: len(data) - len(self._held)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def parse_block(block: bytes) -> Event | None:

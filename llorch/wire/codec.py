@@ -7,8 +7,9 @@ type. When that fails, each field is checked alone, so that one answer names eve
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, get_args
 
 import msgspec
 
@@ -24,6 +25,8 @@ class FieldProblem(msgspec.Struct, frozen=True):
 
     field: str
     problem: str
+    spans: tuple[str, ...] = ()
+    """Other fields that the problem is also about."""
 
 
 class FieldProblems(ValueError):
@@ -132,6 +135,7 @@ def _problems(data: object, kind: type[msgspec.Struct]) -> list[FieldProblem]:
     if not isinstance(data, dict):
         return [FieldProblem("", "the body must be a JSON object")]
     found: list[FieldProblem] = []
+    sound: dict[str, object] = {}
     known = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     if kind.__struct_config__.forbid_unknown_fields:
         found += [FieldProblem(_shown(name), "unknown field") for name in data if name not in known]
@@ -143,29 +147,45 @@ def _problems(data: object, kind: type[msgspec.Struct]) -> list[FieldProblem]:
         try:
             msgspec.convert(data[name], field.type)
         except msgspec.ValidationError as error:
-            found.append(_problem(name, error))
-    if found:
-        return found
+            found.append(_problem(name, error, field.type))
+        else:
+            sound[name] = data[name]
+    wrong = {re.split(r"[.\[]", problem.field)[0] for problem in found}
     try:
-        msgspec.convert(data, kind)
+        msgspec.convert(sound, kind)
     except msgspec.ValidationError as error:
         if isinstance(error.__cause__, FieldProblems):
-            return list(error.__cause__.problems)
-        return [_problem("", error)]
-    return [FieldProblem("", "not valid")]
+            found += [p for p in error.__cause__.problems if not wrong & {p.field, *p.spans}]
+        elif not found:
+            found.append(_problem("", error))
+    return found or [FieldProblem("", "not valid")]
 
 
-def _problem(name: str, error: msgspec.ValidationError) -> FieldProblem:
+def expectation(error: msgspec.ValidationError, kind: object) -> str:
+    """Say what is allowed where *kind* was asked for; a pattern is told by its description."""
+    text, _, _ = str(error).partition(" - at `")
+    if "matching regex" in text:
+        described = [found.description for found in _metas(kind) if found.pattern and found.description]
+        text = f"expected {described[0]}" if described else "not in the form that is expected"
+    return text[:1].lower() + text[1:]
+
+
+def _metas(kind: object) -> list[msgspec.Meta]:
+    own = [found for found in getattr(kind, "__metadata__", ()) if isinstance(found, msgspec.Meta)]
+    return own + [found for part in get_args(kind) for found in _metas(part)]
+
+
+def _problem(name: str, error: msgspec.ValidationError, kind: object = None) -> FieldProblem:
     """Turn msgspec's words into ours: with the path, and without the value."""
     if isinstance(error.__cause__, FieldProblems):
         first = error.__cause__.problems[0]
         return FieldProblem(f"{name}{_path(str(error))}.{first.field}", first.problem)
-    text, _, _ = str(error).partition(" - at `")
-    if text.startswith("Invalid enum value"):
+    text = expectation(error, kind)
+    if text.startswith("invalid enum value"):
         text = "not one of the allowed values"
-    elif text.startswith("Object contains unknown field"):
+    elif text.startswith("object contains unknown field"):
         text = "contains an unknown field"
-    return FieldProblem(name + _path(str(error)), text[:1].lower() + text[1:])
+    return FieldProblem(name + _path(str(error)), text)
 
 
 def _path(text: str) -> str:

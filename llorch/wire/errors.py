@@ -8,6 +8,8 @@ import msgspec
 
 from llorch.errors import LlorchError, RemoteError
 
+RETRIABLE_STATUSES = frozenset({429, 502, 503, 504})
+
 
 class ErrorBody(msgspec.Struct, frozen=True):
     """What went wrong: `code` for programs, `message` for people."""
@@ -43,8 +45,14 @@ def to_error(body: bytes, status: int, *, retry_after_s: int | None = None) -> R
     """Read an error answer of *status*; a body that is not ours becomes `HTTP_<status>`."""
     try:
         reply = msgspec.json.decode(body, type=ErrorReply).error
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError):
-        return RemoteError(f"the server answered with status {status}", code=f"HTTP_{status}", status=status)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return RemoteError(
+            f"the server answered with status {status}",
+            code=f"HTTP_{status}",
+            status=status,
+            retriable=status in RETRIABLE_STATUSES,
+            retry_after_s=retry_after_s,
+        )
     return RemoteError(
         reply.message,
         code=reply.code,

@@ -14,7 +14,13 @@ Backend = Literal["cpu", "cuda", "metal"]
 Engine = Literal["llamacpp", "torch", "ctransformers", "openai"]
 WorkerState = Literal["starting", "ready", "busy", "draining", "stopped", "failed"]
 PoolState = Literal["online", "draining", "offline"]
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Id = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)",
+        description="up to 64 letters, digits, dots, underscores and hyphens",
+    ),
+]
 ModelRef = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
@@ -82,7 +88,9 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /v2/pools/register`."""
 
     pool_id: Id
-    endpoint: Annotated[str, Meta(pattern=r"^https?://[^\s/]+/?$", max_length=256)]
+    endpoint: Annotated[
+        str, Meta(pattern=r"^https?://[^\s/]+/?$(?!\n)", max_length=256, description="a URL such as http://host:9200")
+    ]
     version: Annotated[str, Meta(max_length=64)]
     devices: list[Device] = msgspec.field(default_factory=list)
     models: list[Model] = msgspec.field(default_factory=list)

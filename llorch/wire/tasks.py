@@ -63,7 +63,15 @@ class SubmitTask(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True
         | UnsetType
     ) = UNSET
     priority: Priority = "interactive"
-    session_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")] | UnsetType = UNSET
+    session_id: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$(?!\n)", description="printable ASCII, no spaces"
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     timeout_ms: Annotated[int, Meta(ge=1, le=MAX_TIMEOUT_MS, description="From admission to the end")] = (
         DEFAULT_TIMEOUT_MS
     )
@@ -73,7 +81,7 @@ class SubmitTask(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Check what spans fields."""
         problems: list[FieldProblem] = []
         if (self.prompt is UNSET) == (self.messages is UNSET):
-            problems.append(FieldProblem("prompt", "exactly one of prompt and messages is required"))
+            problems.append(FieldProblem("prompt", "exactly one of prompt and messages is required", ("messages",)))
         if self.seed is not UNSET and self.seed > MAX_SEED:
             problems.append(FieldProblem("seed", f"expected `int` <= {MAX_SEED}"))
         if problems:

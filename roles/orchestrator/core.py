@@ -75,6 +75,8 @@ class Orchestrator:
         Raises:
             LlorchError: Refused by admission, or the key belongs to another body, or the disk is full.
         """
+        if key is not None and (known := await self._store.by_key(owner, key)) is not None:
+            return self._same(known, task)
         try:
             job = await self._admit(task, key=key, owner=owner, correlation_id=correlation_id)
             self._entering += 1
@@ -86,7 +88,10 @@ class Orchestrator:
             self._metrics.enqueued.labels(error.code.lower()).inc()
             raise
         if not fresh and key is not None:
-            return await self._same(owner, key, job)
+            known = await self._store.by_key(owner, key)
+            if known is None:
+                raise errors.Conflict("the job of this Idempotency-Key has just been purged; submit again")
+            return self._same(known, task)
         self._metrics.enqueued.labels("accepted").inc()
         ticket = _ticket(job)
         if len(job.request) <= KEEP_BYTES and len(self.dispatcher.queue) < KEEP_JOBS:
@@ -222,7 +227,7 @@ class Orchestrator:
         fit = admit(task, queue, self.fleet.model(model_ref))
         if not fit.certainly_fits:
             await self._count(task, model_ref)
-        request_sha256 = hashlib.sha256(encode(task)).hexdigest()
+        request_sha256 = _sha256(task)
         seed = task.seed if task.seed is not UNSET else random.getrandbits(64)
         max_tokens = task.max_tokens if task.max_tokens is not UNSET else DEFAULT_MAX_TOKENS
         task = msgspec.structs.replace(task, seed=seed, max_tokens=max_tokens)
@@ -266,11 +271,9 @@ class Orchestrator:
         position = self.dispatcher.queue.position(job_id) or 0
         return Accepted(job_id, state.value, position, seed, events_url(job_id), model_ref)
 
-    async def _same(self, owner: str, key: str, job: NewJob) -> Accepted:
-        row = await self._store.by_key(owner, key)
-        if row is None:
-            raise errors.Conflict("the job of this Idempotency-Key has just been purged; submit again")
-        if row.request_sha256 != job.request_sha256:
+    def _same(self, row: JobRow, task: SubmitTask) -> Accepted:
+        """Answer a repeated submission with the job of the first one."""
+        if row.request_sha256 != _sha256(task):
             raise errors.Conflict(
                 "this Idempotency-Key was used for another body; use a new key for a new job",
                 details={"job_id": row.id},
@@ -302,6 +305,10 @@ class Orchestrator:
         if row.state != State.QUEUED:
             await self._store.requeue(row.id, outcome="ORCHESTRATOR_RESTARTED", not_before_ms=0, now_ms=now_ms)
         self.dispatcher.add(ticket)
+
+
+def _sha256(task: SubmitTask) -> str:
+    return hashlib.sha256(encode(task)).hexdigest()
 
 
 def _ticket(job: NewJob) -> Ticket:

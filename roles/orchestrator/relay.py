@@ -168,7 +168,7 @@ class Relay:
 
     def _forget(self, stream: Stream) -> None:
         """Forget a stream that nobody reads and that only readers have asked for."""
-        if not (stream.readers or stream.kept):
+        if not (stream.readers or stream.kept) and self._streams.get(stream.job_id) is stream:
             self._streams.pop(stream.job_id, None)
 
     async def follow(self, job_id: JobId, after: EventId = START) -> AsyncIterator[bytes]:

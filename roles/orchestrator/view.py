@@ -81,7 +81,7 @@ def _why(
         return "cancelling", f"It is being cancelled; worker {row.worker_id} has yet to let go of it."
     if row.state is not State.QUEUED:
         return "running", f"It runs on worker {row.worker_id} of pool {row.pool_id}, attempt {row.attempt}."
-    ahead = f"{position} jobs are served before it. " if position else ""
+    ahead = f"Jobs served before it: {position}. " if position else ""
     if row.not_before_ms > now_ms:
         seconds = (row.not_before_ms - now_ms) / 1000
         return "retry", f"{ahead}Attempt {row.attempt} failed; it is tried again in {seconds:.1f} s."

@@ -1,7 +1,7 @@
 """The order in which queued jobs are served. Pure: no clock, no I/O; one owner, the dispatcher.
 
 Strategy (fair queueing): a job gets its place, a `tag`, once, when it is queued: one more than its session's last
-tag, but not less than the tag being served now. Served by tag, then by submission, sessions take turns and each is
+tag, but after the tag served last and not before the first one that waits. Served by tag, then by submission, sessions take turns and each is
 first come, first served. (Start-time fair queueing with equal weights and costs: Goyal, Vin, Cheng 1996,
 https://doi.org/10.1145/248156.248171.) Jobs without a session share one.
 
@@ -60,7 +60,7 @@ class _Lane:
     def __init__(self) -> None:
         self.places: SortedList[_Key] = SortedList()
         self.models: dict[str, SortedDict[_Key, Ticket]] = {}
-        self.served = 0
+        self.served = -1
         self.last_tags: dict[str, int] = {}
 
 
@@ -91,7 +91,8 @@ class JobQueue:
         """Take the next place for a session: its turn after its own last one, but not in the past."""
         lane = self._lanes[priority]
         session = session_id or ""
-        tag = max(lane.served, lane.last_tags.get(session, -1) + 1)
+        first = lane.places[0][0] if lane.places else 0
+        tag = max(lane.served + 1, first, lane.last_tags.get(session, -1) + 1)
         lane.last_tags[session] = tag
         if len(lane.last_tags) > 2 * len(lane.places) + FORGET_FROM:
             lane.last_tags = {name: last for name, last in lane.last_tags.items() if last >= lane.served}

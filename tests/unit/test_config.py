@@ -1,0 +1,301 @@
+"""Configuration: which source wins, and one answer that names every problem."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from llorch.config import (
+    DEFAULT_URL,
+    SECTIONS,
+    Auth,
+    Client,
+    Host,
+    Orchestrator,
+    Pool,
+    Settings,
+    client_url,
+    data_dir,
+    is_loopback,
+    load,
+    pool_id,
+)
+from llorch.errors import InvalidConfiguration
+from llorch.wire.pools import Register
+
+
+@pytest.fixture(name="nowhere")
+def _nowhere(tmp_path: Path) -> dict[str, str]:
+    """Return an environment in which the user has no file."""
+    return {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+
+
+def write(path: Path, text: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def refused(path: str | None, env: dict[str, str], overrides: dict[str, dict[str, object]] | None = None) -> list[str]:
+    """Return the lines of the refusal, without what each begins with."""
+    with pytest.raises(InvalidConfiguration) as raised:
+        load(path, env=env, overrides=overrides)
+    assert raised.value.message.startswith("configuration: ")
+    return raised.value.message.removeprefix("configuration: ").splitlines()
+
+
+def test_without_any_source_there_are_the_defaults(nowhere: dict[str, str]) -> None:
+    settings = load(env=nowhere)
+
+    assert settings == Settings()
+    assert (settings.orchestrator.host, settings.orchestrator.port) == ("127.0.0.1", 8080)
+    assert (settings.pool.host, settings.pool.port) == ("127.0.0.1", 9200)
+    assert settings.orchestrator.queue_capacity == 10_000
+
+
+def test_flags_go_before_the_environment_that_before_the_file_and_that_before_defaults(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.toml", "[orchestrator]\nport = 1\nqueue_capacity = 1\ndrain_s = 1\n")
+    env = {"LLORCH_ORCHESTRATOR_PORT": "2", "LLORCH_ORCHESTRATOR_QUEUE_CAPACITY": "-1"}
+    flags = {"orchestrator": {"port": 3, "host": None}}
+
+    found = load(file, env=env, overrides=flags).orchestrator
+
+    assert found == Orchestrator(port=3, queue_capacity=-1, drain_s=1.0)
+
+
+def test_every_key_has_a_variable(nowhere: dict[str, str]) -> None:
+    chosen: dict[str, dict[str, object]] = {
+        "orchestrator": {"host": "h", "port": 1, "data_dir": "/d", "queue_capacity": 2, "max_body_bytes": 2048}
+        | {"heartbeat_interval_s": 3.5, "drain_s": 4.0, "output_retention_s": 5.0}
+        | {"purge_after_s": 6.0},
+        "pool": {"host": "h", "port": 1, "data_dir": "/d", "models_dir": "/m", "pool_id": "p", "reserve_bytes": 7}
+        | {"orchestrator": "http://o:1", "advertise": "https://a", "ready_timeout_s": 1.0, "stop_grace_s": 2.0}
+        | {"drain_s": 3.0},
+        "worker": {"host": "h", "port": 1, "slots": 2, "ctx": 3, "threads": 4, "batch": 16, "reattach_s": 5.0},
+        "auth": {"token_file": ""},
+        "client": {"url": "http://c"},
+        "log": {"level": "debug", "format": "json"},
+    }
+    env = {f"LLORCH_{name}_{key}".upper(): str(v) for name, values in chosen.items() for key, v in values.items()}
+
+    settings = load(env=nowhere | env)
+
+    assert {name: set(values) for name, values in chosen.items()} == {
+        name: set(kind.__struct_fields__) for name, kind in SECTIONS.items()
+    }
+    assert {name: msgspec.to_builtins(getattr(settings, name)) for name in chosen} == chosen
+
+
+def test_hosts_and_aliases_come_from_the_file(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "a.toml",
+        '[hosts.blue]\nurl = "http://blue:9200"\n[hosts.red]\nssh = "me@red"\n[aliases]\nmine = "file:/m.gguf"\n',
+    )
+
+    settings = load(file, env={})
+
+    assert settings.hosts == {"blue": Host(url="http://blue:9200"), "red": Host(ssh="me@red")}
+    assert settings.aliases == {"mine": "file:/m.gguf"}
+    assert settings.source == file
+
+
+def test_every_problem_is_named_at_once_with_where_what_and_what_is_allowed(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "a.toml",
+        """
+        pool = 5
+        [orchestrator]
+        port = "8080"
+        que_capacity = 1
+        [worker]
+        slots = 0
+        [orchestratr]
+        [hosts]
+        blue = { urll = "http://b" }
+        [aliases]
+        mine = "/m.gguf"
+        [log]
+        level = "loud"
+        """,
+    )
+    env = {"LLORCH_WORKER_CTX": "many", "LLORCH_WORKER_SLOT": "1"}
+
+    lines = refused(file, env, {"client": {"url": "orchestrator"}})
+
+    assert lines == [
+        f"{file}: [orchestrator] que_capacity: unknown key; did you mean queue_capacity?",
+        f"{file}: [orchestrator] port: found '8080', expected `int`, got `str`",
+        f"{file}: [pool]: found 5, expected a section",
+        f"{file}: [worker] slots: found 0, expected `int` >= 1",
+        "LLORCH_WORKER_CTX: found 'many', expected `int`, got `str`",
+        "--url: found 'orchestrator', expected a URL such as http://host:8080",
+        f"{file}: [log] level: found 'loud', invalid enum value 'loud'",
+        f"{file}: [hosts.blue] urll: unknown key; did you mean url?",
+        f"{file}: [aliases] mine: found '/m.gguf', expected file:/absolute/path or hf:org/repo@revision::file=path",
+        f"{file}: [orchestratr]: unknown section; did you mean orchestrator?",
+        "LLORCH_WORKER_SLOT: unknown variable; did you mean LLORCH_WORKER_SLOTS?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("LLORCH_ORCHESTRATOR_PORT", "65536", "found '65536', expected `int` <= 65535"),
+        ("LLORCH_ORCHESTRATOR_PORT", "-1", "found '-1', expected `int` >= 0"),
+        ("LLORCH_ORCHESTRATOR_PORT", "", "found '', expected `int`, got `str`"),
+        ("LLORCH_ORCHESTRATOR_QUEUE_CAPACITY", "-2", "found '-2', expected `int` >= -1"),
+        ("LLORCH_ORCHESTRATOR_HEARTBEAT_INTERVAL_S", "0", "found '0', expected `float` > 0.0"),
+        ("LLORCH_ORCHESTRATOR_DRAIN_S", "nan", "found 'nan', expected `float` >= 0.0"),
+        ("LLORCH_ORCHESTRATOR_DRAIN_S", "inf", "found 'inf', expected `float` <= 2592000.0"),
+        ("LLORCH_POOL_RESERVE_BYTES", "1G", "found '1G', expected `int`, got `str`"),
+    ],
+)
+def test_a_variable_that_is_not_allowed_is_refused(
+    nowhere: dict[str, str], variable: str, value: str, problem: str
+) -> None:
+    assert refused(None, nowhere | {variable: value}) == [f"{variable}: {problem}"]
+
+
+def test_a_long_value_is_shown_short(nowhere: dict[str, str]) -> None:
+    (line,) = refused(None, nowhere | {"LLORCH_WORKER_CTX": "x" * 500})
+
+    assert line == "LLORCH_WORKER_CTX: found '" + "x" * 58 + "…, expected `int`, got `str`"
+
+
+def test_variables_that_are_no_key_but_ours_are_not_refused(nowhere: dict[str, str]) -> None:
+    ours = {"LLORCH_URL": "http://o", "LLORCH_EXE": "/x", "LLORCH_WORKER_TOKEN": "t", "LLORCH_API_TOKEN": "t"}
+
+    assert load(env=nowhere | ours | {"PATH": "/bin"}) == Settings(token="t")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"[orchestrator", "not TOML"), (b'a = "\xff"', "not TOML"), (b"a = 1\na = 2", "not TOML")],
+)
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "a.toml"
+    file.write_bytes(content)
+
+    (line, *_) = refused(str(file), {})
+
+    assert line.startswith(f"{file}: {reason}: ")
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    file = str(tmp_path / "none.toml")
+
+    by_flag = refused(file, {})
+    by_variable = refused(None, {"LLORCH_CONFIG": file})
+
+    assert by_flag == by_variable == [f"{file}: cannot be read: No such file or directory"]
+
+
+def test_the_flag_names_the_file_before_the_variable_and_that_before_the_users_own(tmp_path: Path) -> None:
+    user = write(tmp_path / "llorch" / "llorch.toml", "[worker]\nslots = 1\n")
+    named = write(tmp_path / "named.toml", "[worker]\nslots = 2\n")
+    flag = write(tmp_path / "flag.toml", "[worker]\nslots = 3\n")
+    env = {"XDG_CONFIG_HOME": str(tmp_path)}
+
+    found = [load(env=env), load(env=env | {"LLORCH_CONFIG": named}), load(flag, env=env | {"LLORCH_CONFIG": named})]
+
+    assert [(s.source, s.worker.slots) for s in found] == [(user, 1), (named, 2), (flag, 3)]
+
+
+def test_a_token_file_for_its_owner_alone_is_read(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("  t0ken\n", encoding="utf-8")
+    token.chmod(0o600)
+    file = write(tmp_path / "a.toml", f'[auth]\ntoken_file = "{token}"\n')
+
+    settings = load(file, env={})
+
+    assert (settings.token, settings.auth) == ("t0ken", Auth(token_file=str(token)))
+    assert load(file, env={"LLORCH_API_TOKEN": "other"}).token == "other"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o620, 0o601])
+def test_a_token_file_that_others_may_use_is_refused_with_what_to_do(tmp_path: Path, mode: int) -> None:
+    token = tmp_path / "token"
+    token.write_text("t0ken", encoding="utf-8")
+    token.chmod(mode)
+
+    lines = refused(write(tmp_path / "a.toml", f'[auth]\ntoken_file = "{token}"\n'), {})
+
+    assert lines == [f"{token}: others can read the token; run: chmod 600 {token}"]
+
+
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path) -> None:
+    token, missing = tmp_path / "token", tmp_path / "missing"
+    token.write_text(" \n", encoding="utf-8")
+    token.chmod(0o600)
+
+    empty = refused(None, {"LLORCH_AUTH_TOKEN_FILE": str(token), "XDG_CONFIG_HOME": str(tmp_path)})
+    absent = refused(None, {"LLORCH_AUTH_TOKEN_FILE": str(missing), "XDG_CONFIG_HOME": str(tmp_path)})
+
+    assert empty == [f"{token}: holds no token"]
+    assert absent == [f"{missing}: cannot be read: No such file or directory"]
+
+
+def test_state_is_kept_in_the_configured_folder_else_in_the_users() -> None:
+    home = Path("~").expanduser()
+
+    assert data_dir(Orchestrator(data_dir="/d"), "orchestrator", {"XDG_DATA_HOME": "/x"}) == Path("/d")
+    assert data_dir(Orchestrator(data_dir="~/d"), "orchestrator", {}) == home / "d"
+    assert data_dir(Pool(), "pool", {"XDG_DATA_HOME": "/x"}) == Path("/x/llorch/pool")
+    assert data_dir(Pool(), "pool", {"XDG_DATA_HOME": "x"}) == home / ".local/share/llorch/pool"
+    assert data_dir(Pool(), "pool", {}) == home / ".local/share/llorch/pool"
+
+
+def test_the_orchestrator_is_found_by_flag_then_variable_then_file_then_default() -> None:
+    settings = Settings(client=Client(url="http://file:3/"))
+    env = {"LLORCH_URL": "https://env:2/"}
+
+    found = [
+        client_url(settings, "http://flag:1/", env),
+        client_url(settings, None, env),
+        client_url(settings, None, {}),
+        client_url(Settings(), None, {"LLORCH_URL": ""}),
+    ]
+
+    assert found == ["http://flag:1", "https://env:2", "http://file:3", DEFAULT_URL]
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "HTTP:/x", "//x"])
+def test_an_address_without_http_is_refused(url: str) -> None:
+    with pytest.raises(InvalidConfiguration) as raised:
+        client_url(Settings(), url, {})
+
+    assert raised.value.message == (f"the orchestrator's address must start with http:// or https://, found {url!r}")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_these_addresses_are_reached_from_this_machine_alone(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "", "192.168.0.1", "127.example.org", "127.0.0.1.example.org", "localhost.example.org"]
+)
+def test_these_addresses_may_be_reached_from_elsewhere(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_a_pool_is_called_as_configured() -> None:
+    assert pool_id(Pool(pool_id="blue.1")) == "blue.1"
+
+
+def test_a_pool_without_a_name_has_one_that_the_orchestrator_takes() -> None:
+    name = pool_id(Pool())
+
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name)
+    assert msgspec.convert({"pool_id": name, "endpoint": "http://p", "version": "1"}, Register).pool_id == name
+
+
+@pytest.mark.parametrize("name", ["-a", "a b", "é", "a/b", "x" * 65])
+def test_a_pool_cannot_be_called_anything(nowhere: dict[str, str], name: str) -> None:
+    (line,) = refused(None, nowhere | {"LLORCH_POOL_POOL_ID": name})
+
+    assert line.startswith("LLORCH_POOL_POOL_ID: found ")

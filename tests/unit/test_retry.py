@@ -1,0 +1,86 @@
+"""What follows a failed attempt: another one, later and later, or the end."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llorch import errors
+from llorch.errors import LlorchError, RemoteError, TimeoutExceeded, WorkerLost
+from roles.orchestrator.queue.retry import BASE_MS, CAP_MS, FREE_CODES, MAX_ATTEMPTS, GiveUp, Retry, after_failure
+
+CALLERS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.CallerError)]
+
+
+@pytest.mark.parametrize("kind", CALLERS, ids=lambda kind: str(kind.__name__))
+@pytest.mark.parametrize("attempt", [1, MAX_ATTEMPTS])
+def test_the_callers_own_faults_are_never_tried_again(kind: type[LlorchError], attempt: int) -> None:
+    outcome = after_failure(kind("no"), attempt=attempt, now_ms=0, chance=0.5)
+
+    assert outcome == GiveUp(kind.code, "no", retriable=False)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "chance", "delay_ms"),
+    [
+        (1, 0.0, 500),
+        (1, 0.5, 750),
+        (1, 1.0, 1_000),
+        (2, 0.0, 1_000),
+        (2, 1.0, 2_000),
+        (3, 1.0, 4_000),
+        (4, 0.0, 4_000),
+        (4, 1.0, 8_000),
+    ],
+)
+def test_each_attempt_waits_twice_as_long_as_the_one_before(attempt: int, chance: float, delay_ms: int) -> None:
+    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=10_000, chance=chance)
+
+    assert outcome == Retry(10_000 + delay_ms, counts=True)
+
+
+@pytest.mark.parametrize("attempt", [MAX_ATTEMPTS, MAX_ATTEMPTS + 1])
+def test_the_fifth_failure_is_the_last(attempt: int) -> None:
+    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=0, chance=0.5)
+
+    assert outcome == GiveUp("WORKER_LOST", f"gone; given up after {attempt} attempts", retriable=True)
+
+
+@pytest.mark.parametrize("code", sorted(FREE_CODES))
+@pytest.mark.parametrize("attempt", [1, MAX_ATTEMPTS, 1_000])
+def test_a_worker_that_did_not_begin_costs_no_attempt(code: str, attempt: int) -> None:
+    error = RemoteError("not now", code=code, status=503, retriable=True)
+
+    outcome = after_failure(error, attempt=attempt, now_ms=1_000, chance=1.0)
+
+    assert outcome == Retry(1_100, counts=False)
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        ("TIMEOUT", GiveUp("TIMEOUT", "late", retriable=False)),
+        ("STALLED", Retry(1_000, counts=True)),
+        ("STARTUP_TIMEOUT", Retry(1_000, counts=True)),
+    ],
+)
+def test_only_the_jobs_own_time_limit_is_final(code: str, outcome: Retry | GiveUp) -> None:
+    assert after_failure(TimeoutExceeded("late", code=code), attempt=1, now_ms=0, chance=1.0) == outcome
+
+
+@given(
+    attempt=st.integers(min_value=1, max_value=MAX_ATTEMPTS - 1),
+    chance=st.floats(min_value=0, max_value=1),
+    now_ms=st.integers(min_value=0, max_value=2**45),
+)
+def test_the_wait_is_between_half_and_the_whole_of_the_step_and_never_over_the_cap(
+    attempt: int, chance: float, now_ms: int
+) -> None:
+    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=now_ms, chance=chance)
+
+    step_ms = BASE_MS * 2 ** (attempt - 1)
+    assert isinstance(outcome, Retry)
+    assert step_ms // 2 <= outcome.not_before_ms - now_ms <= min(step_ms, CAP_MS)

@@ -1,0 +1,232 @@
+"""What people are shown of a job: everything that is known, nothing that is not, and why it waits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from llorch.job import JobId, State
+from llorch.wire.codec import encode
+from llorch.wire.tasks import Attempt, Explanation, JobError, Task, Timings
+from roles.orchestrator.fleet import Loading
+from roles.orchestrator.scheduler.decide import Wait
+from roles.orchestrator.state.rows import AttemptRow, JobRow
+from roles.orchestrator.view import events_url, explain, task_of
+
+QUEUED = JobRow(
+    seq=7,
+    id=JobId("j"),
+    state=State.QUEUED,
+    model="haiku",
+    model_ref="file:/builtin/haiku.gguf",
+    prompt_sha256="aa",
+    priority="batch",
+    session_id=None,
+    owner="secret-owner",
+    correlation_id="c-1",
+    on_disconnect="cancel",
+    seed=2**64 - 1,
+    max_tokens=5,
+    tag=3,
+    idempotency_key="secret-key",
+    request_sha256="secret-hash",
+    submitted_ms=1_000,
+    deadline_ms=301_000,
+    not_before_ms=0,
+    dispatched_ms=None,
+    started_ms=None,
+    first_token_ms=None,
+    finished_ms=None,
+    attempt=0,
+    worker_id=None,
+    pool_id=None,
+    engine=None,
+    started_event=None,
+    final_event=None,
+    tokens_in=None,
+    tokens_out=None,
+    pieces=0,
+    decode_ms=None,
+    stop_reason=None,
+    output_sha256=None,
+    error_code=None,
+    error_message=None,
+    error_retriable=None,
+)
+COMPLETED = replace(
+    QUEUED,
+    state=State.COMPLETED,
+    session_id="s",
+    dispatched_ms=1_100,
+    started_ms=1_200,
+    first_token_ms=1_300,
+    finished_ms=1_400,
+    attempt=1,
+    worker_id="w",
+    pool_id="p",
+    engine="llamacpp 1",
+    tokens_in=0,
+    tokens_out=5,
+    stop_reason="eos",
+    output_sha256="bb",
+)
+FAILED = replace(
+    QUEUED, state=State.FAILED, error_code="WORKER_LOST", error_message="it died", error_retriable=True, attempt=2
+)
+WAIT = Wait(QUEUED.model_ref, "pool", "no pool is online")
+LOADING = [Loading("w1", "p1", 41.6, known=True), Loading("w2", "p2", 0.0, known=False)]
+
+
+def test_a_waiting_job_shows_its_place_and_nothing_that_has_not_happened() -> None:
+    found = task_of(QUEUED, position=0, attempts=None)
+
+    assert found == Task(
+        job_id="j",
+        status="queued",
+        model="haiku",
+        model_ref="file:/builtin/haiku.gguf",
+        priority="batch",
+        seed=2**64 - 1,
+        max_tokens=5,
+        timings=Timings(submitted_ms=1_000, deadline_ms=301_000),
+        attempts=0,
+        on_disconnect="cancel",
+        correlation_id="c-1",
+        events_url="/v2/tasks/j/events",
+        prompt_sha256="aa",
+        queue_position=0,
+    )
+
+
+def test_a_completed_job_shows_everything_also_what_is_zero() -> None:
+    log = [AttemptRow(number=1, worker_id="w", pool_id="p", dispatched_ms=1_100, ended_ms=None, outcome=None)]
+
+    found = task_of(COMPLETED, position=None, attempts=log)
+
+    assert found == Task(
+        job_id="j",
+        status="completed",
+        model="haiku",
+        model_ref="file:/builtin/haiku.gguf",
+        priority="batch",
+        seed=2**64 - 1,
+        max_tokens=5,
+        timings=Timings(
+            submitted_ms=1_000,
+            deadline_ms=301_000,
+            dispatched_ms=1_100,
+            started_ms=1_200,
+            first_token_ms=1_300,
+            finished_ms=1_400,
+        ),
+        attempts=1,
+        on_disconnect="cancel",
+        correlation_id="c-1",
+        events_url=events_url("j"),
+        prompt_sha256="aa",
+        session_id="s",
+        worker_id="w",
+        pool_id="p",
+        engine="llamacpp 1",
+        tokens_in=0,
+        tokens_out=5,
+        stop_reason="eos",
+        output_sha256="bb",
+        attempt_log=[Attempt(number=1, worker_id="w", pool_id="p", dispatched_ms=1_100)],
+    )
+
+
+def test_an_attempt_that_is_over_shows_when_and_how_it_ended() -> None:
+    log = [AttemptRow(number=2, worker_id="w", pool_id="p", dispatched_ms=1, ended_ms=0, outcome="WORKER_LOST")]
+
+    found = task_of(FAILED, position=None, attempts=log).attempt_log
+
+    assert found == [Attempt(number=2, worker_id="w", pool_id="p", dispatched_ms=1, ended_ms=0, outcome="WORKER_LOST")]
+
+
+def test_a_failed_job_shows_its_error() -> None:
+    found = task_of(FAILED, position=None, attempts=[])
+
+    assert found.error == JobError("WORKER_LOST", "it died", retriable=True)
+    assert found.attempt_log == []
+
+
+def test_what_is_not_for_people_is_not_shown() -> None:
+    shown = encode(task_of(COMPLETED, position=None, attempts=None))
+
+    assert b"secret" not in shown
+    assert b"null" not in shown
+
+
+@pytest.mark.parametrize(
+    ("row", "position", "wait", "loading", "reason", "text"),
+    [
+        (COMPLETED, None, None, [], "completed", "It ran on worker w of pool p and ended with eos."),
+        (FAILED, None, None, [], "worker_lost", "It ended with WORKER_LOST: it died."),
+        (
+            replace(FAILED, state=State.CANCELLED, error_code="CANCELLED", error_message="asked for"),
+            None,
+            None,
+            [],
+            "cancelled",
+            "It ended with CANCELLED: asked for.",
+        ),
+        (
+            replace(COMPLETED, state=State.CANCELLING),
+            None,
+            None,
+            [],
+            "cancelling",
+            "It is being cancelled; worker w has yet to let go of it.",
+        ),
+        (
+            replace(COMPLETED, state=State.DISPATCHED),
+            None,
+            None,
+            [],
+            "running",
+            "It runs on worker w of pool p, attempt 1.",
+        ),
+        (
+            replace(COMPLETED, state=State.RUNNING),
+            None,
+            None,
+            [],
+            "running",
+            "It runs on worker w of pool p, attempt 1.",
+        ),
+        (QUEUED, 0, None, [], "queued", "It is about to be placed."),
+        (QUEUED, 2, None, [], "queued", "Jobs served before it: 2. It is about to be placed."),
+        (QUEUED, 0, WAIT, [], "pool", "It waits because no pool is online."),
+        (QUEUED, 3, WAIT, [], "pool", "Jobs served before it: 3. It waits because no pool is online."),
+        (QUEUED, 0, WAIT, LOADING, "loading", "Pool p1 is loading its model: 42 %."),
+        (
+            replace(QUEUED, attempt=1, not_before_ms=11_500),
+            0,
+            WAIT,
+            LOADING,
+            "retry",
+            "Attempt 1 failed; it is tried again in 1.5 s.",
+        ),
+        (replace(QUEUED, attempt=1, not_before_ms=10_000), 0, WAIT, [], "pool", "It waits because no pool is online."),
+    ],
+)
+def test_a_job_is_explained_in_words(
+    row: JobRow, position: int | None, wait: Wait | None, loading: list[Loading], reason: str, text: str
+) -> None:
+    found = explain(row, position=position, wait=wait, loading=loading, now_ms=10_000)
+
+    assert (found.reason, found.text) == (reason, text)
+
+
+def test_a_job_is_explained_as_data_too() -> None:
+    found = explain(QUEUED, position=4, wait=WAIT, loading=[], now_ms=0)
+
+    assert found == Explanation(
+        job_id="j",
+        status="queued",
+        reason="pool",
+        text="Jobs served before it: 4. It waits because no pool is online.",
+        data={"model_ref": "file:/builtin/haiku.gguf", "attempts": 0, "position": 4, "pool_id": None},
+    )
