@@ -1,0 +1,157 @@
+"""The pool's addresses: decode, one call, encode."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import msgspec
+from aiohttp import web
+
+from llorch import __version__, openapi
+from llorch.edge import Endpoint, check_token, query, read, reply
+from llorch.errors import Forbidden
+from llorch.wire.meta import Health, ReadyReply, Version
+from llorch.wire.pools import Model, PoolStatus, Spawned, SpawnWorker, Worker, WorkerList, WorkerLogs
+from llorch.wire.workers import Ready
+from roles.pool.core import Pool
+from roles.pool.worker_lifecycle.records import view
+
+POOL: web.AppKey[Pool] = web.AppKey("pool")
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """The sound model files of this host, by reference."""
+
+    models: list[Model]
+
+
+async def status(request: web.Request) -> web.Response:
+    """GET /v2/status: devices, workers, models, disk."""
+    query(request)
+    return reply(await request.app[POOL].status())
+
+
+async def spawn(request: web.Request) -> web.Response:
+    """POST /v2/workers/spawn: start a worker, if preflight passes."""
+    body = await read(request, SpawnWorker)
+    record = await request.app[POOL].spawn(body)
+    return reply(Spawned(record.worker_id, record.status), status=202)
+
+
+async def workers(request: web.Request) -> web.Response:
+    """GET /v2/workers: those that live, and those that ended lately."""
+    query(request)
+    return reply(WorkerList([view(record) for record in request.app[POOL].supervisor.workers()]))
+
+
+async def worker(request: web.Request) -> web.Response:
+    """GET /v2/workers/{id}."""
+    query(request)
+    return reply(view(request.app[POOL].supervisor.worker(request.match_info["id"])))
+
+
+async def stop(request: web.Request) -> web.Response:
+    """POST /v2/workers/{id}/stop: drain, then SIGTERM, then SIGKILL; idempotent."""
+    return reply(view(request.app[POOL].supervisor.stop(request.match_info["id"])), status=202)
+
+
+async def drain(request: web.Request) -> web.Response:
+    """POST /v2/workers/{id}/drain: let it finish its jobs and end; idempotent."""
+    return reply(view(request.app[POOL].supervisor.drain(request.match_info["id"])), status=202)
+
+
+async def logs(request: web.Request) -> web.Response:
+    """GET /v2/workers/{id}/logs: the last lines that it logged."""
+    query(request)
+    worker_id = request.match_info["id"]
+    return reply(WorkerLogs(worker_id, list(await request.app[POOL].supervisor.logs(worker_id))))
+
+
+async def models(request: web.Request) -> web.Response:
+    """GET /v2/models."""
+    query(request)
+    return reply(ModelList(await request.app[POOL].models()))
+
+
+async def worker_ready(request: web.Request) -> web.Response:
+    """POST /v2/internal/workers/ready: a worker of this host has loaded its model."""
+    if not from_this_machine(request):
+        raise Forbidden("only workers of this host may call this address")
+    body = await read(request, Ready)
+    supervisor = request.app[POOL].supervisor
+    check_token(request, supervisor.worker(body.worker_id).token)
+    return reply(view(supervisor.ready(body.worker_id, body)))
+
+
+async def health(_request: web.Request) -> web.Response:
+    """GET /health: the process answers."""
+    return reply(Health("ok"))
+
+
+async def ready(request: web.Request) -> web.Response:
+    """GET /ready: 200 when it starts workers, 503 when it does not."""
+    query(request)
+    if request.app[POOL].supervisor.draining:
+        return reply(ReadyReply(ready=False, reason="shutting down"), status=503)
+    return reply(ReadyReply(ready=True))
+
+
+async def version(request: web.Request) -> web.Response:
+    """GET /v2/meta/version."""
+    query(request)
+    return reply(Version(__version__, "pool"))
+
+
+async def document(_request: web.Request) -> web.Response:
+    """GET /openapi.json."""
+    return reply(openapi.document("llorch pool", ENDPOINTS))
+
+
+def from_this_machine(request: web.Request) -> bool:
+    """Tell whether the caller runs on this machine: from a loopback address, or from the one that was called."""
+    transport = request.transport
+    peer = transport.get_extra_info("peername") if transport else None
+    own = transport.get_extra_info("sockname") if transport else None
+    return same_machine(peer[0] if peer else "", own[0] if own else "")
+
+
+def same_machine(peer: str, own: str) -> bool:
+    """Tell whether a connection from *peer* to *own* cannot have come over a network."""
+    try:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or peer == own
+
+
+_ID = "/v2/workers/{id}"
+_STATUS = "Devices, workers, models, disk."
+_SPAWN = "Start a worker for a resolved model reference, if it fits."
+
+ENDPOINTS = (
+    Endpoint("GET", "/v2/status", status, _STATUS, replies={200: PoolStatus}),
+    Endpoint("GET", "/status", status, _STATUS, replies={200: PoolStatus}),
+    Endpoint("POST", "/v2/workers/spawn", spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}),
+    Endpoint("POST", "/workers/spawn", spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}),
+    Endpoint("GET", "/v2/workers", workers, "All workers.", replies={200: WorkerList}),
+    Endpoint("GET", _ID, worker, "One worker.", replies={200: Worker}),
+    Endpoint("POST", _ID + "/stop", stop, "Stop a worker.", replies={202: Worker}),
+    Endpoint("POST", _ID + "/drain", drain, "Let a worker finish and end.", replies={202: Worker}),
+    Endpoint("GET", _ID + "/logs", logs, "A worker's last log lines.", replies={200: WorkerLogs}),
+    Endpoint("GET", "/v2/models", models, "The model files of this host.", replies={200: ModelList}),
+    Endpoint(
+        "POST",
+        "/v2/internal/workers/ready",
+        worker_ready,
+        "A worker of this host has loaded its model; asks for the worker's own token.",
+        body=Ready,
+        replies={200: Worker},
+        access="own",
+    ),
+    Endpoint("GET", "/health", health, "The process answers.", replies={200: Health}, access="open"),
+    Endpoint("GET", "/ready", ready, "Whether it starts workers.", replies={200: ReadyReply, 503: ReadyReply}),
+    Endpoint("GET", "/v2/meta/version", version, "Its version.", replies={200: Version}),
+    Endpoint("GET", "/openapi.json", document, "This document."),
+)

@@ -1,0 +1,189 @@
+"""The pool without HTTP: spawn after preflight, and the facts that people and the orchestrator are told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from llorch import __version__, config
+from llorch.config import Settings
+from llorch.errors import Draining
+from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
+from roles.pool.gpu_inventory.sampler import Sampler
+from roles.pool.model_cache.catalogue import Catalogue
+from roles.pool.worker_lifecycle import preflight, records
+from roles.pool.worker_lifecycle.engines import Engines
+from roles.pool.worker_lifecycle.records import Record
+from roles.pool.worker_lifecycle.supervisor import Home, Supervisor
+
+ClockMs = Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where this pool is: for others, for its own workers, and where those bind."""
+
+    advertised: str
+    callback: str
+    worker_host: str
+
+    @property
+    def host(self) -> str:
+        """The host that others reach this machine's workers by."""
+        return urlsplit(self.advertised).hostname or ""
+
+
+class Pool:
+    """This host: its devices, model files and workers.
+
+    Args:
+        settings: `[pool]` and the defaults of `[worker]`.
+        addresses: Where it is; known once the server is bound.
+        catalogue: Its model files.
+        sampler: Its devices.
+        supervisor: Its workers.
+        engines: What is installed; looked up while the server already answers.
+        clock_ms: Unix milliseconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a pool
+        self,
+        settings: Settings,
+        *,
+        addresses: asyncio.Future[Addresses],
+        catalogue: Catalogue,
+        sampler: Sampler,
+        supervisor: Supervisor,
+        engines: asyncio.Task[Engines],
+        clock_ms: ClockMs,
+    ) -> None:
+        self.pool_id = config.pool_id(settings.pool)
+        self.supervisor = supervisor
+        self.catalogue = catalogue
+        self.registered = False
+        self._settings = settings
+        self._addresses = addresses
+        self._sampler = sampler
+        self._engines = engines
+        self._clock_ms = clock_ms
+        self._started = time.monotonic()
+        self._defaults = preflight.Defaults(settings.worker.slots, settings.worker.ctx, settings.pool.reserve_bytes)
+
+    async def spawn(self, request: SpawnWorker) -> Record:
+        """Start a worker, if the model is sound and there is room for it.
+
+        Raises:
+            InvalidRequest: The reference is not a resolved one.
+            CallerError: Preflight's refusal.
+            Draining: This pool is shutting down.
+        """
+        if self.supervisor.draining:
+            raise Draining("this pool is shutting down and starts no workers", retry_after_s=5)
+        file = await asyncio.to_thread(self.catalogue.inspect, request.model_ref)
+        engines = await asyncio.shield(self._engines)
+        addresses = await asyncio.shield(self._addresses)
+        pending = self.supervisor.pending()
+        devices = await self._sampler.sample(max_age_s=0)
+        # From here to the new record nothing else runs, so that two spawns cannot count on the same memory. A worker
+        # that became ready since the devices were measured still counts as pending.
+        plan = preflight.plan(
+            file.metadata,
+            request,
+            devices=devices,
+            commitments=self.supervisor.commitments(pending | self.supervisor.pending()),
+            engines=engines,
+            defaults=self._defaults,
+        )
+        port = 0 if request.port is UNSET else request.port
+        return self.supervisor.start(file, plan, Home(addresses.worker_host, addresses.callback, port))
+
+    async def models(self) -> list[Model]:
+        """Return the sound model files of this host."""
+        return await asyncio.to_thread(self.catalogue.models)
+
+    async def devices(self) -> list[Device]:
+        """Return the devices, each with what this pool's workers hold of it."""
+        return allocated(await self._sampler.sample(), self.supervisor.workers())
+
+    def newest_devices(self) -> list[Device]:
+        """Return the devices as last measured, without waiting."""
+        return allocated(self._sampler.newest, self.supervisor.workers())
+
+    async def status(self) -> PoolStatus:
+        """Return everything that people are told; no token is in it."""
+        own = self._settings.pool
+        return PoolStatus(
+            pool_id=self.pool_id,
+            version=__version__,
+            uptime_s=round(time.monotonic() - self._started, 3),
+            draining=self.supervisor.draining,
+            devices=await self.devices(),
+            workers=[records.view(record) for record in self.supervisor.workers()],
+            models=await self.models(),
+            disk=await asyncio.to_thread(self.catalogue.disk),
+            orchestrator=own.orchestrator or UNSET,
+            registered=self.registered,
+        )
+
+    async def register(self) -> Register:
+        """Return what the orchestrator is told first."""
+        addresses = await asyncio.shield(self._addresses)
+        devices, models = await self.devices(), await self.models()
+        return Register(
+            pool_id=self.pool_id,
+            endpoint=addresses.advertised,
+            version=__version__,
+            devices=devices,
+            models=models,
+            workers=[records.report(record, host=addresses.host) for record in self.supervisor.workers()],
+        )
+
+    async def heartbeat(self, seq: int) -> Heartbeat:
+        """Return what the orchestrator is told again and again."""
+        addresses = await asyncio.shield(self._addresses)
+        devices, models = await self.devices(), await self.models()
+        return Heartbeat(
+            seq=seq,
+            time_ms=self._clock_ms(),
+            devices=devices,
+            models=models,
+            workers=[records.report(record, host=addresses.host) for record in self.supervisor.workers()],
+            draining=self.supervisor.draining,
+        )
+
+
+def allocated(devices: Iterable[Device], workers: Iterable[Record]) -> list[Device]:
+    """Return *devices*, each with the memory that living *workers* hold of it."""
+    held: dict[str, int] = {}
+    for record in workers:
+        if record.live:
+            held[record.plan.device] = held.get(record.plan.device, 0) + record.memory_bytes
+    return [replace(device, memory_allocated_bytes=held.get(device.id, 0)) for device in devices]
+
+
+def find_addresses(settings: Settings, bound_url: str) -> Addresses:
+    """Return where this pool is, once it is bound.
+
+    Workers call back from this machine: to a loopback address where the pool listens on one, else to the one address
+    that it listens on. They are reachable from outside exactly when the pool is.
+
+    Args:
+        settings: `[pool]` host and advertise, `[worker]` host.
+        bound_url: The URL that the server has.
+    """
+    host = settings.pool.host
+    port = urlsplit(bound_url).port or 80
+    inside = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "localhost": "127.0.0.1"}.get(  # noqa: S104 - compared, not bound
+        host, f"[{host}]" if ":" in host else host
+    )
+    return Addresses(
+        advertised=(settings.pool.advertise or bound_url).rstrip("/"),
+        callback=f"http://{inside}:{port}",
+        worker_host=settings.worker.host if config.is_loopback(host) else host,
+    )

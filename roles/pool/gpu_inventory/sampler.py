@@ -1,0 +1,55 @@
+"""All devices of this host, measured in a thread of their own so that a slow driver never blocks the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from llorch import log
+from llorch.wire.pools import Device
+from roles.pool.gpu_inventory.cpu import Cpu
+from roles.pool.gpu_inventory.nvml import Nvml
+
+MAX_AGE_S = 1.0
+PATIENCE_S = 3.0
+_log = log.get("pool.inventory")
+
+
+class Sampler:
+    """The newest sample of all devices; its one thread is the only one to measure and to replace it."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inventory")
+        self._cpu = Cpu()
+        self._nvml = Nvml()
+        self._newest: list[Device] = []
+        self._taken = float("-inf")
+
+    async def sample(self, *, max_age_s: float = MAX_AGE_S) -> list[Device]:
+        """Return all devices as they were at most *max_age_s* ago; older only where a driver does not answer."""
+        if time.monotonic() - self._taken <= max_age_s:
+            return self._newest
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await loop.run_in_executor(self._thread, self._measure, max_age_s)
+        except TimeoutError:
+            _log.warning("inventory_slow", waited_s=PATIENCE_S)
+            return self._newest
+
+    @property
+    def newest(self) -> list[Device]:
+        """The last sample, however old."""
+        return self._newest
+
+    def close(self) -> None:
+        """Let go of the drivers."""
+        self._thread.submit(self._nvml.close)
+        self._thread.shutdown(wait=False)
+
+    def _measure(self, max_age_s: float) -> list[Device]:
+        if time.monotonic() - self._taken > max_age_s:
+            self._newest = [self._cpu.read(), *self._nvml.read()]
+            self._taken = time.monotonic()
+        return self._newest

@@ -1,0 +1,269 @@
+"""What a GGUF file says about itself, read without loading it. Reads one binary file; starts nothing.
+
+Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian. Block sizes are
+those of `ggml_type` in the same repository.
+
+Strategy: a file may be hostile. Every length and count in it is checked before it is used, and only the few values
+that are needed are decoded.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from llorch.errors import ModelIncompatible, ModelInvalid
+from roles.pool.model_cache import vocabulary
+from roles.pool.model_cache.header import Header, refuse
+from roles.pool.model_cache.quantisation import BLOCKS, FILE_TYPES
+
+MAX_PAIRS = 65_536
+MAX_TENSORS = 1_000_000
+MAX_LAYERS = 65_536
+MAX_TEMPLATE_BYTES = 1024 * 1024
+MAX_NAME_BYTES = 256
+
+_STRING, _ARRAY = 8, 9
+_SCALARS: Mapping[int, struct.Struct] = {
+    0: struct.Struct("<B"),
+    1: struct.Struct("<b"),
+    2: struct.Struct("<H"),
+    3: struct.Struct("<h"),
+    4: struct.Struct("<I"),
+    5: struct.Struct("<i"),
+    6: struct.Struct("<f"),
+    7: struct.Struct("<B"),
+    10: struct.Struct("<Q"),
+    11: struct.Struct("<q"),
+    12: struct.Struct("<d"),
+}
+_ARCHITECTURE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_TOKENS = "tokenizer.ggml.tokens"
+_TOKEN_TYPES = "tokenizer.ggml.token_type"
+_KEPT_STRINGS: Mapping[str, int] = {
+    "general.architecture": MAX_NAME_BYTES,
+    "general.name": MAX_NAME_BYTES,
+    "tokenizer.ggml.model": MAX_NAME_BYTES,
+    "tokenizer.chat_template": MAX_TEMPLATE_BYTES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """A model, as its file describes it. A length is 0 where the file does not say.
+
+    `kv_heads` has one entry a layer; `key_length` and `value_length` are those of one head; `max_token_bytes` is the
+    length of the longest text that one token stands for; `split_count` is above 1 for a part of a model.
+    """
+
+    architecture: str
+    name: str
+    context_length: int
+    block_count: int
+    embedding_length: int
+    head_count: int
+    kv_heads: tuple[int, ...]
+    key_length: int
+    value_length: int
+    quantization: str
+    vocab_size: int
+    max_token_bytes: int
+    chat_template: str
+    parameters: int
+    weights_bytes: int
+    split_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    """Where an array lies: its elements are decoded later, if at all."""
+
+    kind: int
+    count: int
+    start: int
+
+
+_Value = int | float | str | _Array
+
+
+def read(file: BinaryIO, size: int) -> Metadata:
+    """Read a model's metadata and check that all its tensors are there.
+
+    Args:
+        file: Opened at its start.
+        size: Its length in bytes.
+
+    Raises:
+        ModelInvalid: Not a GGUF file of a known version, or shorter than its contents need.
+        ModelIncompatible: A tensor has a type that is not known here.
+    """
+    header = Header(file, size)
+    tensor_count, pair_count = _preamble(header)
+    values: dict[str, _Value] = {}
+    for _ in range(pair_count):
+        key, value = _pair(header)
+        if value is not None:
+            values[key] = value
+    parameters, weights_bytes = _tensors(header, tensor_count, _alignment(values))
+    return _metadata(header, values, parameters, weights_bytes)
+
+
+def _preamble(header: Header) -> tuple[int, int]:
+    header.fill(min(4, header.size))
+    if header.data[:4] != b"GGUF":
+        raise ModelInvalid("this is not a GGUF model file: it does not begin with GGUF")
+    header.position = 4
+    version = header.u32()
+    if version & 0xFFFF == 0:
+        refuse("it is written for big-endian machines")
+    if version not in {2, 3}:
+        refuse(f"its version is {version}; known are 2 and 3")
+    tensors, pairs = header.u64(), header.u64()
+    if tensors > MAX_TENSORS or pairs > MAX_PAIRS:
+        refuse(f"it claims {tensors} tensors and {pairs} metadata entries")
+    return tensors, pairs
+
+
+def _pair(header: Header) -> tuple[str, _Value | None]:
+    """Read a key and its value; None for a value that nobody needs."""
+    key = header.text(65_535).decode("utf-8", "replace")
+    kind = header.u32()
+    if form := _SCALARS.get(kind):
+        return key, header.number(form)
+    if kind == _STRING:
+        return key, _string(header, key)
+    if kind != _ARRAY:
+        refuse(f"a metadata entry has the unknown type {kind}")
+    element, count = header.u32(), header.u64()
+    found = _Array(element, count, header.position)
+    if element == _STRING:
+        header.skip_strings(count)
+    elif form := _SCALARS.get(element):
+        header.skip_numbers(count, form.size)
+    else:
+        refuse(f"a metadata array has elements of the type {element}")
+    return key, found
+
+
+def _string(header: Header, key: str) -> str | None:
+    limit = _KEPT_STRINGS.get(key)
+    if limit is not None:
+        return header.text(limit).decode("utf-8", "replace")
+    header.skip(header.u64())
+    return None
+
+
+def _alignment(values: Mapping[str, _Value]) -> int:
+    alignment = _integer(values, "general.alignment") or 32
+    if alignment % 8 or alignment > 2**20:
+        refuse(f"its alignment is {alignment}")
+    return alignment
+
+
+def _tensors(header: Header, count: int, alignment: int) -> tuple[int, int]:
+    """Return the number of parameters and of bytes of all tensors, which must end inside the file."""
+    parameters = weights = end = 0
+    for _ in range(count):
+        header.skip(header.u64())
+        dimensions = header.u32()
+        if not 1 <= dimensions <= 4:
+            refuse(f"a tensor has {dimensions} dimensions")
+        row, *more = [header.u64() for _ in range(dimensions)]
+        kind, offset = header.u32(), header.u64()
+        if kind not in BLOCKS:
+            raise ModelIncompatible(f"the model file holds tensors of the type {kind}, which is not known here")
+        block, block_bytes = BLOCKS[kind]
+        rows = 1
+        for dimension in more:
+            rows *= dimension
+        if row % block or offset % alignment:
+            refuse("a tensor does not begin or end where it must")
+        length = row // block * block_bytes * rows
+        parameters += row * rows
+        weights += length
+        end = max(end, offset + length)
+    start = -(-header.position // alignment) * alignment
+    if count and start + end > header.size:
+        raise ModelInvalid(
+            f"the model file is truncated: it has {header.size} bytes, its tensors need {start + end}; "
+            "download or copy it again"
+        )
+    return parameters, weights
+
+
+def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, weights_bytes: int) -> Metadata:
+    architecture = _text(values, "general.architecture")
+    if not _ARCHITECTURE.match(architecture):
+        refuse("it does not name its architecture")
+    layers = _integer(values, f"{architecture}.block_count")
+    if layers > MAX_LAYERS:
+        refuse(f"it claims {layers} layers")
+    embedding = _integer(values, f"{architecture}.embedding_length")
+    heads = _per_layer(header, values.get(f"{architecture}.attention.head_count"), layers)
+    kv_heads = _per_layer(header, values.get(f"{architecture}.attention.head_count_kv"), layers) or heads
+    head_count = max(heads, default=0)
+    head_size = embedding // head_count if head_count else 0
+    tokens = values.get(_TOKENS)
+    token_count = tokens.count if isinstance(tokens, _Array) else 0
+    file_type = _integer(values, "general.file_type", missing=-1)
+    return Metadata(
+        architecture=architecture,
+        name=_text(values, "general.name"),
+        context_length=_integer(values, f"{architecture}.context_length"),
+        block_count=layers,
+        embedding_length=embedding,
+        head_count=head_count,
+        kv_heads=kv_heads,
+        key_length=_integer(values, f"{architecture}.attention.key_length") or head_size,
+        value_length=_integer(values, f"{architecture}.attention.value_length") or head_size,
+        quantization=FILE_TYPES.get(file_type, "unknown"),
+        vocab_size=token_count or _integer(values, f"{architecture}.vocab_size"),
+        max_token_bytes=_longest_token(header, values),
+        chat_template=_text(values, "tokenizer.chat_template"),
+        parameters=parameters,
+        weights_bytes=weights_bytes,
+        split_count=_integer(values, "split.count"),
+    )
+
+
+def _longest_token(header: Header, values: Mapping[str, _Value]) -> int:
+    tokens, types = values.get(_TOKENS), values.get(_TOKEN_TYPES)
+    if not isinstance(tokens, _Array) or tokens.kind != _STRING:
+        return 0
+    typed = isinstance(types, _Array) and types.kind in {4, 5} and types.count == tokens.count
+    return vocabulary.longest_token(
+        header.data,
+        tokens.start,
+        tokens.count,
+        byte_level=_text(values, "tokenizer.ggml.model") == "gpt2",
+        types=types.start if typed and isinstance(types, _Array) else None,
+    )
+
+
+def _per_layer(header: Header, value: _Value | None, layers: int) -> tuple[int, ...]:
+    if isinstance(value, _Array):
+        form = _SCALARS.get(value.kind)
+        if form is None or value.count > MAX_LAYERS:
+            refuse("its list of attention heads is not one number a layer")
+        numbers = struct.iter_unpack(form.format, header.data[value.start : value.start + value.count * form.size])
+        return tuple(_whole(number) for (number,) in numbers)
+    return (_whole(value),) * layers if isinstance(value, int | float) else ()
+
+
+def _integer(values: Mapping[str, _Value], key: str, *, missing: int = 0) -> int:
+    value = values.get(key)
+    return _whole(value) if isinstance(value, int | float) else missing
+
+
+def _whole(value: float) -> int:
+    if not 0 <= value < 2**40 or value != int(value):
+        refuse(f"a length in its metadata is {value}")
+    return int(value)
+
+
+def _text(values: Mapping[str, _Value], key: str) -> str:
+    value = values.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,31 @@
+"""What a pool asks of a worker over HTTP. A worker that does not answer is a fact here, not an error."""
+
+from __future__ import annotations
+
+from llorch import log
+from llorch.client import Client
+from llorch.errors import LlorchError
+from llorch.wire.workers import ShuttingDown, WorkerHealth
+
+ANSWER_TIMEOUT_S = 5.0
+_log = log.get("pool.contact")
+
+
+async def health(url: str, token: str) -> WorkerHealth | None:
+    """Return what a worker says of itself; None where it does not answer."""
+    try:
+        async with Client(url, token=token, what="the worker") as client:
+            return await client.send("GET", "/health", WorkerHealth, timeout_s=ANSWER_TIMEOUT_S)
+    except LlorchError:
+        return None
+
+
+async def shut_down(url: str, token: str) -> bool:
+    """Ask a worker to finish its jobs and end; tell whether it will."""
+    try:
+        async with Client(url, token=token, what="the worker") as client:
+            await client.send("POST", "/shutdown", ShuttingDown, timeout_s=ANSWER_TIMEOUT_S)
+    except LlorchError as error:
+        _log.info("worker_not_drained", worker=url, reason=error.message)
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""The engines installed here, what each computes on, and which architectures it knows. Imports none of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+
+from llorch.wire.pools import Backend, Engine
+
+Engines = Mapping[Engine, frozenset[Backend]]
+"""Of each installed engine, the backends it can use."""
+
+_MODULES: Mapping[Engine, str] = {"llamacpp": "xllamacpp", "torch": "torch", "ctransformers": "ctransformers"}
+_CUDA_MARKS = (b"libcuda.so", b"libcudart", b"ggml_backend_cuda_init")
+
+ARCHITECTURES: Mapping[Engine, frozenset[str]] = {
+    # llm_arch of https://github.com/ggml-org/llama.cpp (src/llama-arch.cpp), as in the llama.cpp inside xllamacpp
+    # 2026.10; without those that are no language models of their own (clip, drafts, audio decoders).
+    "llamacpp": frozenset(
+        """
+        afmoe apertus arcee arctic arwkv7 baichuan bailingmoe bailingmoe2 bailingmoe3 bert bitnet bloom chameleon
+        chatglm codeshell cogvlm cohere2 cohere2moe command-r dbrx deci deepseek deepseek2 deepseek2-ocr deepseek32
+        deepseek4 dots1 dots3note dream ernie4_5 ernie4_5-moe eurobert exaone exaone-moe exaone4 falcon falcon-h1 gemma
+        gemma-embedding gemma-embedding2 gemma2 gemma3 gemma3n gemma4 glm-dsa glm4 glm4moe glm5-next gpt-oss gpt2 gptj
+        gptneox granite granite_swa granitehybrid granitemoe graniteswitch grok grovemoe hrm_text hunyuan-dense
+        hunyuan-moe hunyuan_vl hy_v3 hy_v4 internlm2 jais jais2 jamba jina-bert-v2 jina-bert-v3 k2-horizon kimi-k3
+        kimi-linear laguna lfm2 lfm2moe llada llada-moe llama llama-embed llama4 maincoder mamba mamba2 maple mellum
+        mimo2 minicpm minicpm3 minimax-01 minimax-m2 mistral3 mistral4 modern-bert mpt nanbeige nemotron nemotron_h
+        nemotron_h_moe neo-bert nomic-bert nomic-bert-moe olmo olmo2 olmoe openelm orion paddleocr pangu-embedded phi2
+        phi3 phimoe plamo plamo2 plamo3 plm qwen qwen2 qwen2moe qwen2vl qwen3 qwen35 qwen35moe qwen3moe qwen3next
+        qwen3vl qwen3vlmoe qwen4exp refact rnd1 rwkv6 rwkv6qwen2 rwkv7 seed_oss smallthinker smollm3 spark2_5 stablelm
+        starcoder starcoder2 step35 t5 t5encoder talkie xverse
+        """.split()
+    ),
+    "torch": frozenset({"llama"}),
+    "ctransformers": frozenset({"falcon", "llama"}),
+}
+
+
+def installed() -> Engines:
+    """Find the engines; looks at files, so call it once and in a thread."""
+    found: dict[Engine, frozenset[Backend]] = {}
+    for engine, module in _MODULES.items():
+        spec = importlib.util.find_spec(module)
+        if spec is not None:
+            cuda = engine != "ctransformers" and _has_cuda(Path(spec.origin or ""))
+            found[engine] = frozenset({"cpu", "cuda"}) if cuda else frozenset({"cpu"})
+    return found
+
+
+def _has_cuda(module: Path) -> bool:
+    """Tell whether a package's libraries use CUDA: by the libraries they ask for."""
+    folder = module.parent
+    libraries = [*folder.glob("*.so"), *folder.glob("lib/*.so"), *folder.parent.glob(f"{folder.name}.libs/*.so*")]
+    return any("cuda" in library.name or _mentions(library, _CUDA_MARKS) for library in libraries)
+
+
+def _mentions(library: Path, marks: tuple[bytes, ...]) -> bool:
+    try:
+        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return any(data.find(mark) >= 0 for mark in marks)
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,180 @@
+"""Before a worker is started: does it fit, on which device, with which settings? Pure.
+
+Memory is counted twice, and the smaller result holds: what is free now less what starting workers have not taken yet,
+and all there is less what all workers hold. The first sees other programs; the second sees model files that are
+mapped, which an operating system calls free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompatible
+from llorch.wire.pools import Backend, Device, Engine, SpawnWorker
+from roles.pool.model_cache.gguf import Metadata
+from roles.pool.worker_lifecycle.engines import ARCHITECTURES, Engines
+
+DEFAULT_ENGINE: Engine = "llamacpp"
+MAX_DEFAULT_CTX = 8192
+KV_BYTES = 2
+"""Bytes of one number in the KV cache (f16)."""
+PREFERENCE: Sequence[Backend] = ("cuda", "metal", "cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request that does not say gets; `reserve_bytes` of each device are left to others."""
+
+    slots: int
+    ctx: int
+    reserve_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """Memory that a living worker holds or will hold on a device; `pending` while it is still taking it."""
+
+    device: str
+    memory_bytes: int
+    pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a worker is to be started."""
+
+    device: str
+    backend: Backend
+    engine: Engine
+    slots: int
+    ctx: int
+    memory_bytes: int
+
+
+def plan(
+    metadata: Metadata,
+    request: SpawnWorker,
+    *,
+    devices: Sequence[Device],
+    commitments: Sequence[Commitment],
+    engines: Engines,
+    defaults: Defaults,
+) -> Plan:
+    """Decide how to start a worker for a model.
+
+    Args:
+        metadata: What the model's file says.
+        request: What was asked for; what it leaves open is decided here.
+        devices: What this host has, as measured now.
+        commitments: What its living workers hold.
+        engines: What is installed.
+        defaults: For what the request leaves open.
+
+    Raises:
+        BackendUnavailable: No such engine, device or backend here; the message lists what there is.
+        ModelIncompatible: The engine does not know the architecture, or the file is a part of a model.
+        InsufficientMemory: It fits none of the devices in question.
+    """
+    engine = DEFAULT_ENGINE if request.engine is UNSET else request.engine
+    backends = engines.get(engine)
+    if backends is None:
+        raise BackendUnavailable(
+            f"the engine {engine} is not installed on this host; installed: {_list(engines)}",
+            details={"engines": sorted(engines)},
+        )
+    check_compatible(metadata, engine)
+    slots = defaults.slots if request.slots is UNSET else request.slots
+    ctx = context(metadata, asked=0 if request.ctx is UNSET else request.ctx, default=defaults.ctx)
+    required = estimate(metadata, slots=slots, ctx=ctx)
+    free = {device.id: available(device, commitments, defaults.reserve_bytes) for device in devices}
+    chosen = max(_usable(request, devices, engine, backends), key=lambda device: free[device.id])
+    if required > free[chosen.id]:
+        raise InsufficientMemory(
+            f"the model needs {_size(required)} with {slots} slots of {ctx} tokens, {_size(free[chosen.id])} are free "
+            f"on {chosen.id}; stop another worker, or ask for fewer slots or a smaller ctx",
+            details={"required_bytes": required, "available_bytes": free[chosen.id], "device": chosen.id},
+        )
+    return Plan(chosen.id, chosen.backend, engine, slots, ctx, required)
+
+
+def check_compatible(metadata: Metadata, engine: Engine) -> None:
+    """Refuse what the engine cannot run.
+
+    Raises:
+        ModelIncompatible: With what the engine lacks.
+    """
+    if metadata.architecture not in ARCHITECTURES.get(engine, frozenset()):
+        raise ModelIncompatible(
+            f"the engine {engine} does not know models of the architecture {metadata.architecture!r}",
+            details={"architecture": metadata.architecture, "engine": engine},
+        )
+    if metadata.split_count > 1:
+        raise ModelIncompatible(
+            f"the file is one of {metadata.split_count} parts of a model; join them with llama-gguf-split --merge"
+        )
+
+
+def context(metadata: Metadata, *, asked: int, default: int) -> int:
+    """Return the context of one slot in tokens: never above what the model was trained for."""
+    trained = metadata.context_length
+    wanted = asked or default or min(trained or MAX_DEFAULT_CTX, MAX_DEFAULT_CTX)
+    return min(wanted, trained) if trained else wanted
+
+
+def estimate(metadata: Metadata, *, slots: int, ctx: int) -> int:
+    """Return the bytes of memory a worker will take: weights, KV cache, and a tenth for everything else.
+
+    The KV cache holds, for each layer, token and key/value head, one key and one value of `KV_BYTES` a number.
+    """
+    per_token = sum(metadata.kv_heads) * (metadata.key_length + metadata.value_length) * KV_BYTES
+    return (metadata.weights_bytes + per_token * ctx * slots) * 11 // 10
+
+
+def available(device: Device, commitments: Iterable[Commitment], reserve_bytes: int) -> int:
+    """Return the bytes that a new worker may take on *device*."""
+    here = [commitment for commitment in commitments if commitment.device == device.id]
+    free_now = device.memory_free_bytes - sum(c.memory_bytes for c in here if c.pending)
+    never_given = device.memory_total_bytes - sum(c.memory_bytes for c in here)
+    return max(0, min(free_now, never_given) - reserve_bytes)
+
+
+def _usable(
+    request: SpawnWorker, devices: Sequence[Device], engine: Engine, backends: frozenset[Backend]
+) -> list[Device]:
+    """Return the devices that may be meant: the one named, else those of the backend named, else the best kind."""
+    here = f"this host has {', '.join(f'{device.id} ({device.name})' for device in devices)}"
+    found = list(devices)
+    if request.device is not UNSET:
+        found = [device for device in found if request.device in {device.id, device.uuid}]
+        if not found:
+            raise BackendUnavailable(f"there is no such device; {here}", details=_there_is(devices))
+    if request.backend is not UNSET:
+        found = [device for device in found if device.backend == request.backend]
+        if not found:
+            raise BackendUnavailable(f"nothing here computes on {request.backend}; {here}", details=_there_is(devices))
+    found = [device for device in found if device.backend in backends]
+    if not found:
+        raise BackendUnavailable(
+            f"the engine {engine} as installed here computes on {_list(backends)} only; {here}",
+            details=_there_is(devices),
+        )
+    best = min(PREFERENCE.index(device.backend) for device in found)
+    return [device for device in found if PREFERENCE.index(device.backend) == best]
+
+
+def _there_is(devices: Sequence[Device]) -> dict[str, object]:
+    return {"devices": [{"id": device.id, "uuid": device.uuid, "backend": device.backend} for device in devices]}
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
