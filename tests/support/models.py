@@ -1,30 +1,173 @@
-import numpy as np, gguf, sys
-def make(path, n_embd=64, n_layer=2, n_head=2, n_ff=160, ctx=512, seed=0, quant=None, words=400):
-    b=list(range(33,127))+list(range(161,173))+list(range(174,256)); cs=b[:]; n=0
-    for i in range(256):
-        if i not in b: b.append(i); cs.append(256+n); n+=1
-    m=dict(zip(b,map(chr,cs)))
-    toks=[m[i] for i in range(256)]
-    rng=np.random.default_rng(seed)
-    merges=[]
-    toks+=["<s>","</s>"]
-    types=[1]*256+[3,3]
-    w=gguf.GGUFWriter(path,"llama")
-    w.add_name("random"); w.add_context_length(ctx); w.add_embedding_length(n_embd); w.add_block_count(n_layer); w.add_feed_forward_length(n_ff); w.add_head_count(n_head); w.add_head_count_kv(n_head); w.add_layer_norm_rms_eps(1e-5); w.add_rope_dimension_count(n_embd//n_head); w.add_vocab_size(len(toks)); w.add_file_type(0)
-    w.add_tokenizer_model("gpt2"); w.add_tokenizer_pre("default"); w.add_token_list(toks); w.add_token_types(types); w.add_token_merges(merges or ["a b"]) ; w.add_bos_token_id(256); w.add_eos_token_id(257); w.add_add_bos_token(True)
-    w.add_chat_template("{% for m in messages %}[{{m.role}}] {{m.content}}\n{% endfor %}[assistant] ")
-    def t(name,*s,scale=1.0):
-        a=(rng.standard_normal(s)*scale).astype(np.float32)
-        if quant is not None and len(s)==2: w.add_tensor(name,gguf.quantize(a,quant),raw_dtype=quant)
-        else: w.add_tensor(name,a)
-    t("token_embd.weight",len(toks),n_embd)
-    for i in range(n_layer):
-        p=f"blk.{i}."
-        for nm in("attn_q","attn_k","attn_v","attn_output"): t(p+nm+".weight",n_embd,n_embd,scale=n_embd**-.5)
-        t(p+"ffn_gate.weight",n_ff,n_embd,scale=n_embd**-.5);t(p+"ffn_up.weight",n_ff,n_embd,scale=n_embd**-.5);t(p+"ffn_down.weight",n_embd,n_ff,scale=n_ff**-.5)
-        w.add_tensor(p+"attn_norm.weight",np.ones(n_embd,np.float32)); w.add_tensor(p+"ffn_norm.weight",np.ones(n_embd,np.float32))
-    w.add_tensor("output_norm.weight",np.ones(n_embd,np.float32)); t("output.weight",len(toks),n_embd,scale=n_embd**-.5)
-    w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
-if __name__=="__main__":
-    make("/tmp/x/small.gguf")
-    make("/tmp/x/b1.gguf",n_embd=2048,n_layer=22,n_head=32,n_ff=5632,ctx=2048,quant=gguf.GGMLQuantizationType.Q4_0) if len(sys.argv)>1 else None
+"""Writes small llama GGUF files with random weights: real model files for a real engine, in milliseconds.
+
+The vocabulary is byte-level BPE: 256 bytes, ASCII words, and a few pieces of emoji that only together are a
+character, so that outputs are readable and characters do get split over tokens. Same arguments, same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+Tensor = npt.NDArray[np.float32]
+
+CHAT_TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}<|assistant|>"
+SYLLABLES = "ba be bi bo bu da de di do du ka ke ki ko ku la le li lo lu ma me mi mo mu na ne ni no nu".split()
+EMOJI = "😀🚀🌧é漢"
+EMOJI_HALVES = [b"\xf0\x9f", b"\x98\x80", b"\x9a\x80", b"\x8c\xa7"]
+"""Tokens: what the first three begin with, and their ends."""
+Q4_0 = gguf.GGMLQuantizationType.Q4_0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a llama model; `n_embd` and `n_ff` are multiples of 32, `n_embd` also of `n_head`."""
+
+    n_embd: int = 64
+    n_layer: int = 2
+    n_head: int = 2
+    n_ff: int = 160
+    ctx: int = 512
+    words: int = 400
+
+
+TINY = Shape()
+LARGER = Shape(n_embd=512, n_layer=8, n_head=8, n_ff=1408, ctx=2048)
+"""About 26 M parameters, 105 MB as F32: takes a moment to load."""
+
+
+def make(
+    path: Path | str,
+    shape: Shape = TINY,
+    *,
+    seed: int = 0,
+    quant: gguf.GGMLQuantizationType | None = None,
+    architecture: str = "llama",
+    eos_logit: float = -40.0,
+) -> Path:
+    """Write a random-weight model to *path* and return it.
+
+    Args:
+        path: Where to write; overwritten.
+        shape: How large.
+        seed: Of the weights.
+        quant: How matrices are stored; F32 when absent.
+        architecture: What the file says it is; another than `llama` makes a file that llama.cpp refuses.
+        eos_logit: Roughly what the end-of-sequence token's score is moved by; at -40 such a model talks until it is
+            stopped, at +4 it soon stops by itself.
+    """
+    tokens, merges, types = _vocabulary(shape.words)
+    bos, eos = tokens.index("<s>"), tokens.index("</s>")
+    writer = gguf.GGUFWriter(str(path), architecture)
+    writer.add_name("random")
+    writer.add_context_length(shape.ctx)
+    writer.add_embedding_length(shape.n_embd)
+    writer.add_block_count(shape.n_layer)
+    writer.add_feed_forward_length(shape.n_ff)
+    writer.add_head_count(shape.n_head)
+    writer.add_head_count_kv(shape.n_head)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
+    writer.add_vocab_size(len(tokens))
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if quant is None else gguf.LlamaFileType.MOSTLY_Q4_0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(bos)
+    writer.add_eos_token_id(eos)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template(CHAT_TEMPLATE)
+    for name, tensor in _tensors(shape, tokens, np.random.default_rng(seed), eos_logit):
+        if quant is not None and tensor.ndim == 2:
+            writer.add_tensor(name, gguf.quantize(tensor, quant), raw_dtype=quant)
+        else:
+            writer.add_tensor(name, tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return Path(path)
+
+
+def _byte_names() -> list[str]:
+    """Return the printable stand-in of each byte. Source: the byte-level BPE of GPT-2 (encoder.py)."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    names = {byte: chr(byte) for byte in shown} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
+    return [names[byte] for byte in range(256)]
+
+
+def _vocabulary(words: int) -> tuple[list[str], list[str], list[int]]:
+    """Return tokens, merges and token types; a word is two syllables, bare or behind a space."""
+    names = _byte_names()
+    space = names[ord(" ")]
+    merges = dict.fromkeys((syllable[0], syllable[1]) for syllable in SYLLABLES)
+    for number in range(words):
+        first = SYLLABLES[number % len(SYLLABLES)]
+        second = SYLLABLES[(number // len(SYLLABLES) + number) % len(SYLLABLES)]
+        merges[first, second] = None
+        merges[space, first + second] = None
+    for character in EMOJI:
+        parts = [names[byte] for byte in character.encode()]
+        merges.update(dict.fromkeys(zip(parts[::2], parts[1::2], strict=False)))
+    tokens = [*names, "<s>", "</s>", *dict.fromkeys(left + right for left, right in merges)]
+    normal, control = int(gguf.TokenType.NORMAL), int(gguf.TokenType.CONTROL)
+    types = [control if token in {"<s>", "</s>"} else normal for token in tokens]
+    return tokens, [f"{left} {right}" for left, right in merges], types
+
+
+def _tensors(
+    shape: Shape, tokens: list[str], random: np.random.Generator, eos_logit: float
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor. Two dimensions of the hidden state are written by the embedding alone.
+
+    Dimension 0 is always the same: it carries a bias for some tokens. Dimension 1 says that the last token was the
+    first half of an emoji: it makes the second halves likely, so that whole emoji come out.
+    """
+
+    def matrix(rows: int, columns: int) -> Tensor:
+        return random.standard_normal((rows, columns), dtype=np.float32) * np.float32(columns**-0.5)
+
+    def writing(columns: int) -> Tensor:
+        made = matrix(shape.n_embd, columns)
+        made[:2] = 0  # nothing is added to dimensions 0 and 1
+        return made
+
+    def ones() -> Tensor:
+        return np.ones(shape.n_embd, np.float32)
+
+    names = _byte_names()
+    halves = [tokens.index("".join(names[byte] for byte in half)) for half in EMOJI_HALVES]
+    eos, vocabulary = tokens.index("</s>"), len(tokens)
+    level = shape.n_embd**0.5
+    embedding = matrix(vocabulary, shape.n_embd) * level
+    embedding[:, 0] = level
+    embedding[:, 1] = 0
+    embedding[halves[0], 1] = level
+    yield "token_embd.weight", embedding
+    for layer in range(shape.n_layer):
+        block = f"blk.{layer}."
+        for name in ("attn_q", "attn_k", "attn_v"):
+            yield f"{block}{name}.weight", matrix(shape.n_embd, shape.n_embd)
+        yield f"{block}attn_output.weight", writing(shape.n_embd)
+        yield f"{block}ffn_gate.weight", matrix(shape.n_ff, shape.n_embd)
+        yield f"{block}ffn_up.weight", matrix(shape.n_ff, shape.n_embd)
+        yield f"{block}ffn_down.weight", writing(shape.n_ff)
+        yield f"{block}attn_norm.weight", ones()
+        yield f"{block}ffn_norm.weight", ones()
+    yield "output_norm.weight", ones()
+    output = matrix(vocabulary, shape.n_embd) * 2
+    output[:, :2] = 0
+    output[halves[0], 0] = 10 / level
+    output[halves[1:], 1] = 40 / level
+    output[:256, 0] = -2 / level  # single bytes are rarer than words
+    output[eos, 0] = 2 * eos_logit / level
+    output[eos - 1, 0] = -80 / level
+    yield "output.weight", output

@@ -1,1 +1,82 @@
-"""The engines a worker can run, behind one Protocol."""
+"""What an engine is to the worker: a Protocol, and what crosses it. Each engine is one module beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from llorch.wire.events import StopReason
+from llorch.wire.tasks import Message, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a model once it is loaded; `context_length` is one slot's, in tokens."""
+
+    context_length: int
+    vocab_size: int
+    quant_kind: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What to continue: exactly one of *text* and *messages*, then *continue_text*, which an earlier attempt wrote."""
+
+    text: str = ""
+    messages: Sequence[Message] = ()
+    continue_text: str = ""
+
+
+class Chunk(NamedTuple):
+    """One step of a generation, in whole code points.
+
+    `tokens_out` counts all tokens up to here. `prefilled` and `prefill_total` are set while the prompt is still
+    being read; `stop` on the last chunk alone.
+    """
+
+    text: str = ""
+    tokens_out: int = 0
+    stop: StopReason | None = None
+    prefilled: int = 0
+    prefill_total: int = 0
+
+
+class Engine(Protocol):
+    """One loaded model. Every method may raise `EngineFailed`."""
+
+    name: str
+    """As reported to clients: the engine and its build."""
+
+    async def load(self, on_progress: Callable[[float], None]) -> ModelFacts:
+        """Load the model, telling the percentage as it grows.
+
+        Raises:
+            ModelInvalid: The file is damaged.
+            ModelIncompatible: This engine does not know the model's architecture.
+            BackendUnavailable: No such device here.
+        """
+        ...
+
+    async def died(self) -> str:
+        """Return why the engine has ended by itself; waits for as long as it lives."""
+        ...
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        """Return the prompt's tokens, template and special tokens included.
+
+        Raises:
+            InvalidRequest: The model's chat template refuses these messages.
+        """
+        ...
+
+    def generate(
+        self, tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int
+    ) -> AsyncGenerator[list[Chunk], None]:
+        """Yield what is generated, each time all chunks that have come; close the iterator to stop the engine."""
+        ...
+
+    async def close(self) -> None:
+        """End the engine and give back everything; safe to call twice."""
+        ...

@@ -1,0 +1,84 @@
+"""The worker's HTTP addresses: decode, one call, encode."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from aiohttp import web
+
+from llorch.edge import Endpoint, Parameter, query, read, reply, stream
+from llorch.wire.events import START, parse_event_id
+from llorch.wire.workers import (
+    CancelAccepted,
+    CancelJob,
+    CountTokens,
+    Execute,
+    ShuttingDown,
+    TokenCount,
+    WorkerHealth,
+)
+from roles.worker.core import Core
+
+CORE = web.AppKey("core", Core)
+
+
+async def execute(request: web.Request) -> web.StreamResponse:
+    """POST /execute: run a job; its events are the answer. When the reader leaves, the job goes on."""
+    job = await request.app[CORE].execute(await read(request, Execute))
+    async with aclosing(job.follow()) as blocks:
+        return await stream(request, blocks)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """GET /jobs/{job_id}/events: a job's events after the one named, past ones first."""
+    after = request.headers.get("Last-Event-ID") or query(request, "after").get("after", "")
+    job = request.app[CORE].jobs.get(request.match_info["job_id"])
+    position = job.position_after(parse_event_id(after) if after else START)
+    async with aclosing(job.follow(position)) as blocks:
+        return await stream(request, blocks)
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """POST /cancel: stop a job; the same answer however often it is asked."""
+    body = await read(request, CancelJob)
+    return reply(request.app[CORE].cancel(body.job_id), status=202)
+
+
+async def count(request: web.Request) -> web.Response:
+    """POST /count: how many tokens a prompt is."""
+    return reply(await request.app[CORE].count(await read(request, CountTokens)))
+
+
+async def health(request: web.Request) -> web.Response:
+    """GET /health: what is known without asking the engine."""
+    return reply(request.app[CORE].health())
+
+
+async def shutdown(request: web.Request) -> web.Response:
+    """POST /shutdown: drain and end, exactly as on SIGTERM. The worker is the process."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return reply(ShuttingDown("draining"), status=202)
+
+
+ENDPOINTS: Sequence[Endpoint] = (
+    Endpoint("POST", "/execute", execute, "Run a job.", {200: None}, Execute, events=True),
+    Endpoint(
+        "GET",
+        "/jobs/{job_id}/events",
+        events,
+        "Follow a job again.",
+        {200: None},
+        events=True,
+        parameters=(
+            Parameter("Last-Event-ID", {"type": "string"}, "header", "The last event that has been seen"),
+            Parameter("after", {"type": "string"}, description="The same, for those who cannot set headers"),
+        ),
+    ),
+    Endpoint("POST", "/cancel", cancel, "Cancel a job.", {202: CancelAccepted}, CancelJob),
+    Endpoint("POST", "/count", count, "Count a prompt's tokens.", {200: TokenCount}, CountTokens),
+    Endpoint("GET", "/health", health, "The worker's state.", {200: WorkerHealth}, access="open"),
+    Endpoint("POST", "/shutdown", shutdown, "Drain and end.", {202: ShuttingDown}),
+)

@@ -1,0 +1,74 @@
+"""Wiring and lifetimes of the worker role, nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from llorch import errors
+from llorch.edge import ADDRESS, DRAIN, create_app
+from roles.worker.api import CORE, ENDPOINTS
+from roles.worker.backend import Engine
+from roles.worker.backend.llamacpp import LlamaCpp
+from roles.worker.core import Core
+from roles.worker.metrics import WorkerMetrics
+from roles.worker.options import WorkerOptions
+
+__all__ = ["WorkerOptions", "create"]
+
+
+def create(options: WorkerOptions) -> web.Application:
+    """Build a worker: an app that loads one model while it already answers, and serves it for its life.
+
+    The process is the worker: `POST /shutdown` sends itself SIGTERM, and a failure that it cannot survive (the model
+    does not load, the pool refuses it, the engine dies) ends `llorch.serve.serve` with that one `LlorchError`.
+
+    Raises:
+        BackendUnavailable: No such engine is built in.
+    """
+    options = replace(
+        options,
+        worker_id=options.worker_id or str(uuid.uuid4()),
+        model_ref=options.model_ref or f"file:{options.model_path.absolute()}",
+    )
+    if options.engine != "llamacpp":
+        raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: llamacpp")
+    metrics = WorkerMetrics(CollectorRegistry())
+
+    async def lifetime(app: web.Application) -> AsyncIterator[None]:
+        address = app[ADDRESS] = asyncio.get_running_loop().create_future()
+        async with asyncio.TaskGroup() as tasks:
+            engine = _engine(options, tasks)
+            core = app[CORE] = Core(options, engine, metrics=metrics, tasks=tasks)
+            app[DRAIN] = core.drain
+            loops = [
+                tasks.create_task(core.run(address), name="worker"),
+                tasks.create_task(core.sweep(), name="worker-sweep"),
+            ]
+            try:
+                yield
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                core.abandon()
+                await engine.close()
+
+    return create_app(ENDPOINTS, lifetime, metrics=metrics, token=options.token, max_body_bytes=options.max_body_bytes)
+
+
+def _engine(options: WorkerOptions, tasks: asyncio.TaskGroup) -> Engine:
+    return LlamaCpp(
+        tasks,
+        options.model_path,
+        backend=options.backend,
+        device=options.device,
+        slots=options.slots,
+        ctx=options.ctx,
+        threads=options.threads,
+        batch=options.batch,
+    )

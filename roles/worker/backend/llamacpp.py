@@ -1,0 +1,246 @@
+"""The llama.cpp engine: our Protocol over the HTTP API of the server inside the engine process.
+
+Strategy: one connection a request, because a kept-alive one fails now and then; closing it stops the engine between
+two batches or tokens. The token path decodes each chunk once, into a type that has only the fields it needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from llorch import errors
+from llorch.wire.codec import FieldProblem, encode, invalid
+from llorch.wire.events import StopReason
+from llorch.wire.pools import Backend
+from llorch.wire.tasks import Message, Sampling
+from roles.worker.backend import Chunk, ModelFacts, Prompt
+from roles.worker.backend.llamacpp_options import completion, quant_kind
+from roles.worker.backend.llamacpp_process import EngineProcess, HostOptions
+from roles.worker.backend.model_file import read_header
+
+T = TypeVar("T")
+URL = "http://engine"
+DEFAULT_CTX = 8192
+SENTENCEPIECE = 1
+"""llama.cpp's number for vocabularies that put a space before a text; see `tokenize`."""
+STOP_REASONS: dict[str, StopReason] = {"eos": "eos", "limit": "max_tokens", "none": "max_tokens"}
+
+
+class _Progress(msgspec.Struct, frozen=True):
+    total: int
+    processed: int
+
+
+class _Line(msgspec.Struct, frozen=True):
+    content: str = ""
+    tokens_predicted: int = 0
+    stop: bool = False
+    stop_type: str = "none"
+    prompt_progress: _Progress | None = None
+    error: msgspec.Raw | None = None
+
+
+class _Templated(msgspec.Struct, frozen=True):
+    prompt: str
+
+
+class _Tokens(msgspec.Struct, frozen=True):
+    tokens: list[int]
+
+
+class LlamaCpp:
+    """One GGUF model in one engine process.
+
+    Args:
+        tasks: Owns the tasks that watch the process.
+        model_path: The GGUF file.
+        backend: What to compute on.
+        device: Which one, such as `cuda:1`.
+        slots: Jobs at a time.
+        ctx: Context of one slot in tokens; 0 takes the model's own, up to 8192.
+        threads: 0 takes one a core.
+        batch: Tokens computed at once; a cancel waits for at most one batch.
+    """
+
+    def __init__(  # noqa: PLR0913 - the options of an engine
+        self,
+        tasks: asyncio.TaskGroup,
+        model_path: Path,
+        *,
+        backend: Backend = "cpu",
+        device: str = "",
+        slots: int = 1,
+        ctx: int = 0,
+        threads: int = 0,
+        batch: int = 128,
+    ) -> None:
+        self.name = _name()
+        self._path = model_path.absolute()
+        self._backend = backend
+        self._device_index = _index(device)
+        self._slots = slots
+        self._ctx = ctx
+        self._threads = threads
+        self._batch = batch
+        self._process = EngineProcess(tasks)
+        self._session: aiohttp.ClientSession | None = None
+        self._vocab_type = 0
+        self._bos: list[int] = []
+        self._decoder = msgspec.json.Decoder(_Line)
+
+    async def load(self, on_progress: Callable[[float], None]) -> ModelFacts:
+        """Load the model; see `Engine.load`."""
+        header = await asyncio.to_thread(read_header, self._path)
+        ctx = self._ctx or DEFAULT_CTX
+        if header.context_length:
+            ctx = min(ctx, header.context_length)
+        loaded = await self._process.load(
+            HostOptions(
+                model_path=str(self._path),
+                backend=self._backend,
+                device_index=self._device_index,
+                slots=self._slots,
+                ctx=ctx,
+                threads=self._threads,
+                batch=self._batch,
+            ),
+            on_progress,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(self._process.socket, force_close=True, limit=0),
+            headers={"Authorization": f"Bearer {self._process.key}", "Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+        self._vocab_type = loaded.vocab_type
+        self._bos = await self._tokens("")
+        return ModelFacts(
+            context_length=min(ctx, loaded.n_ctx),
+            vocab_size=loaded.n_vocab,
+            quant_kind=quant_kind(loaded.ftype),
+            memory_bytes=self._process.memory_bytes(),
+        )
+
+    async def died(self) -> str:
+        """Return why the process has ended; see `Engine.died`."""
+        return await self._process.wait()
+
+    async def tokenize(self, prompt: Prompt) -> list[int]:
+        """Return the prompt's tokens; see `Engine.tokenize`.
+
+        Text that looks like a special token of the model becomes one, in *text* as well as in the template's output:
+        that is what llama.cpp's own server does. Not so in *continue_text*, which a model wrote.
+        """
+        text = await self._templated(prompt.messages) if prompt.messages else prompt.text
+        if prompt.continue_text and self._vocab_type == SENTENCEPIECE:
+            # Alone it would get a space in front.
+            return self._one_bos(await self._tokens(text + prompt.continue_text), prompt)
+        tokens = self._one_bos(await self._tokens(text), prompt)
+        if prompt.continue_text:
+            tokens += await self._tokens(prompt.continue_text, special=False)
+        return tokens
+
+    async def generate(
+        self, tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int
+    ) -> AsyncGenerator[list[Chunk], None]:
+        """Yield what is generated; see `Engine.generate`.
+
+        With one slot nothing computed for an earlier prompt is reused, so that the same request gives the same text.
+        """
+        body = completion(tokens, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=self._slots > 1)
+        rest = b""
+        with _translated():
+            response = await self._open("/completion", body)
+            try:
+                while data := await response.content.readany():
+                    lines = (rest + data).split(b"\n\n")
+                    rest = lines.pop()
+                    chunks = [self._chunk(line) for line in lines if line.startswith((b"data: {", b"error: "))]
+                    if chunks:
+                        yield chunks
+                        if chunks[-1].stop is not None:
+                            return
+            finally:
+                response.close()
+        raise errors.EngineFailed("the engine ended its answer before the text's end")
+
+    async def close(self) -> None:
+        """End the process; see `Engine.close`."""
+        if self._session is not None:
+            await self._session.close()
+        await self._process.close()
+
+    def _chunk(self, line: bytes) -> Chunk:
+        said = self._decoder.decode(line[line.index(b"{") :])
+        if said.stop:
+            return Chunk(said.content, said.tokens_predicted, STOP_REASONS.get(said.stop_type, "eos"))
+        if said.prompt_progress is not None:
+            return Chunk(prefilled=said.prompt_progress.processed, prefill_total=said.prompt_progress.total)
+        if said.error is not None or line.startswith(b"error"):
+            raise errors.EngineFailed("the engine reported an error while it generated")
+        return Chunk(said.content, said.tokens_predicted)
+
+    async def _templated(self, messages: Sequence[Message]) -> str:
+        try:
+            return (await self._ask("/apply-template", {"messages": messages}, _Templated)).prompt
+        except _Refused:
+            raise invalid([FieldProblem("messages", "the model's chat template does not accept them")]) from None
+
+    async def _tokens(self, text: str, *, special: bool = True) -> list[int]:
+        body = {"content": text, "add_special": special, "parse_special": special}
+        return (await self._ask("/tokenize", body, _Tokens)).tokens
+
+    def _one_bos(self, tokens: list[int], prompt: Prompt) -> list[int]:
+        """Drop the second beginning-of-sequence token where a template wrote one too."""
+        twice = len(self._bos) == 1 and tokens[:2] == self._bos * 2
+        return tokens[1:] if prompt.messages and twice else tokens
+
+    async def _ask(self, path: str, body: object, kind: type[T]) -> T:
+        with _translated():
+            response = await self._open(path, body)
+            try:
+                return msgspec.json.decode(await response.read(), type=kind)
+            finally:
+                response.close()
+
+    async def _open(self, path: str, body: object) -> aiohttp.ClientResponse:
+        if self._session is None:
+            raise errors.EngineFailed("the engine is not loaded")
+        response = await self._session.post(URL + path, data=encode(body))
+        if response.status != 200:
+            response.close()
+            raise _Refused(f"the engine refused the request with status {response.status}")
+        return response
+
+
+class _Refused(errors.EngineFailed):
+    """The engine answered with an error; its text can quote the request, so it goes nowhere."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, OSError) as error:
+        raise errors.EngineFailed("the engine process does not answer any more") from error
+
+
+def _name() -> str:
+    try:
+        return f"llamacpp/{metadata.version('xllamacpp')}"
+    except metadata.PackageNotFoundError:
+        return "llamacpp"
+
+
+def _index(device: str) -> int:
+    """Return the number at the end of a device's id; 0 when it has none."""
+    found = re.fullmatch(r"(?:[a-z]+:)?(\d+)", device)
+    return int(found[1]) if found else 0

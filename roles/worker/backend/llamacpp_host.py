@@ -1,0 +1,109 @@
+"""The engine process: llama.cpp's own server on a private Unix socket, and nothing else.
+
+xllamacpp holds the interpreter lock for as long as a model loads, so it cannot share a process with something that
+has to answer. The worker starts this process, gives it its options as one JSON argument and the API key in the
+environment, and keeps a pipe to its stdin: when the worker is gone, so is this. It reports on stdout, one line each:
+`cmd_child_to_router:state:{…}` by llama.cpp itself (loading, ready) and `llorch:{…}` by this file. Imports only the
+standard library and xllamacpp, so that it starts fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from typing import Any
+
+KEY_VARIABLE = "LLORCH_ENGINE_KEY"
+REPORT = "llorch:"
+NO_DEVICE_STATUS = 3
+SMALL_MODEL_BYTES = 64 * 1024 * 1024
+PR_SET_PDEATHSIG = 1
+ALL_LAYERS = 999
+DEVICE_NAMES = {"cuda": ("cuda", "rocm", "hip", "musa"), "metal": ("metal", "mtl")}
+
+
+def main(argv: list[str]) -> int:
+    """Load the model and serve it until the worker ends or kills this process; return the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C and a stop go to the whole group: the worker drains first
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _die_with_parent()
+    options = json.loads(argv[0])
+    os.environ["LLAMA_SERVER_ROUTER_PORT"] = "1"  # makes llama.cpp report its progress, and watch stdin
+    import xllamacpp
+
+    if options["backend"] != "cpu":
+        devices = xllamacpp.get_device_info()
+        if not any(_is_a(device, options["backend"]) for device in devices):
+            _report({"devices": [device["name"] for device in devices]})
+            return NO_DEVICE_STATUS
+    try:
+        server = xllamacpp.Server(_parameters(xllamacpp, options))
+    except RuntimeError:
+        return 1  # llama.cpp has written the reason to stderr
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # llama.cpp has just taken both
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Event().wait()
+    del server
+    return 0
+
+
+def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN401 - an untyped extension module
+    gpu = options["backend"] != "cpu"
+    p = xllamacpp.CommonParams()
+    p.model.path = options["model_path"]
+    p.hostnames = [options["socket"]]
+    p.api_keys = [os.environ.pop(KEY_VARIABLE)]
+    p.ui = False
+    p.endpoint_slots = True
+    p.n_parallel = options["slots"]
+    p.n_ctx = options["ctx"] * options["slots"]  # divided among the slots
+    p.n_batch = p.n_ubatch = options["batch"]  # a cancel takes effect between batches
+    p.ctx_shift = False  # a full context ends the output, it never forgets silently
+    p.cache_ram_mib = 0  # otherwise up to 8 GiB of old prompts that no memory estimate knows of
+    p.fit_params = False  # what was asked for, or an error
+    p.n_gpu_layers = ALL_LAYERS if gpu else 0
+    if gpu:
+        p.main_gpu = options["device_index"]
+    threads = options["threads"] or _threads(options["model_path"])
+    p.cpuparams.n_threads = threads
+    p.cpuparams_batch.n_threads = threads
+    p.verbosity = 3
+    return p
+
+
+def _threads(model_path: str) -> int:
+    """Return one a core, but one in all for a small model.
+
+    llama.cpp's threads wait for each other in a busy loop several times a token. Where something else wants the same
+    core, that costs a time slice each: a 3 MB model took 18 s for 36 tokens with two threads, and 0.02 s with one.
+    """
+    if os.path.getsize(model_path) < SMALL_MODEL_BYTES:  # noqa: PTH202 - this process imports next to nothing
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_a(device: dict[str, Any], backend: str) -> bool:
+    name: str = device["name"]
+    return name.lower().startswith(DEVICE_NAMES[backend])
+
+
+def _report(fact: dict[str, object]) -> None:
+    print(REPORT + json.dumps(fact), flush=True)  # noqa: T201 - this is how it speaks to the worker
+
+
+def _die_with_parent() -> None:
+    """Arrange to be killed with the worker, also while llama.cpp loads and nothing watches stdin yet."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    watch = select.poll()
+    watch.register(0, select.POLLHUP)
+    if any(event & select.POLLHUP for _, event in watch.poll(0)):  # it died before the line above
+        sys.exit(1)

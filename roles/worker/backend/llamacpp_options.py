@@ -1,0 +1,91 @@
+"""What the wire says in llama.cpp's words: sampling, quantisation names, and why a load failed. Pure.
+
+Source of the fields: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md, checked against the
+server inside xllamacpp.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from llorch import errors
+from llorch.wire.tasks import Sampling
+
+RANDOM_SEED = 0xFFFF_FFFF
+"""What llama.cpp takes for: draw one."""
+SAMPLERS = ["penalties", "top_k", "top_p", "min_p", "temperature"]
+PENALTY_WINDOW_TOKENS = 64
+LAST_CHUNK_FIELDS = ["content", "stop", "stop_type", "tokens_predicted"]
+
+_UNKNOWN_ARCHITECTURE = re.compile(r"unknown model architecture: '([^']*)'")
+_DAMAGED = (
+    "corrupted or incomplete",
+    "failed to read",
+    "not within the file bounds",
+    "invalid magic",
+    "missing tensor",
+)
+_SIZES = {"Small": "S", "Medium": "M", "Large": "L"}
+
+
+def completion(
+    tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int, reuse_prompt: bool
+) -> dict[str, object]:
+    """Return the body of a `/completion` request.
+
+    Args:
+        tokens: The whole prompt.
+        sampling: What the client asked for; its stop sequences stay with the worker.
+        max_tokens: Already cut to the room there is.
+        seed: uint64; llama.cpp's are uint32, the highest of which means random.
+        reuse_prompt: Keep what a slot has computed of the same beginning. Faster, but not bit for bit the same.
+    """
+    return {
+        "prompt": tokens,
+        "n_predict": max_tokens,
+        "stream": True,
+        "return_progress": True,
+        "response_fields": LAST_CHUNK_FIELDS,
+        "cache_prompt": reuse_prompt,
+        "samplers": SAMPLERS,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repeat_penalty": sampling.repetition_penalty or 1.0,  # llama.cpp refuses 0
+        "repeat_last_n": PENALTY_WINDOW_TOKENS,
+        "seed": seed % RANDOM_SEED,
+    }
+
+
+def quant_kind(file_type: str) -> str:
+    """Return the common short name of llama.cpp's file type: `Q4_K_M` for "Q4_K - Medium", `F32` for "all F32"."""
+    name = file_type.removeprefix("(guessed) ").removeprefix("all ").removeprefix("mostly ")
+    base, dash, size = name.partition(" - ")
+    if name == "Q2_K - Medium":
+        return "Q2_K"  # the one that everybody writes without its size
+    return f"{base}_{_SIZES[size]}" if dash and size in _SIZES else base.split(" ")[0]
+
+
+def load_error(complaints: Sequence[str], *, status: int) -> errors.LlorchError:
+    """Return the error behind a load that failed.
+
+    Args:
+        complaints: llama.cpp's error messages in order, without paths.
+        status: The engine process's exit status.
+    """
+    reason = next((c for c in complaints if "failed to load model" not in c), complaints[0] if complaints else "")
+    reason = reason.partition("error loading model: ")[2] or reason
+    if found := _UNKNOWN_ARCHITECTURE.search(reason):
+        return errors.ModelIncompatible(f"llama.cpp does not know the model architecture {found[1]!r}")
+    if any(sign in reason for sign in _DAMAGED):
+        return errors.ModelInvalid(f"the model file is damaged or incomplete, fetch it again: {reason}")
+    if not reason:
+        return errors.EngineFailed(f"the engine process ended while loading the model ({ending(status)})")
+    return errors.EngineFailed(f"llama.cpp could not load the model: {reason}")
+
+
+def ending(status: int) -> str:
+    """Return an exit status in words."""
+    return f"signal {-status}" if status < 0 else f"exit status {status}"

@@ -1,0 +1,200 @@
+"""The engine process as the worker sees it: started, watched, killed. It computes in `llamacpp_host`.
+
+Strategy: the process reports on stdout and complains on stderr; one task reads each. Its log lines become ours, but
+never those that can quote a request: from a line about an exception only the fact is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from llorch import errors, log, program
+from roles.worker.backend.llamacpp_host import KEY_VARIABLE, NO_DEVICE_STATUS, REPORT
+from roles.worker.backend.llamacpp_options import ending, load_error
+
+STATE = "cmd_child_to_router:state:"
+MAX_SOCKET_PATH = 100
+LINE_LIMIT_BYTES = 1 << 20
+_LINE = re.compile(r"^[\d.]+ ([DIWE]) (.*)$")
+_CRASH = ("GGML_ASSERT", "GGML_ABORT", "terminate called", "what():", "CUDA error", "ggml_abort")
+_log = log.get("worker.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """What the engine process is told; `ctx` is one slot's."""
+
+    model_path: str
+    backend: str
+    device_index: int
+    slots: int
+    ctx: int
+    threads: int
+    batch: int
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """llama.cpp's own words about the loaded model."""
+
+    n_vocab: int = 0
+    n_ctx: int = 0
+    vocab_type: int = 0
+    ftype: str = ""
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    meta: Loaded = Loaded()
+    value: float = 0.0
+
+
+class _State(msgspec.Struct, frozen=True):
+    state: str
+    payload: _Ready = _Ready()
+
+
+class EngineProcess:
+    """The one engine process of a worker; its tasks belong to *tasks*."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        self._process: asyncio.subprocess.Process | None = None
+        self._folder: Path | None = None
+        self._complaints: deque[str] = deque(maxlen=20)
+        self._devices: list[str] = []
+        self._loaded: asyncio.Future[None] | None = None
+        self._facts = Loaded()
+        self._readers: list[asyncio.Future[None]] = []
+        self.key = secrets.token_hex(32)
+
+    @property
+    def socket(self) -> str:
+        """The path of the Unix socket it listens on."""
+        assert self._folder is not None
+        return str(self._folder / "e.sock")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    async def load(self, options: HostOptions, on_progress: Callable[[float], None]) -> Loaded:
+        """Start it and wait until its model is loaded.
+
+        Raises:
+            ModelInvalid, ModelIncompatible, BackendUnavailable, EngineFailed: It could not; see `load_error`.
+        """
+        self._loaded = asyncio.get_running_loop().create_future()
+        self._folder = _private_folder()
+        told = json.dumps({**asdict(options), "socket": self.socket})
+        process = self._process = await asyncio.create_subprocess_exec(
+            *program.command(program.ENGINE_COMMAND, told),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=program.environment({KEY_VARIABLE: self.key}, outlives_parent=False),
+            limit=LINE_LIMIT_BYTES,
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._readers = [
+            self._tasks.create_task(self._read_reports(process.stdout, on_progress), name="engine-reports"),
+            self._tasks.create_task(self._read_log(process.stderr), name="engine-log"),
+        ]
+        await asyncio.wait({self._loaded, self._readers[0]}, return_when=asyncio.FIRST_COMPLETED)
+        if self._loaded.done():
+            return self._facts
+        await self.wait()
+        if process.returncode == NO_DEVICE_STATUS:
+            raise errors.BackendUnavailable(
+                f"no {options.backend} device can be used here; there is: {', '.join(self._devices) or 'none'}"
+            )
+        complaints = [c.replace(options.model_path, Path(options.model_path).name) for c in self._complaints]
+        raise load_error(complaints, status=process.returncode or 0)
+
+    async def wait(self) -> str:
+        """Wait for its end; return how it ended and the last thing it complained about."""
+        assert self._process is not None
+        status = await self._process.wait()
+        await asyncio.wait(self._readers)
+        last = f"; its last words: {self._complaints[-1]}" if self._complaints else ""
+        return f"the engine process ended with {ending(status)}{last}"
+
+    def memory_bytes(self) -> int:
+        """Return what it has in memory now."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.NoSuchProcess:
+            return 0
+
+    async def close(self) -> None:
+        """Kill it: it holds nothing that needs saving."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    async def _read_reports(self, stream: asyncio.StreamReader, on_progress: Callable[[float], None]) -> None:
+        while line := await stream.readline():
+            text = line.decode("utf-8", "replace").strip()
+            if text.startswith(REPORT):
+                self._devices = json.loads(text.removeprefix(REPORT))["devices"]
+            elif text.startswith(STATE):
+                report = msgspec.json.decode(text.removeprefix(STATE), type=_State)
+                if report.state == "loading":
+                    on_progress(report.payload.value * 100)
+                elif report.state == "ready" and self._loaded is not None and not self._loaded.done():
+                    self._complaints.clear()
+                    self._facts = report.payload.meta
+                    self._loaded.set_result(None)
+
+    async def _read_log(self, stream: asyncio.StreamReader) -> None:
+        while line := await stream.readline():
+            text = line.decode("utf-8", "replace").strip()
+            found = _LINE.match(text)
+            if found is None:
+                if any(sign in text for sign in _CRASH):
+                    self._complaints.append(_without_quotes(text))
+                continue
+            level, said = found[1], _without_quotes(found[2])
+            if level == "E":
+                self._complaints.append(said)
+            running = self._loaded is not None and self._loaded.done()
+            if level == "E" and running:
+                _log.warning("engine", said=said)
+            else:
+                _log.debug("engine", said=said)
+
+
+def _without_quotes(said: str) -> str:
+    """Drop what follows an exception: its text can quote the request."""
+    said, exception, _ = said.partition("exception")
+    return (said + exception)[:300]
+
+
+def _private_folder() -> Path:
+    """Return a new folder of mode 0700, short enough for a socket's path."""
+    folder = Path(tempfile.mkdtemp(prefix="llorch-"))
+    if len(str(folder / "e.sock")) > MAX_SOCKET_PATH:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="llorch-", dir="/tmp"))
+    return folder

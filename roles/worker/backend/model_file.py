@@ -1,0 +1,111 @@
+"""A first look at a model file, before any engine is started: is it there, is it GGUF, what does it say of itself.
+
+Reads the beginning of one file and nothing else. Source of the format:
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from llorch import errors
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+STRING, ARRAY = 8, 9
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+MAX_KEYS = 65_536
+MAX_STRING_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the file says of itself; `context_length` 0 when it does not."""
+
+    architecture: str
+    context_length: int
+
+
+def read_header(path: Path) -> Header:
+    """Look into a model file.
+
+    Raises:
+        ModelNotFound: No such file, or not a file, or not readable.
+        ModelInvalid: Not GGUF, or cut off.
+    """
+    try:
+        with path.open("rb") as file:
+            return _header(file, path.name)
+    except FileNotFoundError:
+        raise errors.ModelNotFound(f"there is no model file at {path}") from None
+    except IsADirectoryError:
+        raise errors.ModelNotFound(f"{path} is a folder; give the path of one GGUF file") from None
+    except OSError as error:
+        raise errors.ModelNotFound(f"the model file {path} cannot be read: {error.strerror}") from None
+    except (EOFError, KeyError, ValueError, struct.error):
+        raise errors.ModelInvalid(
+            f"{path.name} is truncated or damaged: its header is not whole; fetch it again"
+        ) from None
+
+
+def _header(file: BinaryIO, name: str) -> Header:
+    magic = file.read(4)
+    if magic != MAGIC:
+        raise errors.ModelInvalid(f"{name} is not a GGUF file; give a model in GGUF form")
+    (version,) = _unpack(file, "I")
+    if version not in VERSIONS:
+        raise errors.ModelInvalid(f"{name} is GGUF version {version}; versions 2 and 3 can be read")
+    _, keys = _unpack(file, "QQ")
+    if keys > MAX_KEYS:
+        raise ValueError
+    architecture, contexts = "", dict[str, int]()
+    for _ in range(keys):
+        key = _string(file)
+        (kind,) = _unpack(file, "I")
+        if key == "general.architecture" and kind == STRING:
+            architecture = _string(file)
+        elif key.endswith(".context_length") and kind in SCALARS:
+            contexts[key.removesuffix(".context_length")] = int(_unpack(file, SCALARS[kind])[0])
+        else:
+            _skip(file, kind)
+        if architecture in contexts:
+            break
+    if not architecture:
+        raise errors.ModelInvalid(f"{name} does not say what architecture it is; it is not a language model")
+    return Header(architecture, contexts.get(architecture, 0))
+
+
+def _skip(file: BinaryIO, kind: int) -> None:
+    if kind == STRING:
+        _string(file)
+    elif kind == ARRAY:
+        inner, count = _unpack(file, "IQ")
+        if inner in SCALARS:
+            file.seek(count * struct.calcsize("<" + SCALARS[inner]), 1)
+        else:
+            for _ in range(count):
+                _skip(file, inner)
+    else:
+        _unpack(file, SCALARS[kind])
+
+
+def _string(file: BinaryIO) -> str:
+    (length,) = _unpack(file, "Q")
+    if length > MAX_STRING_BYTES:
+        file.seek(length, 1)
+        return ""
+    data = file.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data.decode("utf-8", "replace")
+
+
+def _unpack(file: BinaryIO, form: str) -> tuple[int, ...]:
+    size = struct.calcsize("<" + form)
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError
+    return struct.unpack("<" + form, data)

@@ -1,0 +1,23 @@
+"""What a worker counts. No label has unbounded values."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from llorch.metrics import MS_BUCKETS, HttpMetrics
+
+
+class WorkerMetrics(HttpMetrics):
+    """The metrics of one worker; `outcome` is completed, failed, cancelled or refused."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self.outcomes = Counter("worker_requests", "Jobs by how they ended.", ["outcome"], registry=registry)
+        self.tokens_in = Counter("worker_tokens_in", "Prompt tokens of accepted jobs.", registry=registry)
+        self.tokens_generated = Counter("worker_tokens_generated", "Tokens generated.", registry=registry)
+        self.inference_ms = self._histogram("worker_inference_duration_ms", "From a job's slot to its end.")
+        self.first_token_ms = self._histogram("worker_first_token_ms", "From a job's slot to its first token.")
+        self.cancellation_ms = self._histogram("worker_cancellation_ms", "From a cancellation to the free slot.")
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(name, text, buckets=MS_BUCKETS, registry=self.registry)

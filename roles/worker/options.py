@@ -1,0 +1,48 @@
+"""How a worker is started. Types only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llorch.wire.pools import Backend, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """The options of one worker; all but the model have defaults that work without a pool.
+
+    Attributes:
+        model_path: The model file.
+        model_ref: What it is called on the wire; empty is `file:` and the absolute path.
+        worker_id: Empty draws a UUID.
+        token: The bearer token that all endpoints but `/health` ask for, and that the callback carries; empty asks
+            for none.
+        callback_url: Whole URL that is told once the model is loaded; empty tells nobody.
+        backend: What to compute on.
+        device: Which one: `cuda:1`, `1`; empty is the first.
+        engine: The code that does it.
+        slots: Jobs at a time.
+        ctx: Context of one slot in tokens; 0 is the model's own, up to 8192. Never more than the model's own.
+        threads: CPU threads; 0 is one a core.
+        batch: Tokens computed at once while a prompt is read; a cancellation waits for at most one batch.
+        reattach_s: How long a job without a reader goes on, and how long the events of a finished one are kept.
+        drain_s: How long running jobs may take when the worker is told to stop.
+        max_body_bytes: Larger requests are answered with 413.
+    """
+
+    model_path: Path
+    model_ref: str = ""
+    worker_id: str = ""
+    token: str = ""
+    callback_url: str = ""
+    backend: Backend = "cpu"
+    device: str = ""
+    engine: Engine = "llamacpp"
+    slots: int = 4
+    ctx: int = 0
+    threads: int = 0
+    batch: int = 128
+    reattach_s: float = 60.0
+    drain_s: float = 25.0
+    max_body_bytes: int = 64 * 1024 * 1024

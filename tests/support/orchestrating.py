@@ -1,0 +1,344 @@
+"""A real orchestrator in the test's own loop, and a scripted worker for it: a real HTTP server that plays a part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from llorch.client import Client
+from llorch.config import load
+from llorch.edge import error_response, read, reply
+from llorch.errors import LlorchError
+from llorch.serve import running
+from llorch.sse import Event, encode_event, parse
+from llorch.wire import events
+from llorch.wire.codec import encode
+from llorch.wire.events import EventId
+from llorch.wire.pools import Device, Model, Register, Registered, SpawnWorker, WorkerReport
+from llorch.wire.tasks import Accepted, Task
+from llorch.wire.workers import CancelAccepted, CancelJob, Execute
+from roles.orchestrator.api.keys import CORE
+from roles.orchestrator.app import create
+from roles.orchestrator.clock import now_ms
+from roles.orchestrator.core import Orchestrator
+
+REF = "file:/models/scripted.gguf"
+WORKER_TOKEN = "the-token-of-the-scripted-worker"
+PATIENCE_S = 20.0
+
+
+class Clock:
+    """The time, and what the test has added to it."""
+
+    def __init__(self) -> None:
+        self.ahead_ms = 0
+
+    def __call__(self) -> int:
+        return now_ms() + self.ahead_ms
+
+
+@dataclass(slots=True)
+class System:
+    """A running orchestrator, its client and its clock."""
+
+    app: web.Application
+    url: str
+    client: Client
+    clock: Clock
+
+    @property
+    def core(self) -> Orchestrator:
+        """The orchestrator behind the API."""
+        return self.app[CORE]
+
+    async def submit(self, **fields: object) -> Accepted:
+        """Submit a job for the scripted model."""
+        body = {"model": REF, "prompt": "say something", **fields}
+        return await self.client.send("POST", "/v2/tasks", Accepted, body=body)
+
+    async def show(self, job_id: str) -> Task:
+        """Return everything known about a job."""
+        return await self.client.send("GET", f"/v2/tasks/{job_id}", Task)
+
+    async def stream(self, job_id: str, *, after: str = "") -> bytes:
+        """Return a job's whole stream as it was on the wire, once it has ended."""
+        headers = {"Last-Event-ID": after} if after else {}
+        async with self.client.request("GET", f"/v2/tasks/{job_id}/events", headers=headers) as response:
+            return await response.read()
+
+    async def events(self, job_id: str, *, after: str = "") -> list[Event]:
+        """Return a job's events, once it has ended."""
+        return list(parse(await self.stream(job_id, after=after)))
+
+    async def until(self, job_id: str, expected: Callable[[Task], bool]) -> Task:
+        """Return a job as soon as it is as *expected*."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not expected(task := await self.show(job_id)):
+                pass
+            return task
+
+    async def reached(self, job_id: str, status: str) -> Task:
+        """Return a job as soon as it has *status*."""
+        return await self.until(job_id, lambda task: task.status == status)
+
+    def advance(self, ms: int) -> None:
+        """Let time pass."""
+        self.clock.ahead_ms += ms
+        self.core.dispatcher.wake()
+
+    async def register(self, worker: ScriptedWorker, *, pool_id: str = "pool", **fields: object) -> None:
+        """Register the scripted worker's pool."""
+        body = worker.registration(pool_id, **fields)
+        await self.client.send("POST", "/v2/pools/register", Registered, body=body)
+
+
+@asynccontextmanager
+async def orchestrator(
+    data_dir: Path, *, token: str = "", clock: Clock | None = None, **own: object
+) -> AsyncIterator[System]:
+    """Serve an orchestrator for the length of the block; *own* are keys of `[orchestrator]`."""
+    clock = clock or Clock()
+    env = {"LLORCH_API_TOKEN": token} if token else {}
+    settings = load(env=env, overrides={"orchestrator": {"data_dir": str(data_dir), "port": 0, **own}})
+    app = create(settings, clock_ms=clock)
+    async with running(app, "127.0.0.1", 0) as url, Client(url, token=token) as client:
+        yield System(app, url, client, clock)
+
+
+class Call:
+    """One execution that a script plays: the request, and what it can answer."""
+
+    def __init__(self, request: web.Request, body: Execute) -> None:
+        self.request = request
+        self.body = body
+        self.cancelled = asyncio.Event()
+        self.count = body.first_token
+        self._serial = 0
+        self._response: web.StreamResponse | None = None
+
+    async def started(self) -> None:
+        """Say that the job has a slot."""
+        started = events.WorkerStarted(
+            job_id=self.body.job_id, attempt=self.body.attempt, tokens_in=3, max_tokens=16, engine="scripted 1"
+        )
+        await self.send("started", encode(started))
+
+    async def token(self, text: str) -> None:
+        """Say one token."""
+        await self.raw(self.encoded(text))
+
+    def encoded(self, text: str) -> bytes:
+        """Encode the next token event."""
+        self.count += 1
+        return encode_event("token", f"{self.count}.0", encode(events.Token(self.count - 1, text)))
+
+    async def end(self) -> None:
+        """Say that all went well."""
+        ended = events.WorkerEnd(
+            tokens_in=3, tokens_out=self.count - self.body.first_token, stop_reason="eos", prefill_ms=1, decode_ms=2
+        )
+        await self.send("end", encode(ended))
+
+    async def fail(self, code: str, *, retriable: bool) -> None:
+        """End the job with an error."""
+        failed = events.Failed(code=code, message=f"the script says {code}", retriable=retriable)
+        await self.send("error", encode(failed))
+
+    async def send(self, kind: str, data: bytes) -> None:
+        """Send any event."""
+        self._serial += 1
+        await self.raw(encode_event(kind, str(EventId(self.count, self._serial)), data))
+
+    async def raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        if self._response is None:
+            self._response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            await self._response.prepare(self.request)
+        await self._response.write(data)
+
+    def die(self) -> None:
+        """Break the connection, as a killed worker does."""
+        assert self.request.transport is not None
+        self.request.transport.abort()
+
+    def answer(self) -> web.StreamResponse:
+        """Return what the handler has to return."""
+        return self._response or web.Response(status=500)
+
+
+Script = Callable[[Call], Awaitable[None]]
+
+
+async def well_behaved(call: Call) -> None:
+    """Say as many tokens as were asked for, each naming its job."""
+    await call.started()
+    for number in range(call.body.max_tokens if isinstance(call.body.max_tokens, int) else 4):
+        await call.token(f"{call.body.prompt}:{number} ")
+    await call.end()
+
+
+async def until_cancelled(call: Call) -> None:
+    """Say one token, then nothing until the job is cancelled."""
+    await call.started()
+    await call.token("a")
+    await call.cancelled.wait()
+    await call.fail("CANCELLED", retriable=False)
+
+
+def in_turn(*scripts: Script) -> Script:
+    """Play another script each time; the last one again and again."""
+    left = list(scripts)
+
+    async def play(call: Call) -> None:
+        await (left.pop(0) if len(left) > 1 else left[0])(call)
+
+    return play
+
+
+@dataclass(slots=True)
+class ScriptedWorker:
+    """A worker, and the pool it belongs to. `refusal`, if set, is what the pool answers to a spawn."""
+
+    script: Script = well_behaved
+    slots: int = 4
+    worker_id: str = "worker-1"
+    busy: LlorchError | None = None
+    refusal: LlorchError | None = None
+    url: str = ""
+    asked: list[Execute] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    cancels: list[str] = field(default_factory=list)
+    spawns: list[SpawnWorker] = field(default_factory=list)
+    active: int = 0
+    peak: int = 0
+    calls: dict[str, Call] = field(default_factory=dict)
+
+    async def execute(self, request: web.Request) -> web.StreamResponse:
+        """POST /execute."""
+        body = await read(request, Execute)
+        self.asked.append(body)
+        self.headers.append(dict(request.headers))
+        if self.busy is not None:
+            return error_response(self.busy, "none")
+        call = self.calls[body.job_id] = Call(request, body)
+        self.active += 1
+        self.peak = max(self.peak, self.active)
+        try:
+            await self.script(call)
+        except ConnectionResetError:
+            pass
+        finally:
+            self.active -= 1
+        return call.answer()
+
+    async def cancel(self, request: web.Request) -> web.StreamResponse:
+        """POST /cancel."""
+        job_id = (await read(request, CancelJob)).job_id
+        self.cancels.append(job_id)
+        call = self.calls.get(job_id)
+        if call is not None:
+            call.cancelled.set()
+        return reply(CancelAccepted(job_id, known=call is not None), status=202)
+
+    async def spawn(self, request: web.Request) -> web.StreamResponse:
+        """POST /v2/workers/spawn of its pool."""
+        self.spawns.append(await read(request, SpawnWorker))
+        return error_response(self.refusal or LlorchError("the pool is broken"), "none")
+
+    def report(self, **changes: object) -> WorkerReport:
+        """Return what a heartbeat says of it."""
+        known = WorkerReport(
+            worker_id=self.worker_id,
+            model_ref=REF,
+            status="ready",
+            backend="cpu",
+            engine="llamacpp",
+            device="cpu0",
+            slots=self.slots,
+            slots_busy=0,
+            context_length=4096,
+            memory_bytes=1,
+            started_ms=1,
+            uri=self.url,
+            token=WORKER_TOKEN,
+        )
+        return msgspec.structs.replace(known, **changes)
+
+    def registration(self, pool_id: str = "pool", **changes: object) -> Register:
+        """Return what its pool registers with."""
+        known = Register(
+            pool_id=pool_id,
+            endpoint=self.url,
+            version="1",
+            devices=[DEVICE],
+            models=[MODEL],
+            workers=[self.report()],
+        )
+        return msgspec.structs.replace(known, **changes)
+
+
+DEVICE = Device(
+    id="cpu0",
+    uuid="cpu-0",
+    name="a processor",
+    backend="cpu",
+    memory_total_bytes=2**33,
+    memory_used_bytes=2**30,
+    memory_free_bytes=2**32,
+)
+MODEL = Model(
+    model_ref=REF,
+    size_bytes=1,
+    architecture="llama",
+    quantization="Q4_0",
+    context_length=4096,
+    vocab_size=100,
+    max_token_bytes=16,
+)
+
+
+@asynccontextmanager
+async def scripted(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
+    """Serve a scripted worker for the length of the block."""
+    app = web.Application()
+    app.add_routes(
+        [
+            web.post("/execute", worker.execute),
+            web.post("/cancel", worker.cancel),
+            web.post("/v2/workers/spawn", worker.spawn),
+        ]
+    )
+    async with running(app, "127.0.0.1", 0) as worker.url:
+        yield worker
+
+
+@asynccontextmanager
+async def both(
+    data_dir: Path, worker: ScriptedWorker, *, clock: Clock | None = None, **own: object
+) -> AsyncIterator[System]:
+    """Serve an orchestrator and a scripted worker that is registered with it."""
+    async with scripted(worker), orchestrator(data_dir, clock=clock, **own) as system:
+        await system.register(worker)
+        yield system
+
+
+def tokens(stream: list[Event]) -> list[events.Token]:
+    """Return the token events of a stream."""
+    return [msgspec.json.decode(event.data, type=events.Token) for event in stream if event.kind == "token"]
+
+
+def terminal(stream: list[Event]) -> list[Event]:
+    """Return the terminal events of a stream: there should be one."""
+    return [event for event in stream if event.kind in {"end", "error"}]
+
+
+def failure(stream: list[Event]) -> events.Failed:
+    """Return the error that a stream ended with."""
+    assert stream[-1].kind == "error", stream[-1]
+    return msgspec.json.decode(stream[-1].data, type=events.Failed)
