@@ -1,0 +1,39 @@
+"""The tree of commands; imports nothing but typer and the commands themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llorch.cli import demo, jobs, pool, serve
+from llorch.cli.options import group
+
+
+def build() -> typer.Typer:
+    """Return the whole command line."""
+    app = group("One service for language models from all your machines. Try: llorch demo")
+    app.callback()(_main)
+    app.add_typer(serve.app, name="serve")
+    app.add_typer(jobs.app, name="jobs")
+    app.add_typer(pool.app, name="pool")
+    app.command("demo", epilog=demo.EPILOG)(demo.demo)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from llorch import __version__
+        from llorch.cli.output import write
+
+        write(f"llorch {__version__}\n")
+        raise typer.Exit
+
+
+def _main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass

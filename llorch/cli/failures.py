@@ -1,0 +1,74 @@
+"""How a failure is told to a person: one line on stderr and an exit status, never a traceback for what is expected."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import typer
+
+from llorch.cli.output import ReaderGone, one_line
+from llorch.errors import InvalidConfiguration, LlorchError
+
+FAILED, USAGE, READER_GONE, INTERRUPTED = 1, 2, 141, 130
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run *command* and return its exit status, or the one of how it failed."""
+    try:
+        return command()
+    except typer.TyperException as error:
+        complain(usage(error))
+        return error.exit_code
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except ReaderGone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except LlorchError as error:
+        return told(error)
+    except BaseExceptionGroup as group:
+        known, bugs = group.split(LlorchError)
+        if bugs is not None or known is None:
+            raise
+        return told(*leaves(known))
+
+
+def told(*errors: LlorchError) -> int:
+    """Print expected failures, a line each; return the exit status."""
+    for message in dict.fromkeys(error.message for error in errors):
+        for line in message.splitlines():
+            complain(line)
+    return USAGE if any(isinstance(error, InvalidConfiguration) for error in errors) else FAILED
+
+
+def usage(error: typer.TyperException) -> str:
+    """Return the line for a command line that cannot be understood; a message of several lines is help already."""
+    message = error.format_message()
+    if "\n" in message:
+        return message
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "llorch"
+    told = message.removeprefix("Invalid value: ").rstrip(".")
+    return f"{told[:1].lower()}{told[1:]}; see {path} --help"
+
+
+def complain(text: str) -> None:
+    """Write to stderr, a single line with the program's name in front; a closed stderr is nobody's concern."""
+    line = text if "\n" in text else f"llorch: {one_line(text)}"
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def leaves(group: BaseExceptionGroup[LlorchError]) -> Iterator[LlorchError]:
+    """Yield the errors that a tree of groups holds."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error

@@ -1,0 +1,95 @@
+"""How pools, devices, workers and models are shown to a person. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from llorch.cli.figures import bar, duration, size
+from llorch.wire.pools import Device, Model, Pool, PoolStatus, Worker
+
+DEVICES = ("DEVICE", "NAME", "MEMORY", "USED", "OF", "FOR MODELS", "LOAD", "TEMPERATURE")
+WORKERS = ("WORKER", "STATUS", "MODEL", "DEVICE", "ENGINE", "SLOTS", "CONTEXT", "MEMORY")
+MODELS = ("MODEL", "SIZE", "QUANTISATION", "ARCHITECTURE", "CONTEXT", "REFERENCE")
+POOLS = ("POOL", "STATUS", "ADDRESS", "SEEN", "DEVICES", "FREE MEMORY", "WORKERS", "MODELS")
+NOTHING = "–"
+
+
+def headline(status: PoolStatus) -> str:
+    """Return what a pool is, in one line."""
+    parts = [f"pool {status.pool_id}", f"llorch {status.version}", f"up {duration(status.uptime_s * 1000)}"]
+    if isinstance(status.orchestrator, str):
+        state = "registered with" if status.registered else "not registered with"
+        parts.append(f"{state} {status.orchestrator}")
+    else:
+        parts.append("no orchestrator")
+    if status.draining:
+        parts.append("draining")
+    parts.append(f"{size(status.disk.free_bytes)} of disk free")
+    return " · ".join(parts)
+
+
+def device_row(device: Device) -> Sequence[str]:
+    """Return a device's row under `DEVICES`."""
+    percent, celsius = device.utilization_percent, device.temperature_c
+    return (
+        device.id,
+        device.name,
+        bar(device.memory_used_bytes, device.memory_total_bytes),
+        size(device.memory_used_bytes),
+        size(device.memory_total_bytes),
+        size(device.memory_allocated_bytes),
+        f"{percent:.0f} %" if isinstance(percent, float) else NOTHING,
+        f"{celsius:.0f} °C" if isinstance(celsius, float) else NOTHING,
+    )
+
+
+def worker_row(worker: Worker, names: dict[str, str]) -> Sequence[str]:
+    """Return a worker's row under `WORKERS`."""
+    return (
+        worker.worker_id,
+        worker_state(worker),
+        names.get(worker.model_ref, worker.model_ref),
+        worker.device,
+        worker.engine,
+        f"{worker.slots_busy}/{worker.slots}",
+        str(worker.context_length),
+        size(worker.memory_bytes),
+    )
+
+
+def worker_state(worker: Worker) -> str:
+    """Return how a worker is: while it loads how far, when it failed why."""
+    if worker.status == "starting":
+        return f"starting {worker.progress:.0f} %"
+    return f"failed: {worker.error}" if worker.status == "failed" and isinstance(worker.error, str) else worker.status
+
+
+def model_row(model: Model) -> Sequence[str]:
+    """Return a model's row under `MODELS`."""
+    return (
+        ", ".join(model.aliases) or NOTHING,
+        size(model.size_bytes),
+        model.quantization,
+        model.architecture,
+        str(model.context_length),
+        model.model_ref,
+    )
+
+
+def pool_row(pool: Pool, now_ms: int) -> Sequence[str]:
+    """Return a pool's row under `POOLS`."""
+    return (
+        pool.pool_id,
+        pool.status,
+        pool.endpoint,
+        f"{duration(now_ms - pool.last_seen_ms)} ago",
+        ", ".join(device.id for device in pool.devices),
+        size(sum(device.memory_free_bytes for device in pool.devices)),
+        str(len(pool.workers)),
+        str(len(pool.models)),
+    )
+
+
+def short_names(models: Iterable[Model]) -> dict[str, str]:
+    """Return the alias by which each reference is known, where it has one."""
+    return {model.model_ref: model.aliases[0] for model in models if model.aliases}

@@ -1,0 +1,138 @@
+"""`llorch serve`: run a role, or all of them in one process."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from llorch.cli.options import Config, DataDir, Host, Port, group, ready_url, settings
+
+app = group("Run a role. The first line on stdout is its URL; logs go to stderr.")
+
+
+@app.command("orchestrator", epilog="Example: llorch serve orchestrator --port 8080")
+def orchestrator(host: Host = None, port: Port = None, data_dir: DataDir = None, config: Config = None) -> int:
+    """Queue jobs and send them to workers (default port 8080)."""
+    found = settings(config, {"orchestrator": {"host": host, "port": port, "data_dir": data_dir}})
+    from llorch import log
+    from llorch.serve import Site, run, serve
+    from roles.orchestrator.app import create
+
+    log.configure(found.log)
+    own = found.orchestrator
+    return run(lambda: serve([Site(create(found), own.host, own.port)], token=found.token))
+
+
+@app.command("pool", epilog="Example: llorch serve pool --orchestrator http://10.0.0.1:8080")
+def pool(
+    *,
+    orchestrator: Annotated[
+        str | None, typer.Option("--orchestrator", metavar="URL", help="The orchestrator to register with.")
+    ] = None,
+    pool_id: Annotated[str | None, typer.Option("--pool-id", metavar="ID", help="Its name [the host's].")] = None,
+    advertise: Annotated[
+        str | None, typer.Option("--advertise", metavar="URL", help="The address that the orchestrator is told.")
+    ] = None,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> int:
+    """Manage this host's devices, models and workers (default port 9200)."""
+    flags = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "orchestrator": orchestrator,
+        "pool_id": pool_id,
+        "advertise": advertise,
+    }
+    found = settings(config, {"pool": flags})
+    from llorch import log
+    from llorch.serve import Site, run, serve
+    from roles.pool.app import create
+
+    log.configure(found.log)
+    return run(lambda: serve([Site(create(found), found.pool.host, found.pool.port)], token=found.token))
+
+
+@app.command("worker", epilog="Example: llorch serve worker --model ./model.gguf --port 9300")
+def worker(
+    *,
+    model: Annotated[str, typer.Option("--model", metavar="PATH", help="The model file.")],
+    model_ref: Annotated[
+        str, typer.Option("--model-ref", metavar="REF", help="The reference it serves [its path].")
+    ] = "",
+    worker_id: Annotated[str, typer.Option("--worker-id", metavar="ID", help="Its id [a random one].")] = "",
+    backend: Annotated[Literal["cpu", "cuda", "metal"], typer.Option("--backend", help="What computes.")] = "cpu",
+    device: Annotated[str, typer.Option("--device", metavar="ID", help="The device, such as cuda:0 [the first].")] = "",
+    engine: Annotated[
+        Literal["llamacpp", "torch", "ctransformers", "openai"], typer.Option("--engine", help="The code that does it.")
+    ] = "llamacpp",
+    slots: Annotated[int | None, typer.Option("--slots", help="Jobs at once [4].")] = None,
+    ctx: Annotated[int | None, typer.Option("--ctx", help="Context of one slot, in tokens [the model's].")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads [one a core].")] = None,
+    callback_url: Annotated[
+        str, typer.Option("--callback-url", metavar="URL", help="The pool that is told when it is ready.")
+    ] = "",
+    host: Host = None,
+    port: Port = None,
+    config: Config = None,
+) -> int:
+    """Run one model; works without a pool. LLORCH_WORKER_TOKEN protects its endpoints."""
+    flags = {"host": host, "port": port, "slots": slots, "ctx": ctx, "threads": threads}
+    found = settings(config, {"worker": flags})
+    import os
+    from pathlib import Path
+
+    from llorch import log
+    from llorch.program import WORKER_TOKEN_VARIABLE
+    from llorch.serve import Site, run, serve
+    from roles.worker.app import WorkerOptions, create
+
+    log.configure(found.log)
+    own = found.worker
+    token = os.environ.get(WORKER_TOKEN_VARIABLE, "")
+    options = WorkerOptions(
+        model_path=Path(model).expanduser(),
+        model_ref=model_ref,
+        worker_id=worker_id,
+        token=token,
+        callback_url=ready_url(callback_url),
+        backend=backend,
+        device=device,
+        engine=engine,
+        slots=own.slots,
+        ctx=own.ctx,
+        threads=own.threads,
+        batch=own.batch,
+        reattach_s=own.reattach_s,
+    )
+    return run(lambda: serve([Site(create(options), own.host, own.port)], token=token))
+
+
+@app.command("all", epilog="Example: llorch serve all --port 0")
+def everything(
+    *,
+    host: Host = None,
+    port: Port = None,
+    pool_port: Annotated[int | None, typer.Option("--pool-port", help="The pool's port; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> int:
+    """Run orchestrator, pool and workers in one process, without configuration."""
+    from pathlib import Path
+
+    orchestrator_dir, pool_dir = (str(Path(data_dir) / role) if data_dir else None for role in ("orchestrator", "pool"))
+    flags = {
+        "orchestrator": {"host": host, "port": port, "data_dir": orchestrator_dir},
+        "pool": {"port": pool_port, "data_dir": pool_dir},
+    }
+    found = settings(config, flags)
+    from llorch import log
+    from llorch.cli.local import sites
+    from llorch.serve import run, serve
+
+    log.configure(found.log)
+    return run(lambda: serve(sites(found), token=found.token))
