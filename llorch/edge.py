@@ -191,7 +191,7 @@ def query(request: web.Request, *allowed: str) -> Mapping[str, str]:
     Raises:
         InvalidRequest: Names every parameter that is not one of *allowed*, or is given twice.
     """
-    names = list(request.query.keys())
+    names = [name for name, _ in request.query.items()]  # keys() tells each name once
     problems = [codec.FieldProblem(n[:40], "unknown parameter") for n in dict.fromkeys(names) if n not in allowed]
     problems += [codec.FieldProblem(n, "given more than once") for n in allowed if names.count(n) > 1]
     if problems:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 
 import msgspec
 from msgspec import UNSET
@@ -79,11 +81,7 @@ class Orchestrator:
             return self._same(known, task)
         try:
             job = await self._admit(task, key=key, owner=owner, correlation_id=correlation_id)
-            self._entering += 1
-            try:
-                fresh = await self._store.enqueue(job)
-            finally:
-                self._entering -= 1
+            fresh = await self._enter(job, task)
         except errors.LlorchError as error:
             self._metrics.enqueued.labels(error.code.lower()).inc()
             raise
@@ -92,11 +90,6 @@ class Orchestrator:
             if known is None:
                 raise errors.Conflict("the job of this Idempotency-Key has just been purged; submit again")
             return self._same(known, task)
-        self._metrics.enqueued.labels("accepted").inc()
-        ticket = _ticket(job)
-        if len(job.request) <= KEEP_BYTES and len(self.dispatcher.queue) < KEEP_JOBS:
-            ticket.task = msgspec.structs.replace(task, seed=job.seed, max_tokens=job.max_tokens)
-        self.dispatcher.add(ticket)
         return self._accepted(job.id, State.QUEUED, job.seed, job.model_ref)
 
     async def task(self, job_id: str, *, attempts: bool = True) -> Task:
@@ -253,6 +246,32 @@ class Orchestrator:
             submitted_ms=now_ms,
             deadline_ms=now_ms + task.timeout_ms,
         )
+
+    async def _enter(self, job: NewJob, task: SubmitTask) -> bool:
+        """Put a job on disk and into the queue; False when its idempotency key is already there.
+
+        The caller may leave at any time, but what is on disk is in the queue too: the two go together in a callback
+        of the write, which nobody can cancel.
+        """
+        written = self._store.enqueue(job)
+        self._entering += 1
+        written.add_done_callback(partial(self._entered, job, task))
+        try:
+            return await asyncio.shield(written)
+        except asyncio.CancelledError:
+            if task.on_disconnect == "cancel" and not self.draining:
+                written.add_done_callback(lambda _: self.dispatcher.abandon(job.id))
+            raise
+
+    def _entered(self, job: NewJob, task: SubmitTask, written: asyncio.Future[bool]) -> None:
+        self._entering -= 1
+        if written.cancelled() or written.exception() is not None or not written.result():
+            return
+        self._metrics.enqueued.labels("accepted").inc()
+        ticket = _ticket(job)
+        if len(job.request) <= KEEP_BYTES and len(self.dispatcher.queue) < KEEP_JOBS:
+            ticket.task = msgspec.structs.replace(task, seed=job.seed, max_tokens=job.max_tokens)
+        self.dispatcher.add(ticket)
 
     async def _count(self, task: SubmitTask, model_ref: str) -> None:
         """Let a ready worker count a prompt whose bytes alone leave it open whether it fits."""

@@ -154,9 +154,9 @@ async def test_a_killed_worker_costs_a_pause_and_no_text(tmp_path: Path) -> None
         done = await orchestrator.task(job.job_id)
 
     assert seen[-1].kind == "end"
+    assert text_of(seen)
     tokens = [event.data for event in seen if event.kind == "token"]
     assert tokens[:20] == [event.data for event in whole if event.kind == "token"][:20]
-    assert len(text_of(seen).split()) > 100
     assert done.attempts == 2
     assert done.tokens_out == 120
 

@@ -76,14 +76,14 @@ class Store:
         """Close the database."""
         await self.writer.__aexit__()
 
-    async def enqueue(self, job: NewJob) -> bool:
-        """Put a job on disk; False when its idempotency key is already there."""
+    def enqueue(self, job: NewJob) -> asyncio.Future[bool]:
+        """Put a job on disk; the result is False when its idempotency key is already there."""
 
         def operation(db: sqlite3.Connection) -> bool:
             values = {name: getattr(job, name) for name in _NEW} | {"seed": str(job.seed)}
             return db.execute(_INSERT, values).rowcount == 1
 
-        return await self.writer.write(operation)
+        return self.writer.submit(operation)
 
     def claim(
         self, job_id: JobId, *, attempt: int, worker_id: str, pool_id: str, now_ms: int

@@ -1,0 +1,111 @@
+"""Processes of workers: what they are given, what they write, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from llorch.program import WORKER_TOKEN_VARIABLE
+from roles.pool.worker_lifecycle.processes import (
+    MAX_LINE_CHARACTERS,
+    MAX_LOGS,
+    MAX_TAIL_BYTES,
+    ProcessLauncher,
+    tail,
+    worker_command,
+    worker_environment,
+)
+from tests.unit.test_pool_worker_lifecycle_launcher import SPEC
+
+SHOW = (
+    f"import os; print('http://127.0.0.1:1'); print(os.environ['{WORKER_TOKEN_VARIABLE}'], os.getsid(0) == os.getpid())"
+)
+ORPHAN = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdin=0).pid, flush=True)"
+ESCAPED = (
+    "import os, subprocess, sys; "
+    "print(subprocess.Popen([sys.executable, '-c', 'import threading; threading.Event().wait()'], process_group=0).pid)"
+)
+
+
+def python(script: str, folder: Path) -> ProcessLauncher:
+    return ProcessLauncher(folder, lambda spec: [sys.executable, "-c", script])
+
+
+def test_the_command_line_says_everything_but_the_token() -> None:
+    command = worker_command(SPEC, config="/etc/l.toml")
+
+    assert (
+        command[-26:]
+        == (
+            "serve worker --model /m --model-ref file:/m --worker-id w --backend cpu --device cpu --engine llamacpp "
+            "--slots 2 --ctx 64 --host 127.0.0.1 --port 0 --callback-url http://127.0.0.1:9200 --config /etc/l.toml"
+        ).split()
+    )
+
+
+def test_a_worker_gets_its_own_token_and_not_that_of_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLORCH_API_TOKEN", "everything")
+
+    environment = worker_environment("own")
+
+    assert environment[WORKER_TOKEN_VARIABLE] == "own"
+    assert "everything" not in environment.values()
+
+
+async def test_a_worker_leads_its_own_session_and_writes_to_its_own_file(tmp_path: Path) -> None:
+    child = await python(SHOW, tmp_path).start(SPEC)
+
+    code = await child.wait()
+
+    assert code == 0
+    assert await child.url() == "http://127.0.0.1:1"
+    assert await child.lines(1) == ["secret True"]
+    assert (tmp_path / "w.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("script", [ORPHAN, ESCAPED])
+async def test_nothing_that_a_worker_started_outlives_it(tmp_path: Path, script: str) -> None:
+    child = await python(script, tmp_path).start(SPEC)
+
+    await child.wait()
+
+    left = int((await child.lines(1))[0])
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+
+
+async def test_signals_to_what_has_ended_do_nothing(tmp_path: Path) -> None:
+    child = await python("", tmp_path).start(SPEC)
+    await child.wait()
+
+    child.terminate()
+    child.kill()
+
+    assert await child.url() is None
+
+
+async def test_old_logs_make_room_for_new_ones(tmp_path: Path) -> None:
+    for number in range(MAX_LOGS + 5):
+        path = tmp_path / f"{number}.log"
+        path.write_text("old")
+        os.utime(path, (number, number))
+
+    child = await python("", tmp_path).start(SPEC)
+    await child.wait()
+
+    assert len(list(tmp_path.glob("*.log"))) == MAX_LOGS + 1
+    assert not (tmp_path / "0.log").exists()
+
+
+def test_of_a_log_only_the_end_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "w.log"
+    log.write_bytes(b"first\n" + b"x" * (2 * MAX_TAIL_BYTES) + b"\n\xff middle\nlast")
+
+    assert tail(log, 2) == ["\ufffd middle", "last"]
+    assert tail(log, 100) == ["\ufffd middle", "last"]
+    log.write_text("y" * (MAX_LINE_CHARACTERS + 1))
+    assert tail(log, 1) == ["y" * MAX_LINE_CHARACTERS]
+    assert tail(tmp_path / "none", 5) == []

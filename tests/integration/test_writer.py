@@ -1,0 +1,116 @@
+"""The single writer: many writes, one commit, and each caller told of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from llorch.errors import DiskFull
+from roles.orchestrator.state.writer import MAX_BATCH, Operation
+from tests.support.storing import opened
+
+
+def insert(value: int) -> Operation[int]:
+    """Insert a number; return how many there are now, in this transaction."""
+
+    def operation(db: sqlite3.Connection) -> int:
+        db.execute("INSERT INTO numbers VALUES (?)", (value,))
+        count: int = db.execute("SELECT count(*) FROM numbers").fetchone()[0]
+        return count
+
+    return operation
+
+
+def make_table(db: sqlite3.Connection) -> None:
+    db.execute("CREATE TABLE numbers (value INTEGER PRIMARY KEY CHECK (value <> 13))")
+
+
+def numbers(path: Path) -> list[int]:
+    """Read with a second connection, which sees only what is committed."""
+    db = sqlite3.connect(path)
+    try:
+        return [value for (value,) in db.execute("SELECT value FROM numbers ORDER BY value")]
+    finally:
+        db.close()
+
+
+async def test_concurrent_writes_all_happen_in_order_and_share_commits(tmp_path: Path) -> None:
+    commits: list[str] = []
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+        await store.writer.read(
+            lambda db: db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        )
+
+        async with asyncio.TaskGroup() as tasks:
+            writes = [tasks.create_task(store.writer.write(insert(n))) for n in range(100, 100 + 2 * MAX_BATCH)]
+
+        assert [write.result() for write in writes] == list(range(1, 2 * MAX_BATCH + 1))
+        assert numbers(tmp_path / "w.db") == list(range(100, 100 + 2 * MAX_BATCH))
+        assert len(commits) <= 3
+
+
+async def test_the_one_that_cannot_be_done_fails_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+
+        async with asyncio.TaskGroup() as tasks:
+            good = [tasks.create_task(store.writer.write(insert(n))) for n in range(13)]
+            bad = tasks.create_task(_error_of(store.writer.write(insert(13))))
+            more = [tasks.create_task(store.writer.write(insert(n))) for n in range(14, 30)]
+
+        assert isinstance(bad.result(), sqlite3.IntegrityError)
+        assert [write.result() for write in [*good, *more]] == list(range(1, 30))
+        assert numbers(tmp_path / "w.db") == [n for n in range(30) if n != 13]
+
+
+async def _error_of(write: object) -> BaseException | None:
+    try:
+        await write  # type: ignore[misc]  # an awaitable
+    except sqlite3.IntegrityError as error:
+        return error
+    return None
+
+
+async def test_a_write_whose_caller_left_happens_or_not_but_spoils_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+
+        async with asyncio.TaskGroup() as tasks:
+            left = tasks.create_task(store.writer.write(insert(1)))
+            stayed = tasks.create_task(store.writer.write(insert(2)))
+            await asyncio.sleep(0)
+            left.cancel()
+
+        assert left.cancelled()
+        assert stayed.result() in {1, 2}
+        assert 2 in numbers(tmp_path / "w.db")
+
+
+async def test_writes_nobody_waits_for_are_there_after_a_flush(tmp_path: Path) -> None:
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+        for n in range(20):
+            _ = store.writer.submit(insert(n if n != 13 else 99))
+
+        await store.writer.flush()
+
+        assert numbers(tmp_path / "w.db") == sorted(n if n != 13 else 99 for n in range(20))
+
+
+async def test_a_full_disk_refuses_the_write_and_spoils_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+        await store.writer.write(lambda db: db.execute("CREATE TABLE blobs (data BLOB)") and None)
+        [pages] = await store.writer.read(lambda db: db.execute("PRAGMA page_count").fetchone())
+        await store.writer.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}") and None)
+
+        with pytest.raises(DiskFull) as refused:
+            await store.writer.write(lambda db: db.execute("INSERT INTO blobs VALUES (zeroblob(100000))") and None)
+        small = await store.writer.write(insert(5))
+
+        assert refused.value.status == 507
+        assert (small, numbers(tmp_path / "w.db")) == (1, [5])

@@ -1,0 +1,189 @@
+"""Whether a worker may be started, and how: decided from facts alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from msgspec import UNSET
+from msgspec.structs import replace as changed
+
+from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompatible
+from llorch.wire.pools import Backend, Device, SpawnWorker
+from roles.pool.model_cache.gguf import Metadata
+from roles.pool.worker_lifecycle.engines import Engines
+from roles.pool.worker_lifecycle.preflight import Commitment, Defaults, Plan, available, context, estimate, plan
+
+MODEL = Metadata(
+    architecture="llama",
+    name="test",
+    context_length=2048,
+    block_count=2,
+    embedding_length=64,
+    head_count=4,
+    kv_heads=(2, 2),
+    key_length=16,
+    value_length=16,
+    quantization="F16",
+    vocab_size=100,
+    max_token_bytes=8,
+    chat_template="",
+    parameters=1000,
+    weights_bytes=2000,
+    split_count=0,
+)
+BYTES_A_TOKEN = 2 * 2 * (16 + 16) * 2
+DEFAULTS = Defaults(slots=4, ctx=0, reserve_bytes=0)
+CPU_ONLY: Engines = {"llamacpp": frozenset({"cpu"})}
+ALL: Engines = {"llamacpp": frozenset({"cpu", "cuda"})}
+
+
+def device(name: str, backend: Backend, free: int, *, total: int = 2**40) -> Device:
+    return Device(
+        id=name,
+        uuid=f"U-{name}",
+        name=name.upper(),
+        backend=backend,
+        memory_total_bytes=total,
+        memory_used_bytes=total - free,
+        memory_free_bytes=free,
+    )
+
+
+CPU = device("cpu", "cpu", 2**30)
+GPUS = [device("cuda:0", "cuda", 2**28), device("cuda:1", "cuda", 2**29)]
+
+
+def decide(
+    request: SpawnWorker | None = None,
+    *,
+    model: Metadata = MODEL,
+    devices: list[Device] | None = None,
+    commitments: list[Commitment] | None = None,
+    engines: Engines = ALL,
+    defaults: Defaults = DEFAULTS,
+) -> Plan:
+    return plan(
+        model,
+        request or SpawnWorker(model_ref="file:/m"),
+        devices=devices or [CPU],
+        commitments=commitments or [],
+        engines=engines,
+        defaults=defaults,
+    )
+
+
+def test_a_request_that_says_nothing_gets_the_defaults() -> None:
+    memory = (2000 + BYTES_A_TOKEN * 2048 * 4) * 11 // 10
+
+    assert decide() == Plan("cpu", "cpu", "llamacpp", 4, 2048, memory)
+
+
+@pytest.mark.parametrize(
+    ("trained", "asked", "default", "ctx"),
+    [
+        (2048, 0, 0, 2048),
+        (131_072, 0, 0, 8192),
+        (131_072, 0, 16_384, 16_384),
+        (2048, 0, 4096, 2048),
+        (2048, 512, 1024, 512),
+        (2048, 4096, 0, 2048),
+        (0, 0, 0, 8192),
+        (0, 100, 0, 100),
+    ],
+)
+def test_the_context_is_never_above_what_the_model_was_trained_for(
+    trained: int, asked: int, default: int, ctx: int
+) -> None:
+    assert context(replace(MODEL, context_length=trained), asked=asked, default=default) == ctx
+
+
+def test_the_estimate_is_weights_and_cache_and_a_tenth() -> None:
+    assert estimate(MODEL, slots=1, ctx=0) == 2200
+    assert estimate(MODEL, slots=3, ctx=10) == (2000 + 30 * BYTES_A_TOKEN) * 11 // 10
+    assert estimate(replace(MODEL, kv_heads=(1, 0)), slots=1, ctx=10) == (2000 + 10 * 64) * 11 // 10
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "engines", "chosen"),
+    [
+        ({}, ALL, "cuda:1"),
+        ({}, CPU_ONLY, "cpu"),
+        ({"backend": "cpu"}, ALL, "cpu"),
+        ({"backend": "cuda"}, ALL, "cuda:1"),
+        ({"device": "cuda:0"}, ALL, "cuda:0"),
+        ({"device": "U-cuda:0"}, ALL, "cuda:0"),
+        ({"device": "cpu", "backend": "cpu"}, ALL, "cpu"),
+    ],
+)
+def test_the_device_is_the_one_named_else_the_roomiest_of_the_best_kind(
+    request_fields: dict[str, str], engines: Engines, chosen: str
+) -> None:
+    request = changed(SpawnWorker(model_ref="file:/m"), **request_fields)
+
+    assert decide(request, devices=[CPU, *GPUS], engines=engines).device == chosen
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "engines"),
+    [
+        ({"backend": "metal"}, ALL),
+        ({"backend": "cuda"}, CPU_ONLY),
+        ({"device": "cuda:7"}, ALL),
+        ({"device": "cpu", "backend": "cuda"}, ALL),
+        ({"engine": "torch"}, ALL),
+    ],
+)
+def test_what_this_host_cannot_compute_on_is_unavailable(request_fields: dict[str, str], engines: Engines) -> None:
+    request = changed(SpawnWorker(model_ref="file:/m"), **request_fields)
+
+    with pytest.raises(BackendUnavailable) as refused:
+        decide(request, devices=[CPU, *GPUS], engines=engines)
+
+    assert refused.value.details
+
+
+@pytest.mark.parametrize("model", [replace(MODEL, architecture="strange"), replace(MODEL, split_count=3)])
+def test_what_the_engine_does_not_know_is_incompatible(model: Metadata) -> None:
+    with pytest.raises(ModelIncompatible):
+        decide(model=model)
+
+
+def test_what_does_not_fit_says_what_is_needed_and_what_is_there() -> None:
+    with pytest.raises(InsufficientMemory) as refused:
+        decide(SpawnWorker(model_ref="file:/m", slots=1, ctx=16), devices=[device("cpu", "cpu", 100)])
+
+    required = (2000 + 16 * BYTES_A_TOKEN) * 11 // 10
+    assert refused.value.details == {"required_bytes": required, "available_bytes": 100, "device": "cpu"}
+
+
+def test_a_model_that_fits_exactly_is_started() -> None:
+    request = SpawnWorker(model_ref="file:/m", slots=1, ctx=16)
+    required = (2000 + 16 * BYTES_A_TOKEN) * 11 // 10
+
+    assert decide(request, devices=[device("cpu", "cpu", required)]).memory_bytes == required
+
+
+@pytest.mark.parametrize(
+    ("free", "commitments", "reserve", "left"),
+    [
+        (800, [], 0, 800),
+        (800, [], 300, 500),
+        (800, [], 900, 0),
+        (800, [Commitment("cpu", 200, pending=True)], 0, 600),
+        (800, [Commitment("cpu", 100, pending=False)], 0, 800),
+        (800, [Commitment("cpu", 700, pending=False)], 0, 300),
+        (800, [Commitment("cuda:0", 700, pending=True)], 0, 800),
+        (800, [Commitment("cpu", 100, pending=True), Commitment("cpu", 500, pending=False)], 50, 350),
+    ],
+)
+def test_memory_that_was_promised_or_given_is_not_available(
+    free: int, commitments: list[Commitment], reserve: int, left: int
+) -> None:
+    assert available(device("cpu", "cpu", free, total=1000), commitments, reserve) == left
+
+
+def test_a_request_that_leaves_everything_open_is_the_default_of_the_wire() -> None:
+    request = SpawnWorker(model_ref="file:/m")
+
+    assert (request.backend, request.device, request.engine, request.slots, request.ctx) == (UNSET,) * 5
