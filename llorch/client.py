@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self, TypeVar
 
@@ -108,7 +108,7 @@ class Client:
         method: str = "GET",
         body: object = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Yield the events of one stream, once.
 
         Raises:
@@ -129,7 +129,7 @@ class Client:
         method: str = "GET",
         body: object = None,
         headers: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[list[bytes]]:
+    ) -> AsyncGenerator[list[bytes], None]:
         """Yield the raw event blocks of one stream, as many at a time as have come; raises as `events` does."""
         sent = {"Accept": "text/event-stream", **(headers or {})}
         async with self.request(method, path, body=body, headers=sent) as response:

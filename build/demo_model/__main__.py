@@ -21,7 +21,13 @@ def main() -> None:
     parser.add_argument("--float32", action="store_true", help="do not compute in bfloat16 (other bits, slower)")
     parser.add_argument("--eager", action="store_true", help="do not compile (no C++ compiler is needed, slower)")
     args = parser.parse_args()
-    plan = Plan(seed=args.seed, steps=args.steps, threads=args.threads, bfloat16=not args.float32, compiled=not args.eager)
+    plan = Plan(
+        seed=args.seed,
+        steps=args.steps,
+        threads=args.threads,
+        bfloat16=not args.float32,
+        compiled=not args.eager,
+    )
     tokenizer, model = train(plan)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     export(tokenizer, model, args.out)

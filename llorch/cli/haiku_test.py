@@ -19,7 +19,7 @@ from llorch.config import Orchestrator, Pool, Settings
 from llorch.serve import all_running
 from llorch.wire.codec import decode_reply
 from llorch.wire.events import End, Failed, Loading, Token
-from llorch.wire.tasks import Message, SubmitTask
+from llorch.wire.tasks import SubmitTask
 
 MODEL = "haiku"
 MAX_TOKENS = 96
@@ -81,7 +81,7 @@ async def _ask(client: Client, word: str, start_ms: int, line: Status, *, quiet:
         line.close()
         note(f"> {request}\n")
     begun_s = time.monotonic()
-    task = SubmitTask(model=MODEL, messages=[Message("user", request)], max_tokens=MAX_TOKENS)
+    task = SubmitTask(model=MODEL, prompt=request, temperature=0, max_tokens=MAX_TOKENS)
     job = await submit(client, task)
     text, load_ms, first_token_ms = "", 0, 0
     async with aclosing(client.follow(job.events_url)) as events:

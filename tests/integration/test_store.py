@@ -323,6 +323,6 @@ async def test_a_file_it_cannot_use_is_refused_in_one_line_and_left_as_it_is(
 async def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(InvalidConfiguration, match="cannot be written.*--data-dir"):
+    with pytest.raises(InvalidConfiguration, match=r"cannot be written.*--data-dir"):
         async with Store(tmp_path / "file" / "o.db"):
             pass

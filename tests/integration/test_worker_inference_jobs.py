@@ -48,9 +48,12 @@ async def test_serials_of_other_events_only_grow() -> None:
 async def test_a_job_that_nobody_reads_ends_when_its_buffer_is_full() -> None:
     job = Job("job", 1, buffer_bytes=1000)
 
-    with pytest.raises(errors.WorkerLost):
+    def write_on() -> None:
         for _ in range(100):
             job.tokens(["some text"])
+
+    with pytest.raises(errors.WorkerLost):
+        write_on()
 
 
 async def test_a_job_that_is_read_goes_on_beyond_its_buffer() -> None:
@@ -73,7 +76,7 @@ async def test_a_quiet_job_tells_its_readers_that_it_is_there() -> None:
     reader = job.follow()
 
     async with asyncio.TaskGroup() as tasks:
-        first = tasks.create_task(anext(reader))  # type: ignore[arg-type]  # an awaitable is enough
+        first = tasks.create_task(anext(reader))
         while not job.readers or not job._waiting:
             await asyncio.sleep(0)
         job.nudge(job.changed_s + 1)

@@ -104,12 +104,12 @@ async def test_writes_nobody_waits_for_are_there_after_a_flush(tmp_path: Path) -
 async def test_a_full_disk_refuses_the_write_and_spoils_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path / "w.db") as store:
         await store.writer.write(make_table)
-        await store.writer.write(lambda db: db.execute("CREATE TABLE blobs (data BLOB)") and None)
+        await store.writer.write(lambda db: db.execute("CREATE TABLE blobs (data BLOB)").close())
         [pages] = await store.writer.read(lambda db: db.execute("PRAGMA page_count").fetchone())
-        await store.writer.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}") and None)
+        await store.writer.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").close())
 
         with pytest.raises(DiskFull) as refused:
-            await store.writer.write(lambda db: db.execute("INSERT INTO blobs VALUES (zeroblob(100000))") and None)
+            await store.writer.write(lambda db: db.execute("INSERT INTO blobs VALUES (zeroblob(100000))").close())
         small = await store.writer.write(insert(5))
 
         assert refused.value.status == 507

@@ -323,7 +323,7 @@ async def both(
     data_dir: Path, worker: ScriptedWorker, *, clock: Clock | None = None, **own: object
 ) -> AsyncIterator[System]:
     """Serve an orchestrator and a scripted worker that is registered with it."""
-    async with scripted(worker), orchestrator(data_dir, clock=clock, **own) as system:
+    async with scripted(worker), orchestrator(data_dir, token="", clock=clock, **own) as system:
         await system.register(worker)
         yield system
 

@@ -1,9 +1,9 @@
 """The order in which queued jobs are served. Pure: no clock, no I/O; one owner, the dispatcher.
 
 Strategy (fair queueing): a job gets its place, a `tag`, once, when it is queued: one more than its session's last
-tag, but after the tag served last and not before the first one that waits. Served by tag, then by submission, sessions take turns and each is
-first come, first served. (Start-time fair queueing with equal weights and costs: Goyal, Vin, Cheng 1996,
-https://doi.org/10.1145/248156.248171.) Jobs without a session share one.
+tag, but after the tag served last and not before the first one that waits. Served by tag, then by submission, sessions
+take turns and each is first come, first served. Jobs without a session share one. (Start-time fair queueing with equal
+weights and costs: Goyal, Vin, Cheng 1996, https://doi.org/10.1145/248156.248171.)
 
 Interactive jobs go before batch jobs; a batch job that has waited long enough is given a place among them.
 Every operation costs O(log n).

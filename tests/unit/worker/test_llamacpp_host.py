@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from roles.worker.backend.llamacpp_host import _cores, _is_a
+from roles.worker.backend.llamacpp_host import _is_a, _threads
 
 
 @pytest.mark.parametrize(
@@ -15,5 +17,8 @@ def test_a_device_belongs_to_the_backend_that_it_is_named_after(name: str, backe
     assert _is_a({"name": name}, backend) == is_one
 
 
-def test_there_is_at_least_one_core() -> None:
-    assert _cores() >= 1
+def test_a_small_model_gets_one_thread(tmp_path: Path) -> None:
+    small = tmp_path / "small.gguf"
+    small.write_bytes(bytes(1000))
+
+    assert _threads(str(small)) == 1
