@@ -9,13 +9,14 @@ from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from llorch.client import Client
 from llorch.errors import RemoteError
 from llorch.sse import parse
 from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
-from llorch.wire.tasks import Accepted, CancelReply, Explanation, TaskPage
+from llorch.wire.tasks import Accepted, CancelReply, Explanation, SubmitTask, TaskPage
 from roles.orchestrator.app import DATABASE
 from tests.integration.test_store import rows
 from tests.support.orchestrating import (
@@ -274,36 +275,29 @@ async def test_a_waiting_job_tells_its_reader_where_it_stands(tmp_path: Path) ->
     assert [event.kind for event in rest][-1:] == ["error"]
 
 
-@pytest.mark.parametrize("on_disconnect", ["continue", "cancel"])
-async def test_a_client_that_leaves_while_its_job_is_written_loses_no_job(tmp_path: Path, on_disconnect: str) -> None:
+@pytest.mark.parametrize(("on_disconnect", "status"), [("continue", "queued"), ("cancel", "cancelled")])
+async def test_a_submission_whose_client_left_is_as_good_as_any(
+    tmp_path: Path, on_disconnect: str, status: str
+) -> None:
     async with orchestrator(tmp_path) as system:
-        key, gate = {"Idempotency-Key": "k-1"}, threading.Event()
-        body = BODY | {"on_disconnect": on_disconnect}
-        writer = system.core._store.writer
-        _ = writer.submit(lambda _db: gate.wait())
+        gate = threading.Event()
+        _ = system.core._store.writer.submit(lambda _db: gate.wait())
+        task = msgspec.convert(BODY | {"on_disconnect": on_disconnect}, SubmitTask)
         async with asyncio.TaskGroup() as group:
-            leaving = group.create_task(system.client.send("POST", "/v2/tasks", Accepted, body=body, headers=key))
+            leaving = group.create_task(system.core.submit(task, key="k-1", owner="", correlation_id="c"))
             while not system.core._entering:
                 await asyncio.sleep(0)
             leaving.cancel()
-        async with asyncio.timeout(10):
-            while asyncio.all_tasks() - {asyncio.current_task()} and system.core._entering and _handlers():
-                await asyncio.sleep(0)
-        gate.set()
+            await asyncio.wait([leaving])
+            gate.set()
+        again = await system.core.submit(task, key="k-1", owner="", correlation_id="c")
 
-        again = await system.client.send("POST", "/v2/tasks", Accepted, body=body, headers=key)
-        async with aclosing(system.client.events(f"/v2/tasks/{again.job_id}/events")) as events:
-            first = await anext(events)
-            task = await system.show(again.job_id)
+        found = await system.reached(again.job_id, status)
 
-    wanted = ("error", "cancelled", None) if on_disconnect == "cancel" else ("queued", "queued", 0)
-    position = task.queue_position if isinstance(task.queue_position, int) else None
-    assert (first.kind, task.status, position) == wanted
-
-
-def _handlers() -> list[str]:
-    """Return the tasks that serve a submission now."""
-    return [repr(task) for task in asyncio.all_tasks() if "RequestHandler.start" in repr(task)]
+        queued = len(system.core.dispatcher.queue)
+    assert leaving.cancelled()
+    assert found.status == status
+    assert queued == (status == "queued")
 
 
 TOKEN = "a-token-of-the-tests"
