@@ -6,7 +6,6 @@ import asyncio
 import threading
 import uuid
 from collections import Counter
-from contextlib import aclosing
 from pathlib import Path
 
 import msgspec

@@ -23,12 +23,13 @@ from roles.worker.core import Core
 PATIENCE_S = 30.0
 
 MAIN = """
-import sys
-import msgspec
+import json, sys
+from pathlib import Path
 from llorch import config, errors, log, serve
 from roles.worker.app import WorkerOptions, create
 log.configure(config.Log(format="json"))
-options = msgspec.convert(msgspec.json.decode(sys.argv[1]), WorkerOptions)
+told = json.loads(sys.argv[1])
+options = WorkerOptions(Path(told.pop("model_path")), **told)
 async def main():
     return await serve.serve([serve.Site(create(options), "127.0.0.1", 0)])
 try:
@@ -128,6 +129,7 @@ class Process:
 @contextlib.asynccontextmanager
 async def worker_process(model: Path, **options: object) -> AsyncIterator[Process]:
     """Start a worker as a process; whatever of it is left at the end is killed."""
+    headers = {"Authorization": f"Bearer {options['token']}"} if "token" in options else {}
     told = json.dumps({"model_path": str(model), "threads": 1, **options})
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", MAIN, told, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -135,8 +137,8 @@ async def worker_process(model: Path, **options: object) -> AsyncIterator[Proces
     try:
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE_S):
-            url = (await process.stdout.readline()).decode().strip()
-        async with aiohttp.ClientSession(url or None) as http:
+            url = (await process.stdout.readline()).decode().strip() or "http://it.has.ended"
+        async with aiohttp.ClientSession(url, headers=headers) as http:
             yield Process(Worker(url, http), process)
     finally:
         if process.returncode is None:
