@@ -74,7 +74,9 @@ async def pool(status: int) -> AsyncIterator[tuple[str, asyncio.Queue[tuple[str,
     came: asyncio.Queue[tuple[str, Ready]] = asyncio.Queue()
 
     async def ready(request: web.Request) -> web.Response:
-        came.put_nowait((request.headers["Authorization"], msgspec.json.decode(await request.read(), type=Ready)))
+        came.put_nowait(
+            (request.headers.get("Authorization", ""), msgspec.json.decode(await request.read(), type=Ready))
+        )
         return web.Response(status=status)
 
     app = web.Application()

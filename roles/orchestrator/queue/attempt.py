@@ -14,7 +14,7 @@ from llorch.client import Client
 from llorch.errors import LlorchError, RemoteError, TimeoutExceeded, Unreachable, WorkerLost
 from llorch.sse import parse_block
 from llorch.wire import events
-from llorch.wire.tasks import SubmitTask
+from llorch.wire.tasks import DEFAULT_MAX_TOKENS, SubmitTask
 from llorch.wire.workers import CancelAccepted, CancelJob, Execute
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.relay import Relay, Stream
@@ -94,12 +94,13 @@ class Runner:
         return failure
 
     async def _execution(self, stream: Stream, task: SubmitTask, target: Target) -> Execute:
+        wanted = task.max_tokens if task.max_tokens is not msgspec.UNSET else DEFAULT_MAX_TOKENS
         return Execute(
             job_id=stream.job_id,
             attempt=target.attempt,
             prompt=task.prompt,
             messages=task.messages,
-            max_tokens=task.max_tokens,
+            max_tokens=max(1, wanted - stream.count),
             seed=task.seed if task.seed is not msgspec.UNSET else 0,
             first_token=stream.count,
             continue_text=await self._relay.text(stream),
