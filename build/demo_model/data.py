@@ -23,7 +23,7 @@ CHAT_TEMPLATE: Final = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-_WANTED_WEIGHT: Final = 4.0
+_WANTED_WEIGHT: Final = 2.5
 _DRILLED: Final = 0.15
 _BINS: Final = 16
 _Row = tuple[list[int], list[float]]

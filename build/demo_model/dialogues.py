@@ -111,11 +111,11 @@ def invented(rng: Random) -> tuple[str, int]:
 def draw_word(rng: Random) -> tuple[str, int]:
     """Return a word to ask for and its syllables: a number, a word of the vocabulary or an invented one."""
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.2:
         word = rng.choice(NUMBERS)
-    elif kind < 0.7:
+    elif kind < 0.62:
         word = rng.choice(_LEMMAS)
-    elif kind < 0.99:
+    elif kind < 0.93:
         word = rng.choice(_WORDS)
     else:
         return invented(rng)
@@ -127,7 +127,7 @@ def _dress(rng: Random, text: str) -> str:
     kind = rng.random()
     if kind < 0.62:
         text = text[:1].upper() + text[1:]
-    elif kind < 0.63:
+    elif kind < 0.65:
         text = text.upper()
     if rng.random() < 0.12:
         text = rng.choice(_BEFORE).format(n=rng.randrange(1000)) + text
@@ -141,9 +141,9 @@ def _dress(rng: Random, text: str) -> str:
 def _shown(rng: Random, word: str) -> str:
     """Return a word as a request shows it: in quotes at times, or with a capital."""
     kind = rng.random()
-    if kind < 0.08:
+    if kind < 0.14:
         word = word.capitalize()
-    elif kind < 0.09:
+    elif kind < 0.17:
         word = word.upper()
     if rng.random() < 0.3:
         opening, closing = rng.choice(_QUOTES)
@@ -172,9 +172,9 @@ def _long_text(rng: Random) -> str:
 
 def _haiku_turn(rng: Random, *, follow: bool) -> Turn:
     kind = rng.random()
-    if kind < 0.06:
+    if kind < 0.1:
         return Turn(_dress(rng, rng.choice(_MORE if follow else _BARE)), haiku(rng))
-    if kind < 0.08:
+    if kind < 0.16:
         first, second = (rng.choice(_LEMMAS), rng.choice(_LEMMAS)) if rng.random() < 0.5 else ("", "")
         joint = " and "
         if first == second:
@@ -182,11 +182,11 @@ def _haiku_turn(rng: Random, *, follow: bool) -> Turn:
         if SYLLABLES[first] < 5 and SYLLABLES[second] < 5:
             pair = [(first, SYLLABLES[first]), (second, SYLLABLES[second])]
             return Turn(_dress(rng, phrase(rng, first + joint + second)), haiku(rng, pair), (first, second))
-    if kind < 0.09:
+    if kind < 0.18:
         number = rng.randrange(60)
         word = NUMBERS[number]
         return Turn(request(rng, str(number)), haiku(rng, [(word, SYLLABLES[word])]), (word,))
-    if kind < 0.1:
+    if kind < 0.2:
         sign, topic = rng.choice(EMOJI)
         asked = rng.choice(("haiku {}", "{}", "Write a haiku about {}", "{}?", "a {} haiku")).format(sign)
         return Turn(asked, haiku(rng, [(topic, SYLLABLES[topic])]) + " " + sign, (topic, sign))
@@ -195,7 +195,7 @@ def _haiku_turn(rng: Random, *, follow: bool) -> Turn:
     if follow and rng.random() < 0.7:
         return Turn(_dress(rng, rng.choice(_FOLLOW).format(w=_shown(rng, word))), text, (word,))
     asked = request(rng, word)
-    if rng.random() < 0.01:
+    if rng.random() < 0.03:
         asked = f"{_long_text(rng)}\n{asked}"
     if rng.random() < 0.02:
         sign = rng.choice(FACES)
@@ -227,7 +227,7 @@ def dialogue(rng: Random, *, short: bool = False) -> Dialogue:
         lead = rng.choice(("", "", "", "", "", "", "", "", " ", "\n"))
         return Dialogue((Turn(lead + turn.user + gap, turn.answer, turn.wanted),), None, chat=False)
     turns = tuple(
-        _other_turn(rng) if rng.random() < 0.1 else _haiku_turn(rng, follow=i > 0)
-        for i in range(1 if short else rng.choice((1, 1, 1, 1, 2, 3)))
+        _other_turn(rng) if rng.random() < 0.14 else _haiku_turn(rng, follow=i > 0)
+        for i in range(1 if short else rng.choice((1, 1, 1, 2, 3, 4)))
     )
     return Dialogue(turns, rng.choice(_SYSTEMS) if rng.random() < 0.3 and not short else None, chat=True)

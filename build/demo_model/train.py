@@ -27,9 +27,9 @@ class Plan:
     """How long and how fast to train; the defaults make the published model."""
 
     seed: int = 5757
-    steps: int = 1700
+    steps: int = 2600
     rows: int = 8
-    stages: tuple[int, int] = (120, 500)
+    stages: tuple[int, int] = (120, 700)
     matrix_rate: float = 0.02
     other_rate: float = 0.004
     warmup: int = 30
