@@ -12,8 +12,32 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 350  # the aim is 300
 
 # Modules without a test file of their own, each with what shows that it works instead.
+CLI = (
+    *("app", "demo", "failures", "haiku_test", "job_view", "jobs", "local", "options", "pool", "pool_view"),
+    *("pool_worker", "serve", "submit", "task_flags"),
+)
+DRIVEN = (
+    *("api/keys", "api/meta", "api/pools", "api/tasks", "clock", "core", "fleet", "metrics", "queue/announcement"),
+    *("queue/attempt", "queue/dispatcher", "queue/settlement", "scheduler/snapshot", "state/rows"),
+)
+TYPES = ("errors", "log", "wire/meta", "wire/pools", "wire/tasks", "wire/workers")
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",
+    **dict.fromkeys(
+        [f"llorch/cli/{name}.py" for name in CLI],
+        "test_commands.py and test_main_job.py run the commands as a person does",
+    ),
+    **dict.fromkeys(
+        [f"roles/orchestrator/{name}.py" for name in DRIVEN],
+        "test_orchestrator_api.py drives it through HTTP, against a real database and a scripted worker",
+    ),
+    **dict.fromkeys(
+        [f"llorch/{name}.py" for name in TYPES],
+        "types and constants: whoever uses them tests them",
+    ),
+    "llorch/client.py": "every integration and end-to-end test speaks through it",
+    "llorch/program.py": "the pool's tests start workers with it, from source and from the executable",
+    "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
     "roles/orchestrator/app.py": "wiring only: every integration test of the orchestrator starts it",
     "roles/pool/app.py": "wiring only: every integration test of the pool starts it",
