@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from llorch import errors
-from llorch.sse import Event, Splitter, parse_block
+from llorch.sse import Event, EventTooLarge, Splitter, parse_block
 from llorch.wire.codec import decode_reply, encode
 from llorch.wire.errors import to_error
 
@@ -135,7 +135,11 @@ class Client:
         async with self.request(method, path, body=body, headers=sent) as response:
             splitter = Splitter()
             while data := await self._next_chunk(response):
-                yield splitter.feed(data)
+                try:
+                    blocks = splitter.feed(data)
+                except EventTooLarge:
+                    raise errors.Unreachable(f"{self.what} at {self.url} sent an event without an end") from None
+                yield blocks
 
     async def follow(self, path: str, *, after: str = "", patience_s: float = 600.0) -> AsyncGenerator[Event, None]:
         """Yield a job's events to its terminal one, resuming where a connection was lost.
@@ -183,7 +187,7 @@ class Client:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             reason = "it did not answer in time" if isinstance(error, TimeoutError) else _reason(error)
             raise errors.Unreachable(f"{self.what} at {self.url} cannot be reached: {reason}") from error
 
@@ -218,6 +222,8 @@ class _Request:
         session = self._client._session  # noqa: SLF001 - the two classes are one
         if session is None:
             raise RuntimeError("the client is not open; use async with")
+        if session.closed:  # by who gave it up, while this caller still held it
+            raise errors.Unreachable(f"{self._client.what} at {self._client.url} is not there any more")
         with self._client._translated():  # noqa: SLF001
             self._response = await session.request(
                 self._method,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -212,7 +212,7 @@ class ScriptedWorker:
     refusal: LlorchError | None = None
     url: str = ""
     asked: list[Execute] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)
     spawns: list[SpawnWorker] = field(default_factory=list)
     active: int = 0
@@ -223,7 +223,7 @@ class ScriptedWorker:
         """POST /execute."""
         body = await read(request, Execute)
         self.asked.append(body)
-        self.headers.append(dict(request.headers))
+        self.headers.append(request.headers)
         if self.busy is not None:
             return error_response(self.busy, "none")
         call = self.calls[body.job_id] = Call(request, body)
