@@ -85,6 +85,18 @@ class Token(msgspec.Struct, frozen=True):
     t: str
 
 
+class WorkerToken(Token, frozen=True):
+    """`token` as a worker sends it to the orchestrator, which keeps what readers do not need.
+
+    `ids` are the model's tokens since the event before, up to the last one whose text is whole characters: with them
+    another worker goes on exactly where this one was. `held` is text of them that is in no event yet, because it
+    could be the beginning of a stop sequence.
+    """
+
+    ids: list[int] = msgspec.field(default_factory=list)
+    held: str = ""
+
+
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     """`metrics`: how far prefill is, and how fast the worker decodes."""
 

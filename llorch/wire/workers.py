@@ -17,8 +17,10 @@ MemoryArchitecture = Literal["vram-only", "unified", "system"]
 class Execute(Sampling, frozen=True, kw_only=True):
     """`POST /execute`: run one attempt of a job; the answer is its event stream.
 
-    `first_token` is the index that the first new token event gets, so that ids go on where an earlier attempt
-    stopped; `continue_text` is what that attempt had already produced: it is put behind the prompt.
+    `first_token` is the index that the first new token event gets, so that event ids go on where an earlier attempt
+    stopped. `continue_text` is the text that attempt had put out, `continue_ids` its tokens as the model chose them
+    and `continue_held` the text of them that was not put out yet (see `WorkerToken`). They go behind the prompt: the
+    ids where there are any, else the text.
     """
 
     job_id: Id
@@ -29,6 +31,8 @@ class Execute(Sampling, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(ge=0, extra_json_schema={"maximum": MAX_SEED})] = 0
     first_token: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     continue_text: str = ""
+    continue_ids: list[Annotated[int, Meta(ge=0, le=2**31 - 1)]] = msgspec.field(default_factory=list)
+    continue_held: str = ""
 
 
 class CancelJob(msgspec.Struct, frozen=True):
