@@ -189,7 +189,11 @@ class Client:
             yield
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             reason = "it did not answer in time" if isinstance(error, TimeoutError) else _reason(error)
-            raise errors.Unreachable(f"{self.what} at {self.url} cannot be reached: {reason}") from error
+            refused = isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+                error.os_error, ConnectionRefusedError
+            )
+            kind = errors.Refused if refused else errors.Unreachable
+            raise kind(f"{self.what} at {self.url} cannot be reached: {reason}") from error
 
 
 class _Request:

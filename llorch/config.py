@@ -42,6 +42,9 @@ class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**31)] = 16 * 1024 * 1024
     heartbeat_interval_s: Annotated[float, Meta(gt=0, le=3600)] = 15.0
     drain_s: Seconds = 30.0
+    start_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    stall_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    cancel_grace_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
     output_retention_s: Seconds = 86_400.0
     purge_after_s: Seconds = 7 * 86_400.0
 

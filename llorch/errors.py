@@ -223,6 +223,12 @@ class DiskFull(BusyError):
     status = 507
 
 
+class StorageUnavailable(BusyError):
+    """The queue's database cannot be written now (read-only, locked by another process); nothing was accepted."""
+
+    code = "STORAGE_UNAVAILABLE"
+
+
 class PeerError(LlorchError):
     """Another process or host failed us."""
 
@@ -246,6 +252,10 @@ class Unreachable(PeerError):
     """The server that was asked does not answer; the message says where and what to start."""
 
     code = "UNREACHABLE"
+
+
+class Refused(Unreachable):
+    """Nothing listens at the address: the process that did is gone."""
 
 
 class EngineFailed(PeerError):

@@ -67,7 +67,11 @@ class Loading(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """`started`: a worker has taken the job. Sent again, with a higher attempt, when another one takes over."""
+    """`started`: a worker has taken the job. Sent again, with a higher attempt, when another one takes over.
+
+    `first_token` is the index of the first token event that comes from this attempt: above 0, it goes on behind what
+    readers have. `exact` says that it does so from the model's own tokens; otherwise the text was tokenised anew.
+    """
 
     job_id: str
     worker_id: str
@@ -76,6 +80,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     correlation_id: str
     attempt: int = 1
+    first_token: int = 0
+    exact: bool = True
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from llorch.config import Settings, data_dir
 from llorch.edge import DRAIN, create_app
+from llorch.errors import BusyError
 from roles.orchestrator.api.keys import CORE, SETTINGS
 from roles.orchestrator.api.meta import ENDPOINTS
 from roles.orchestrator.clock import ClockMs, now_ms
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.queue.attempt import Patience
 from roles.orchestrator.state.store import Store
 
 DATABASE = "orchestrator.db"
 CLEAN_EVERY_S = 60.0
+LAST_WRITES_S = 5.0
 
 
 def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application:
@@ -47,6 +51,9 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                 clock_ms=clock_ms,
                 aliases=settings.aliases,
                 queue_capacity=own.queue_capacity,
+                patience=Patience(
+                    start_s=own.start_timeout_s, stall_s=own.stall_timeout_s, cancel_s=own.cancel_grace_s
+                ),
             )
             app[DRAIN] = lambda: core.drain(own.drain_s)
             writer = loops.create_task(store.writer.run(), name="writer")
@@ -54,12 +61,15 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
             others = [
                 loops.create_task(core.dispatcher.run(), name="dispatcher"),
                 loops.create_task(_clean(core, settings), name="cleaner"),
+                loops.create_task(core.call_pools(), name="call to pools"),
             ]
             yield
             for task in others:
                 task.cancel()
             await asyncio.wait(others)
-            await store.writer.flush()
+            with contextlib.suppress(TimeoutError):  # the disk is full: what is not written is found at the workers
+                async with asyncio.timeout(LAST_WRITES_S):
+                    await store.writer.flush()
             writer.cancel()
 
     app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token, max_body_bytes=own.max_body_bytes)
@@ -71,7 +81,8 @@ async def _clean(core: Orchestrator, settings: Settings) -> None:
     """Erase what has been kept long enough, once a minute."""
     own = settings.orchestrator
     while True:
-        await core.clean(
-            output_retention_ms=round(own.output_retention_s * 1000), purge_after_ms=round(own.purge_after_s * 1000)
-        )
+        with contextlib.suppress(BusyError):  # the disk is full or read-only; the writer tells of it
+            await core.clean(
+                output_retention_ms=round(own.output_retention_s * 1000), purge_after_ms=round(own.purge_after_s * 1000)
+            )
         await asyncio.sleep(CLEAN_EVERY_S)

@@ -66,7 +66,7 @@ class Fleet:
     """All pools, their workers, and the leases on their slots. Open it with `async with`."""
 
     def __init__(self, token: str, heartbeat_interval_s: float) -> None:
-        self._token = token
+        self.token = token
         self._offline_after_ms = round(MISSED_HEARTBEATS * heartbeat_interval_s * 1000)
         self._pools: dict[str, PoolRecord] = {}
         self._leases: dict[str, set[JobId]] = {}
@@ -99,7 +99,7 @@ class Fleet:
         if known is None or known.endpoint != endpoint:
             if known is not None:
                 await self.remove(body.pool_id)
-            client = await Client(endpoint, token=self._token, what=f"pool {body.pool_id}").__aenter__()
+            client = await Client(endpoint, token=self.token, what=f"pool {body.pool_id}").__aenter__()
             known = PoolRecord(body.pool_id, endpoint, body.version, now_ms, client)
             self._pools[body.pool_id] = known
         known.version, known.last_seen_ms, known.state = body.version, now_ms, "online"

@@ -4,14 +4,14 @@ Strategy: a stream is a list of encoded token events, a short list of the other 
 readers. A reader holds nothing but its position; it takes what is there from that position on, in one piece, and
 waits when there is nothing. So a slow reader costs nobody anything, and what many read is encoded once.
 
-Token events come from the worker already in their final form and are passed on unparsed. What is on disk is dropped
-from memory beyond a tail; a reader that is further behind reads it from there. The stream of a job that has ended is
-built from its row and its output on disk alone.
+What is on disk is dropped from memory beyond a tail; a reader that is further behind reads it from there. The stream of
+a job that has ended is built from its row and its output on disk alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,8 @@ from llorch.sse import KEEPALIVE, encode_event, parse_block
 from llorch.wire import events
 from llorch.wire.codec import encode
 from llorch.wire.events import START, EventId
-from roles.orchestrator.state.rows import JobRow
+from roles.orchestrator.job_events import started, terminal, token
+from roles.orchestrator.state.rows import Chunk, Generated, JobRow
 from roles.orchestrator.state.store import Store
 
 KEEPALIVE_S = 15.0
@@ -32,6 +33,8 @@ TAIL_TOKENS = 512
 """Stored token events that stay in memory for readers that are nearly up to date."""
 MAX_BLOCK_TOKENS = 1_024
 """Token events written to a reader in one piece."""
+MAX_UNSTORED_TOKENS = 4_096
+"""Token events that may wait for the disk; beyond them nothing more is taken from the worker."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,14 @@ class Stream:
     tokens: list[bytes] = field(default_factory=list)
     stored: int = 0
     """Token events handed to the store so far."""
+    durable: int = 0
+    """Token events on disk."""
+    ids: array[int] = field(default_factory=lambda: array("i"))
+    """The model's tokens behind all of its token events, while they are known; see `exact`."""
+    exact: bool = True
+    held: str = ""
+    """Text of those tokens that no event holds yet."""
+    stored_ids: int = 0
     notices: list[tuple[EventId, bytes]] = field(default_factory=list)
     """`started` events, in order."""
     latest: tuple[EventId, bytes] | None = None
@@ -95,17 +106,33 @@ class Relay:
         """Return the streams that somebody reads."""
         return [stream for stream in self._streams.values() if stream.readers]
 
-    def restore(self, stream: Stream, row: JobRow, pieces: int) -> None:
-        """Let the stream of a job found on disk go on behind its *pieces* stored token events."""
-        stream.first = stream.stored = pieces
+    def restore(self, stream: Stream, row: JobRow, generated: Generated) -> None:
+        """Let the stream of a job found on disk go on behind its stored token events."""
+        stream.first = stream.stored = stream.durable = generated.pieces
+        stream.exact = generated.ids is not None
+        stream.ids = generated.ids if generated.ids is not None else array("i")
+        stream.stored_ids = len(stream.ids)
+        stream.held = generated.held
         stream.serial = max(row.started_event or 0, row.submitted_ms)
         if row.started_event is not None:
-            stream.notices = [_started(row, row.started_event)]
+            stream.notices = [started(row, row.started_event)]
 
-    def tokens(self, stream: Stream, blocks: Sequence[bytes]) -> None:
-        """Add token events in their final form."""
-        stream.tokens.extend(blocks)
+    def tokens(self, stream: Stream, pieces: Sequence[events.WorkerToken]) -> None:
+        """Add token events; readers get the text, the model's tokens stay here."""
+        for piece in pieces:
+            stream.tokens.append(token(piece.i, piece.t))
+            if piece.ids:
+                stream.ids.extend(piece.ids)
+            else:
+                stream.exact = False
+        if pieces:
+            stream.held = pieces[-1].held
         _wake(stream)
+
+    async def room(self, stream: Stream) -> None:
+        """Wait until not too many token events wait for the disk."""
+        while stream.count - stream.durable > MAX_UNSTORED_TOKENS:
+            await _changed(stream)
 
     def notice(self, stream: Stream, kind: str, body: msgspec.Struct, *, now_ms: int, lasting: bool) -> int:
         """Add another event; a *lasting* one stays for later readers. Returns its serial."""
@@ -129,7 +156,7 @@ class Relay:
     def finish(self, stream: Stream, row: JobRow) -> None:
         """End a stream with what the job's row says; readers get that and are done."""
         self.store_rest(stream)
-        stream.final = _terminal(row)
+        stream.final = terminal(row)
         stream.latest = None
         self._streams.pop(stream.job_id, None)
         _wake(stream)
@@ -139,15 +166,11 @@ class Relay:
         fresh = stream.tokens[stream.stored - stream.first :]
         if not fresh:
             return
-        first = stream.stored
+        ids = stream.ids[stream.stored_ids :].tobytes() if stream.exact else None
+        chunk = Chunk(first=stream.stored, count=len(fresh), events=b"".join(fresh), ids=ids, held=stream.held)
         stream.stored += len(fresh)
-        self._store.append(
-            stream.seq,
-            first=first,
-            count=len(fresh),
-            events=b"".join(fresh),
-            done=partial(_trim, stream, stream.stored),
-        )
+        stream.stored_ids = len(stream.ids)
+        self._store.append(stream.seq, chunk, done=partial(_on_disk, stream, stream.stored))
 
     async def text(self, stream: Stream) -> str:
         """Return the text that a stream's token events carry, those on disk included."""
@@ -248,12 +271,12 @@ class Relay:
             async for block in self.follow(job_id, after):
                 yield block
             return
-        notices = [] if row.started_event is None else [_started(row, row.started_event)]
+        notices = [] if row.started_event is None else [started(row, row.started_event)]
         position = after
         while position.tokens < row.pieces:
             block, position = await self._stored(row.seq, notices, position, row.pieces)
             yield block
-        final_id, final = _terminal(row)
+        final_id, final = terminal(row)
         rest = [encoded for event_id, encoded in notices if position < event_id < final_id]
         if position < final_id:
             yield b"".join([*rest, final])
@@ -283,8 +306,11 @@ async def _changed(stream: Stream) -> bool:
     return True
 
 
-def _trim(stream: Stream, durable: int) -> None:
+def _on_disk(stream: Stream, durable: int) -> None:
     """Drop token events from memory that are on disk, but for a tail."""
+    if stream.count - stream.durable > MAX_UNSTORED_TOKENS:
+        _wake(stream)
+    stream.durable = durable
     surplus = min(durable - stream.first, len(stream.tokens) - TAIL_TOKENS)
     if surplus > TAIL_TOKENS:
         del stream.tokens[:surplus]
@@ -296,39 +322,3 @@ def _wake(stream: Stream) -> None:
         if not waiter.done():
             waiter.set_result(None)
     stream.waiters.clear()
-
-
-def _started(row: JobRow, serial: int) -> tuple[EventId, bytes]:
-    event_id = EventId(0, serial)
-    body = events.Started(
-        job_id=row.id,
-        worker_id=row.worker_id or "",
-        model_ref=row.model_ref,
-        engine=row.engine or "",
-        seed=row.seed,
-        correlation_id=row.correlation_id,
-        attempt=row.attempt,
-    )
-    return event_id, encode_event("started", str(event_id), encode(body))
-
-
-def _terminal(row: JobRow) -> tuple[EventId, bytes]:
-    """Build the terminal event from the job's row, so that it is the same whenever it is read."""
-    event_id = EventId(row.pieces, row.final_event or 0)
-    if row.stop_reason is not None:
-        started = row.started_ms or row.finished_ms or row.submitted_ms
-        end = events.End(
-            tokens_in=row.tokens_in or 0,
-            tokens_out=row.tokens_out or 0,
-            stop_reason=msgspec.convert(row.stop_reason, events.StopReason),
-            queue_ms=max(0, started - row.submitted_ms),
-            first_token_ms=max(0, (row.first_token_ms or row.finished_ms or started) - row.submitted_ms),
-            decode_time_ms=row.decode_ms or 0,
-        )
-        return event_id, encode_event("end", str(event_id), encode(end))
-    failed = events.Failed(
-        code=row.error_code or "INTERNAL",
-        message=row.error_message or "the job ended without saying why",
-        retriable=bool(row.error_retriable),
-    )
-    return event_id, encode_event("error", str(event_id), encode(failed))

@@ -96,6 +96,13 @@ async def ready(request: web.Request) -> web.Response:
     return reply(ReadyReply(ready=True))
 
 
+async def report(request: web.Request) -> web.Response:
+    """POST /v2/report: the orchestrator has come back and wants to know."""
+    query(request)
+    request.app[POOL].supervisor.changed()
+    return web.Response(status=204)
+
+
 async def version(request: web.Request) -> web.Response:
     """GET /v2/meta/version."""
     query(request)
@@ -150,6 +157,7 @@ ENDPOINTS = (
         replies={200: Worker},
         access="own",
     ),
+    Endpoint("POST", "/v2/report", report, "Tell the orchestrator everything now.", replies={204: None}),
     Endpoint("GET", "/health", health, "The process answers.", replies={200: Health}, access="open"),
     Endpoint("GET", "/ready", ready, "Whether it starts workers.", replies={200: ReadyReply, 503: ReadyReply}),
     Endpoint("GET", "/v2/meta/version", version, "Its version.", replies={200: Version}),

@@ -18,17 +18,8 @@ from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
 from llorch.wire.tasks import Accepted, CancelReply, Explanation, SubmitTask, TaskPage
 from roles.orchestrator.app import DATABASE
 from tests.integration.test_store import rows
-from tests.support.orchestrating import (
-    REF,
-    Clock,
-    ScriptedWorker,
-    System,
-    both,
-    failure,
-    orchestrator,
-    scripted,
-    until_cancelled,
-)
+from tests.support.orchestrating import REF, Clock, ScriptedWorker, System, both, failure, orchestrator, scripted
+from tests.support.scripts import until_cancelled
 
 BODY = {"model": REF, "prompt": "say something"}
 
@@ -283,13 +274,13 @@ async def test_a_submission_whose_client_left_is_as_good_as_any(
         _ = system.core._store.writer.submit(lambda _db: gate.wait())
         task = msgspec.convert(BODY | {"on_disconnect": on_disconnect}, SubmitTask)
         async with asyncio.TaskGroup() as group:
-            leaving = group.create_task(system.core.submit(task, key="k-1", owner="", correlation_id="c"))
-            while not system.core._entering:
+            leaving = group.create_task(system.core.submissions.submit(task, key="k-1", owner="", correlation_id="c"))
+            while not system.core.submissions._entering:
                 await asyncio.sleep(0)
             leaving.cancel()
             await asyncio.wait([leaving])
             gate.set()
-        again = await system.core.submit(task, key="k-1", owner="", correlation_id="c")
+        again = await system.core.submissions.submit(task, key="k-1", owner="", correlation_id="c")
 
         found = await system.reached(again.job_id, status)
 

@@ -15,19 +15,8 @@ from llorch.sse import Event, parse
 from llorch.wire.events import START, EventId, parse_event_id
 from llorch.wire.tasks import CancelReply
 from roles.orchestrator.relay import TAIL_TOKENS, Relay
-from tests.support.orchestrating import (
-    Call,
-    Clock,
-    Script,
-    ScriptedWorker,
-    System,
-    both,
-    orchestrator,
-    scripted,
-    terminal,
-    tokens,
-    until_cancelled,
-)
+from tests.support.orchestrating import Clock, ScriptedWorker, System, both, orchestrator, scripted, terminal, tokens
+from tests.support.scripts import Call, Script, until_cancelled
 from tests.support.storing import new_job, opened
 
 LASTING = {"started", "token", "end", "error"}
@@ -155,7 +144,7 @@ async def test_memory_is_trimmed_and_a_slow_reader_reads_on_from_disk(tmp_path: 
 
     async with both(tmp_path, ScriptedWorker(play)) as system:
         job = await system.submit()
-        slow = await system.core.follow(job.job_id, START)
+        slow = await system.core.follow(job.job_id, START, owner="")
         parts = [await anext(slow)]
         await read_until_token(system, job.job_id, count - 1)
         stream = system.core.relay.find(JobId(job.job_id))
@@ -190,7 +179,7 @@ async def test_a_reader_that_leaves_before_the_first_event_takes_nothing_with_it
     async with both(tmp_path, ScriptedWorker(play)) as system:
         job = await system.submit()
         await asked.wait()
-        leaving = await system.core.follow(job.job_id, START)
+        leaving = await system.core.follow(job.job_id, START, owner="")
         assert isinstance(leaving, AsyncIterator)
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(_first(leaving))

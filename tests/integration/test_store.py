@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-import stat
-from collections.abc import Callable
+from array import array
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llorch.errors import InvalidConfiguration
 from llorch.job import FINAL, TRANSITIONS, JobId, Move, State, after
-from roles.orchestrator.state.rows import Ending, Filter
-from roles.orchestrator.state.store import MIGRATIONS, Store
-from tests.support.storing import new_job, opened
+from roles.orchestrator.state.rows import Chunk, Ending, Filter, Generated
+from roles.orchestrator.state.store import Store
+from tests.support.storing import new_job, opened, place
 
 ENDED = Ending(finished_ms=5_000, event_serial=5_000)
 COMPLETED = replace(ENDED, tokens_in=3, tokens_out=2, pieces=2, decode_ms=7, stop_reason="eos", output_sha256="ab")
@@ -40,7 +38,7 @@ async def bring(store: Store, job_id: JobId, state: State) -> None:
     if state is State.FAILED:
         await store.settle(job_id, Move.FAIL, ENDED)
         return
-    await store.claim(job_id, attempt=1, worker_id="w", pool_id="p", now_ms=10)
+    await store.claim(job_id, place(1), now_ms=10)
     if state is State.DISPATCHED:
         return
     store.start(job_id, engine="e", tokens_in=3, event_serial=11, now_ms=11)
@@ -54,7 +52,7 @@ async def bring(store: Store, job_id: JobId, state: State) -> None:
 async def move(store: Store, job_id: JobId, what: Move, state: State) -> None:
     """Ask the store for a move, whether it can happen or not."""
     if what is Move.CLAIM:
-        await store.claim(job_id, attempt=2, worker_id="x", pool_id="y", now_ms=20)
+        await store.claim(job_id, place(2, worker_id="x"), now_ms=20)
     elif what is Move.START:
         store.start(job_id, engine="other", tokens_in=4, event_serial=21, now_ms=21)
         await store.writer.flush()
@@ -75,27 +73,6 @@ async def test_an_enqueued_job_is_on_disk_when_the_call_returns(tmp_path: Path) 
 
     assert fresh
     assert seen == [(1, "job-1", "queued", "18446744073709551615", b'{"prompt":"secret words"}')]
-
-
-async def test_only_the_owner_can_read_the_database_and_its_side_files(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "o.db"
-    async with opened(path) as store:
-        await store.enqueue(new_job(1))
-
-        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-
-    assert modes == {"o.db": 0o600, "o.db-wal": 0o600, "o.db-shm": 0o600}
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-
-
-async def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
-    path = tmp_path / "o.db"
-    path.touch(mode=0o644)
-
-    async with opened(path):
-        mode = stat.S_IMODE(path.stat().st_mode)
-
-    assert mode == 0o600
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -122,8 +99,8 @@ async def test_claiming_returns_the_request_once(tmp_path: Path) -> None:
     async with opened(tmp_path / "o.db") as store:
         await store.enqueue(new_job(1))
 
-        first = await store.claim(JobId("job-1"), attempt=1, worker_id="w", pool_id="p", now_ms=10)
-        second = await store.claim(JobId("job-1"), attempt=2, worker_id="v", pool_id="p", now_ms=11)
+        first = await store.claim(JobId("job-1"), place(1), now_ms=10)
+        second = await store.claim(JobId("job-1"), place(2), now_ms=11)
 
         [attempt] = await store.attempts(1)
     assert (first, second) == (b'{"prompt":"secret words"}', None)
@@ -208,20 +185,54 @@ async def test_output_is_read_from_the_chunk_that_holds_an_index(tmp_path: Path)
         await store.enqueue(new_job(1))
         chunks = [(first, 3, b"abc%d" % first) for first in range(0, 60, 3)]
         for first, count, events in chunks:
-            store.append(1, first=first, count=count, events=events, done=lambda: written.append(1))
-        store.append(1, first=3, count=3, events=b"written twice", done=lambda: written.append(1))
+            store.append(1, Chunk(first=first, count=count, events=events), done=lambda: written.append(1))
+        store.append(1, Chunk(first=3, count=3, events=b"written twice"), done=lambda: written.append(1))
         await store.writer.flush()
 
         everything = await store.output(1, start=0, limit=100)
         from_five = await store.output(1, start=5, limit=2)
         beyond = await store.output(1, start=60)
-        pieces = await store.pieces(1)
+        generated = await store.generated(1)
 
     assert everything == chunks
     assert from_five == chunks[1:3]
     assert beyond == []
-    assert pieces == 60
+    assert (generated.pieces, generated.ids) == (60, None)
     assert len(written) == len(chunks) + 1
+
+
+async def test_the_tokens_behind_an_output_come_back_as_they_were_written(tmp_path: Path) -> None:
+    async with opened(tmp_path / "o.db") as store:
+        await store.enqueue(new_job(1))
+        for first, ids, held in ((0, [7, 2**31 - 1], "be"), (2, [5], "")):
+            chunk = Chunk(first=first, count=2, events=b"ab", ids=array("i", ids).tobytes(), held=held)
+            store.append(1, chunk, done=lambda: None)
+        await store.writer.flush()
+        known = await store.generated(1)
+        store.append(1, Chunk(first=4, count=1, events=b"c", held="x"), done=lambda: None)
+        await store.writer.flush()
+        unknown = await store.generated(1)
+
+    assert known == Generated(pieces=4, ids=array("i", [7, 2**31 - 1, 5]), held="")
+    assert unknown == Generated(pieces=5, ids=None, held="x")
+
+
+async def test_where_a_job_runs_is_known_until_its_attempt_ends_and_not_a_moment_longer(tmp_path: Path) -> None:
+    path = tmp_path / "o.db"
+    async with opened(path) as store:
+        await store.enqueue(new_job(1))
+        await store.claim(JobId("job-1"), place(1), now_ms=10)
+        first = await store.whereabouts(1)
+        await store.requeue(JobId("job-1"), outcome="WORKER_LOST", not_before_ms=0, now_ms=11)
+        between = await store.whereabouts(1)
+        await store.claim(JobId("job-1"), place(2, worker_id="x"), now_ms=12)
+        second = await store.whereabouts(1)
+        await store.settle(JobId("job-1"), Move.FAIL, ENDED)
+        after = await store.whereabouts(1)
+        await store.checkpoint()
+
+    assert (first, between, second, after) == (place(1), None, place(2, worker_id="x"), None)
+    assert place(1).token.encode() not in path.read_bytes()
 
 
 async def test_erasing_takes_the_output_and_purging_the_job_of_those_that_ended_before(tmp_path: Path) -> None:
@@ -230,11 +241,11 @@ async def test_erasing_takes_the_output_and_purging_the_job_of_those_that_ended_
         for seq in (1, 2, 3):
             await store.enqueue(new_job(seq))
             await bring(store, JobId(f"job-{seq}"), State.RUNNING)
-            store.append(seq, first=0, count=1, events=b"the output", done=lambda: None)
+            store.append(seq, Chunk(first=0, count=1, events=b"the output"), done=lambda: None)
         await store.settle(JobId("job-1"), Move.COMPLETE, replace(COMPLETED, finished_ms=100))
         await store.settle(JobId("job-2"), Move.COMPLETE, replace(COMPLETED, finished_ms=200))
 
-        erased = await store.erase_outputs(finished_before_ms=200)
+        erased = await store.erase_outputs(finished_from_ms=0, finished_before_ms=200)
         kept = rows(path, "SELECT job_seq FROM output ORDER BY job_seq")
         row = await store.get("job-1")
         purged = await store.purge(finished_before_ms=201)
@@ -255,74 +266,8 @@ async def test_what_is_not_final_is_found_again_in_order(tmp_path: Path) -> None
             await bring(store, JobId(f"job-{seq}"), state)
 
     async with opened(tmp_path / "o.db") as store:
-        found = [row.state for row in await store.unfinished()]
+        found = [row.state for row in await store.unfinished(after_seq=0, limit=100)]
         last = await store.last_seq()
 
     assert found == [state for state in states if state not in FINAL]
     assert last == len(states)
-
-
-async def test_migrations_run_once(tmp_path: Path) -> None:
-    path = tmp_path / "o.db"
-    async with opened(path) as store:
-        await store.enqueue(new_job(1))
-
-    async with opened(path) as store:
-        [(version,)] = rows(path, "PRAGMA user_version")
-        found = await store.get("job-1")
-
-    assert version == len(MIGRATIONS)
-    assert found is not None
-
-
-def garbage(path: Path) -> None:
-    path.write_bytes(b"this is not a database at all\n" * 500)
-
-
-def cut_off(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:5_000])
-
-
-def overwritten(path: Path) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[:100] + b"\xff" * (len(data) - 100))
-
-
-def too_new(path: Path) -> None:
-    db = sqlite3.connect(path)
-    db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
-    db.close()
-
-
-def of_another_program(path: Path) -> None:
-    path.unlink()
-    db = sqlite3.connect(path)
-    db.execute("CREATE TABLE jobs (mine TEXT)")
-    db.close()
-
-
-@pytest.mark.parametrize("spoil", [garbage, cut_off, overwritten, too_new, of_another_program])
-async def test_a_file_it_cannot_use_is_refused_in_one_line_and_left_as_it_is(
-    tmp_path: Path, spoil: Callable[[Path], None]
-) -> None:
-    path = tmp_path / "o.db"
-    async with opened(path) as store:
-        await store.enqueue(new_job(1))
-    spoil(path)
-    before = path.read_bytes()
-
-    with pytest.raises(InvalidConfiguration) as refused:
-        async with Store(path):
-            pass
-
-    assert "\n" not in refused.value.message
-    assert str(path) in refused.value.message
-    assert path.read_bytes() == before
-
-
-async def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    with pytest.raises(InvalidConfiguration, match=r"cannot be written.*--data-dir"):
-        async with Store(tmp_path / "file" / "o.db"):
-            pass

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from llorch.errors import DiskFull
+from llorch.errors import DiskFull, StorageUnavailable
+from roles.orchestrator.state.store import Store
 from roles.orchestrator.state.writer import MAX_BATCH, Operation
 from tests.support.storing import opened
 
@@ -101,16 +103,81 @@ async def test_writes_nobody_waits_for_are_there_after_a_flush(tmp_path: Path) -
         assert numbers(tmp_path / "w.db") == sorted(n if n != 13 else 99 for n in range(20))
 
 
-async def test_a_full_disk_refuses_the_write_and_spoils_nothing(tmp_path: Path) -> None:
+async def full(store: Store, *, pages: int) -> None:
+    """Let the database grow by *pages* only, until `emptied`."""
+    [now] = await store.writer.read(lambda db: db.execute("PRAGMA page_count").fetchone())
+    await store.writer.read(lambda db: db.execute(f"PRAGMA max_page_count = {now + pages}").close())
+
+
+async def emptied(store: Store) -> None:
+    """Give it space again."""
+    await store.writer.read(lambda db: db.execute("PRAGMA max_page_count = 1000000").close())
+
+
+def blob(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO blobs VALUES (zeroblob(100000))")
+
+
+async def test_a_full_disk_refuses_what_can_be_refused_and_spoils_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path / "w.db") as store:
         await store.writer.write(make_table)
         await store.writer.write(lambda db: db.execute("CREATE TABLE blobs (data BLOB)").close())
-        [pages] = await store.writer.read(lambda db: db.execute("PRAGMA page_count").fetchone())
-        await store.writer.read(lambda db: db.execute(f"PRAGMA max_page_count = {pages + 2}").close())
+        await full(store, pages=2)
 
         with pytest.raises(DiskFull) as refused:
-            await store.writer.write(lambda db: db.execute("INSERT INTO blobs VALUES (zeroblob(100000))").close())
-        small = await store.writer.write(insert(5))
+            await store.writer.write(blob, patient=False)
+        small = await store.writer.write(insert(5), patient=False)
 
         assert refused.value.status == 507
         assert (small, numbers(tmp_path / "w.db")) == (1, [5])
+
+
+def _note(done: list[str], name: str, _: object) -> None:
+    done.append(name)
+
+
+async def test_patient_writes_wait_for_space_in_order_while_others_are_refused_at_once(tmp_path: Path) -> None:
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+        await store.writer.write(lambda db: db.execute("CREATE TABLE blobs (data BLOB)").close())
+        await full(store, pages=2)
+        done: list[str] = []
+
+        stuck: list[asyncio.Future[None] | asyncio.Future[int]] = [
+            store.writer.submit(blob),
+            store.writer.submit(insert(1)),
+            store.writer.submit(insert(2)),
+        ]
+        for name, future in zip("abc", stuck, strict=True):
+            future.add_done_callback(partial(_note, done, name))
+        with pytest.raises(DiskFull):
+            await store.writer.write(insert(3), patient=False)
+        trouble = store.writer.trouble
+        before = list(done)
+        await emptied(store)
+        for future in stuck:
+            await future
+        after = await store.writer.write(insert(4), patient=False)
+
+        assert isinstance(trouble, DiskFull)
+        assert (before, done) == ([], ["a", "b", "c"])
+        assert (store.writer.trouble, after) == (None, 3)
+        assert numbers(tmp_path / "w.db") == [1, 2, 4]
+
+
+async def test_a_lock_that_another_process_holds_is_waited_out(tmp_path: Path) -> None:
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+        await store.writer.read(lambda db: db.execute("PRAGMA busy_timeout = 10").close())
+        other = sqlite3.connect(tmp_path / "w.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StorageUnavailable) as refused:
+            await store.writer.write(insert(1), patient=False)
+        patient = store.writer.submit(insert(2))
+        other.execute("ROLLBACK")
+        other.close()
+
+        assert await patient == 1
+        assert (refused.value.status, refused.value.code) == (503, "STORAGE_UNAVAILABLE")
+        assert numbers(tmp_path / "w.db") == [2]

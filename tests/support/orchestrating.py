@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +14,11 @@ from aiohttp import web
 from llorch.client import Client
 from llorch.config import load
 from llorch.edge import error_response, read, reply
-from llorch.errors import LlorchError
+from llorch.errors import JobNotFound, LlorchError
 from llorch.serve import running
-from llorch.sse import Event, encode_event, parse
+from llorch.sse import Event, parse
 from llorch.wire import events
-from llorch.wire.codec import encode
-from llorch.wire.events import EventId
+from llorch.wire.events import parse_event_id
 from llorch.wire.pools import Device, Model, Register, Registered, SpawnWorker, WorkerReport
 from llorch.wire.tasks import Accepted, Task
 from llorch.wire.workers import CancelAccepted, CancelJob, Execute
@@ -27,6 +26,7 @@ from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.app import create
 from roles.orchestrator.clock import now_ms
 from roles.orchestrator.core import Orchestrator
+from tests.support.scripts import Call, Script, well_behaved
 
 REF = "file:/models/scripted.gguf"
 WORKER_TOKEN = "the-token-of-the-scripted-worker"
@@ -111,96 +111,6 @@ async def orchestrator(
         yield System(app, url, client, clock)
 
 
-class Call:
-    """One execution that a script plays: the request, and what it can answer."""
-
-    def __init__(self, request: web.Request, body: Execute) -> None:
-        self.request = request
-        self.body = body
-        self.cancelled = asyncio.Event()
-        self.count = body.first_token
-        self._serial = 0
-        self._response: web.StreamResponse | None = None
-
-    async def started(self) -> None:
-        """Say that the job has a slot."""
-        started = events.WorkerStarted(
-            job_id=self.body.job_id, attempt=self.body.attempt, tokens_in=3, max_tokens=16, engine="scripted 1"
-        )
-        await self.send("started", encode(started))
-
-    async def token(self, text: str) -> None:
-        """Say one token."""
-        await self.raw(self.encoded(text))
-
-    def encoded(self, text: str) -> bytes:
-        """Encode the next token event."""
-        self.count += 1
-        return encode_event("token", f"{self.count}.0", encode(events.Token(self.count - 1, text)))
-
-    async def end(self) -> None:
-        """Say that all went well."""
-        ended = events.WorkerEnd(
-            tokens_in=3, tokens_out=self.count - self.body.first_token, stop_reason="eos", prefill_ms=1, decode_ms=2
-        )
-        await self.send("end", encode(ended))
-
-    async def fail(self, code: str, *, retriable: bool) -> None:
-        """End the job with an error."""
-        failed = events.Failed(code=code, message=f"the script says {code}", retriable=retriable)
-        await self.send("error", encode(failed))
-
-    async def send(self, kind: str, data: bytes) -> None:
-        """Send any event."""
-        self._serial += 1
-        await self.raw(encode_event(kind, str(EventId(self.count, self._serial)), data))
-
-    async def raw(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        if self._response is None:
-            self._response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-            await self._response.prepare(self.request)
-        await self._response.write(data)
-
-    def die(self) -> None:
-        """Break the connection, as a killed worker does."""
-        assert self.request.transport is not None
-        self.request.transport.abort()
-
-    def answer(self) -> web.StreamResponse:
-        """Return what the handler has to return."""
-        return self._response or web.Response(status=500)
-
-
-Script = Callable[[Call], Awaitable[None]]
-
-
-async def well_behaved(call: Call) -> None:
-    """Say as many tokens as were asked for, each naming its job."""
-    await call.started()
-    for number in range(call.body.max_tokens if isinstance(call.body.max_tokens, int) else 4):
-        await call.token(f"{call.body.prompt}:{number} ")
-    await call.end()
-
-
-async def until_cancelled(call: Call) -> None:
-    """Say one token, then nothing until the job is cancelled."""
-    await call.started()
-    await call.token("a")
-    await call.cancelled.wait()
-    await call.fail("CANCELLED", retriable=False)
-
-
-def in_turn(*scripts: Script) -> Script:
-    """Play another script each time; the last one again and again."""
-    left = list(scripts)
-
-    async def play(call: Call) -> None:
-        await (left.pop(0) if len(left) > 1 else left[0])(call)
-
-    return play
-
-
 @dataclass(slots=True)
 class ScriptedWorker:
     """A worker, and the pool it belongs to. `refusal`, if set, is what the pool answers to a spawn."""
@@ -213,6 +123,9 @@ class ScriptedWorker:
     url: str = ""
     asked: list[Execute] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
+    again: Script | None = None
+    """What is played when a job's events are asked for again; None: the worker has forgotten the job."""
+    returns: list[str] = field(default_factory=list)
     cancels: list[str] = field(default_factory=list)
     spawns: list[SpawnWorker] = field(default_factory=list)
     active: int = 0
@@ -235,6 +148,20 @@ class ScriptedWorker:
             pass
         finally:
             self.active -= 1
+        return call.answer()
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """GET /jobs/{job_id}/events: the connection was lost, or another orchestrator is there."""
+        after = request.headers["Last-Event-ID"]
+        self.returns.append(after)
+        if self.again is None:
+            return error_response(JobNotFound("forgotten"), "none")
+        job_id = request.match_info["job_id"]
+        body = next(asked for asked in reversed(self.asked) if asked.job_id == job_id)
+        call = self.calls[job_id] = Call(request, body)
+        call.count = parse_event_id(after).tokens
+        with suppress(ConnectionResetError):
+            await self.again(call)
         return call.answer()
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
@@ -310,6 +237,7 @@ async def scripted(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
     app.add_routes(
         [
             web.post("/execute", worker.execute),
+            web.get("/jobs/{job_id}/events", worker.events),
             web.post("/cancel", worker.cancel),
             web.post("/v2/workers/spawn", worker.spawn),
         ]

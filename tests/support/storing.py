@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from llorch.job import JobId
-from roles.orchestrator.state.rows import NewJob
+from llorch.job import JobId, State
+from roles.orchestrator.state.rows import JobRow, NewJob, Whereabouts
 from roles.orchestrator.state.store import Store
 
 
@@ -21,6 +22,11 @@ async def opened(path: Path) -> AsyncIterator[Store]:
         yield store
         await store.writer.flush()
         writer.cancel()
+
+
+def place(attempt: int, *, worker_id: str = "w") -> Whereabouts:
+    """Return where an attempt runs."""
+    return Whereabouts(attempt, worker_id, "p", "http://127.0.0.1:9", "the worker's own token", 0)
 
 
 def new_job(seq: int, **changes: Any) -> NewJob:  # noqa: ANN401 - fields of several types
@@ -46,3 +52,30 @@ def new_job(seq: int, **changes: Any) -> NewJob:  # noqa: ANN401 - fields of sev
         "deadline_ms": 9_000,
     }
     return NewJob(**fields | changes)
+
+
+def row(**changes: Any) -> JobRow:  # noqa: ANN401 - fields of several types
+    """Return a job as it is on disk: one that waits, unless *changes* say otherwise."""
+    empty: dict[str, Any] = dict.fromkeys(field.name for field in fields(JobRow))
+    known: dict[str, Any] = {
+        "seq": 1,
+        "id": JobId("j"),
+        "state": State.QUEUED,
+        "model": "haiku",
+        "model_ref": "file:/builtin/haiku.gguf",
+        "prompt_sha256": "aa",
+        "priority": "interactive",
+        "owner": "",
+        "correlation_id": "c-1",
+        "on_disconnect": "continue",
+        "seed": 7,
+        "max_tokens": 5,
+        "tag": 3,
+        "request_sha256": "bb",
+        "submitted_ms": 1_000,
+        "deadline_ms": 301_000,
+        "not_before_ms": 0,
+        "attempt": 0,
+        "pieces": 0,
+    }
+    return JobRow(**empty | known | changes)

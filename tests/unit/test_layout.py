@@ -18,7 +18,8 @@ CLI = (
 )
 DRIVEN = (
     *("api/keys", "api/meta", "api/pools", "api/tasks", "clock", "core", "fleet", "metrics", "queue/announcement"),
-    *("queue/attempt", "queue/dispatcher", "queue/settlement", "scheduler/snapshot", "state/rows"),
+    *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery", "scheduler/snapshot"),
+    *("state/rows", "submission"),
 )
 TYPES = ("errors", "log", "wire/meta", "wire/pools", "wire/tasks", "wire/workers")
 TESTED_ELSEWHERE = {

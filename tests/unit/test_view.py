@@ -6,53 +6,23 @@ from dataclasses import replace
 
 import pytest
 
-from llorch.job import JobId, State
+from llorch.job import State
 from llorch.wire.codec import encode
 from llorch.wire.tasks import Attempt, Explanation, JobError, Task, Timings
 from roles.orchestrator.fleet import Loading
 from roles.orchestrator.scheduler.decide import Wait
 from roles.orchestrator.state.rows import AttemptRow, JobRow
 from roles.orchestrator.view import events_url, explain, task_of
+from tests.support.storing import row
 
-QUEUED = JobRow(
+QUEUED = row(
     seq=7,
-    id=JobId("j"),
-    state=State.QUEUED,
-    model="haiku",
-    model_ref="file:/builtin/haiku.gguf",
-    prompt_sha256="aa",
     priority="batch",
-    session_id=None,
     owner="secret-owner",
-    correlation_id="c-1",
     on_disconnect="cancel",
     seed=2**64 - 1,
-    max_tokens=5,
-    tag=3,
     idempotency_key="secret-key",
     request_sha256="secret-hash",
-    submitted_ms=1_000,
-    deadline_ms=301_000,
-    not_before_ms=0,
-    dispatched_ms=None,
-    started_ms=None,
-    first_token_ms=None,
-    finished_ms=None,
-    attempt=0,
-    worker_id=None,
-    pool_id=None,
-    engine=None,
-    started_event=None,
-    final_event=None,
-    tokens_in=None,
-    tokens_out=None,
-    pieces=0,
-    decode_ms=None,
-    stop_reason=None,
-    output_sha256=None,
-    error_code=None,
-    error_message=None,
-    error_retriable=None,
 )
 COMPLETED = replace(
     QUEUED,

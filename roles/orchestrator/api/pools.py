@@ -28,7 +28,7 @@ async def heartbeat(request: web.Request) -> web.Response:
 async def remove(request: web.Request) -> web.Response:
     """DELETE /v2/pools/{id}: a pool says goodbye."""
     query(request)
-    await request.app[CORE].fleet.remove(request.match_info["id"])
+    await request.app[CORE].remove_pool(request.match_info["id"])
     return web.Response(status=204)
 
 

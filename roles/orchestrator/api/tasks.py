@@ -39,10 +39,13 @@ async def submit(request: web.Request) -> web.StreamResponse:
     """
     core = request.app[CORE]
     task = await read(request, SubmitTask)
-    accepted = await core.submit(task, key=_key(request), owner=_owner(request), correlation_id=correlation_id(request))
+    owner = _owner(request)
+    accepted = await core.submissions.submit(
+        task, key=_key(request), owner=owner, correlation_id=correlation_id(request)
+    )
     headers = {"X-Job-Id": accepted.job_id}
     if wants_events(request):
-        return await stream(request, await core.follow(accepted.job_id, START), headers=headers)
+        return await stream(request, await core.follow(accepted.job_id, START, owner=owner), headers=headers)
     return reply(accepted, status=202, headers=headers | {"Location": f"/v2/tasks/{accepted.job_id}"})
 
 
@@ -63,7 +66,8 @@ async def follow(request: web.Request) -> web.StreamResponse:
     after = query(request, "after").get("after", "")
     given = request.headers.get("Last-Event-ID", "") or after
     position: EventId = parse_event_id(given) if given else START
-    return await stream(request, await request.app[CORE].follow(request.match_info["id"], position))
+    events = await request.app[CORE].follow(request.match_info["id"], position, owner=_owner(request))
+    return await stream(request, events)
 
 
 async def cancel(request: web.Request) -> web.Response:

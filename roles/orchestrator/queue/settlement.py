@@ -37,8 +37,6 @@ class Settlement:
         move: Move,
         error: LlorchError | None,
         attempt: Attempt | None,
-        *,
-        tokens_before: int = 0,
     ) -> None:
         """End a job as *move* says; where it is being cancelled already, that is how it ends.
 
@@ -47,12 +45,11 @@ class Settlement:
             move: What happened; the transition table decides whether it can.
             error: Why it has no (whole) output; None when it was completed.
             attempt: The last attempt, if there was one.
-            tokens_before: Tokens that earlier attempts had put out.
         """
         now_ms = self._clock_ms()
         stream = self._relay.open(ticket.id, ticket.seq)
         self._relay.store_rest(stream)
-        ending = await self._ending(stream, error, attempt, now_ms=now_ms, tokens_before=tokens_before)
+        ending = await self._ending(stream, error, attempt, now_ms=now_ms)
         state = await self._store.settle(ticket.id, move, ending)
         row = await self._store.get(ticket.id)
         if row is None:
@@ -65,15 +62,16 @@ class Settlement:
             await self.settle(ticket, Move.CONFIRM_CANCEL, cancelled(), attempt)
 
     async def _ending(
-        self, stream: Stream, error: LlorchError | None, attempt: Attempt | None, *, now_ms: int, tokens_before: int
+        self, stream: Stream, error: LlorchError | None, attempt: Attempt | None, *, now_ms: int
     ) -> Ending:
         end = attempt.end if attempt is not None and error is None else None
+        before = attempt.tokens_before if attempt is not None else 0
         text = await self._relay.text(stream) if error is None else ""
         return Ending(
             finished_ms=now_ms,
             event_serial=stream.next_serial(now_ms),
             tokens_in=attempt.tokens_in if attempt is not None and attempt.started else None,
-            tokens_out=tokens_before + end.tokens_out if end is not None else stream.count,
+            tokens_out=before + end.tokens_out if end is not None else stream.count,
             pieces=stream.count,
             decode_ms=end.decode_ms if end is not None else None,
             stop_reason=end.stop_reason if end is not None else None,

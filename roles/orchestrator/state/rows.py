@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 
 from llorch.job import JobId, State
 from llorch.wire.tasks import OnDisconnect, Priority
@@ -86,6 +87,41 @@ class AttemptRow:
     dispatched_ms: int
     ended_ms: int | None
     outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """Where an attempt runs, and behind how many tokens of earlier ones: what it takes to find it again."""
+
+    attempt: int
+    worker_id: str
+    pool_id: str
+    url: str
+    token: str = field(repr=False)
+    tokens_before: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Token events as readers get them, the model's tokens behind them, and text of those that is in no event yet.
+
+    `ids` are 32-bit integers; None where the engine does not tell them.
+    """
+
+    first: int
+    count: int
+    events: bytes
+    ids: bytes | None = None
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """How many token events a stored output has, and all the model's tokens behind them, if they are known."""
+
+    pieces: int
+    ids: array[int] | None
+    held: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

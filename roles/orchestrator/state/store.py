@@ -9,22 +9,20 @@ value is a parameter.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
-from collections.abc import Callable
-from dataclasses import fields
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, fields
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Self
 
-from llorch.errors import InvalidConfiguration
 from llorch.job import FINAL, JobId, Move, State, after, sources
-from roles.orchestrator.state.rows import AttemptRow, Ending, Filter, JobRow, NewJob
-from roles.orchestrator.state.writer import Writer
+from roles.orchestrator.state.database import Database, unusable
+from roles.orchestrator.state.rows import AttemptRow, Chunk, Ending, Filter, Generated, JobRow, NewJob, Whereabouts
 
-MIGRATIONS = ("schema.sql",)
-"""File i brings the database from version i to i + 1."""
+BATCH_ROWS = 500
+"""Rows that one transaction erases at most."""
 
 _COLUMNS = ", ".join(field.name for field in fields(JobRow))
 _NEW = [field.name for field in fields(NewJob)]
@@ -48,33 +46,18 @@ class Store:
     """The jobs on disk. Open it with `async with`; run `writer.run()` in a task meanwhile."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.writer = Writer(path)
+        self._database = Database(path)
+        self.writer = self._database.writer
+        self._reader = self._database.reader
 
     async def __aenter__(self) -> Self:
-        """Open the database (mode 0600), bring it to the current version.
-
-        Raises:
-            InvalidConfiguration: The directory cannot be written, or the file is not a sound database of ours.
-        """
-        _prepare(self.path)
-        await self.writer.__aenter__()
-        try:
-            await self.writer.read(partial(_migrate, path=self.path))
-        except sqlite3.DatabaseError as error:
-            await self.writer.__aexit__()
-            raise InvalidConfiguration(
-                f"{self.path} is not a sound database ({error}); nothing was changed; restore a backup of it, "
-                "or move it away to start with an empty queue"
-            ) from None
-        except BaseException:
-            await self.writer.__aexit__()
-            raise
+        """Open the database; raises InvalidConfiguration where `Database` does."""
+        await self._database.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close the database."""
-        await self.writer.__aexit__()
+        await self._database.__aexit__()
 
     def enqueue(self, job: NewJob) -> asyncio.Future[bool]:
         """Put a job on disk; the result is False when its idempotency key is already there."""
@@ -83,11 +66,9 @@ class Store:
             values = {name: getattr(job, name) for name in _NEW} | {"seed": str(job.seed)}
             return db.execute(_INSERT, values).rowcount == 1
 
-        return self.writer.submit(operation)
+        return self.writer.submit(operation, patient=False)
 
-    def claim(
-        self, job_id: JobId, *, attempt: int, worker_id: str, pool_id: str, now_ms: int
-    ) -> asyncio.Future[bytes | None]:
+    def claim(self, job_id: JobId, place: Whereabouts, *, now_ms: int) -> asyncio.Future[bytes | None]:
         """Hand a queued job to a worker; the result is its request, or None when it is not queued any more.
 
         It need not be waited for by who has the request already: a crash before it is on disk leaves the job queued.
@@ -98,25 +79,29 @@ class Store:
                 f"UPDATE jobs SET state = 'dispatched', attempt = ?, worker_id = ?, pool_id = ?, "
                 f"dispatched_ms = coalesce(dispatched_ms, ?) WHERE id = ? AND state IN {_from(Move.CLAIM)} "
                 "RETURNING seq, request",
-                (attempt, worker_id, pool_id, now_ms, job_id),
+                (place.attempt, place.worker_id, place.pool_id, now_ms, job_id),
             ).fetchone()
             if row is None:
                 return None
             db.execute(
-                "INSERT INTO attempts (job_seq, number, worker_id, pool_id, dispatched_ms) VALUES (?, ?, ?, ?, ?)",
-                (row[0], attempt, worker_id, pool_id, now_ms),
+                "INSERT INTO attempts "
+                "(job_seq, dispatched_ms, number, worker_id, pool_id, worker_url, worker_token, tokens_before) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (row[0], now_ms, *astuple(place)),
             )
             request: bytes = row[1]
             return request
 
         return self.writer.submit(operation)
 
-    def start(self, job_id: JobId, *, engine: str, tokens_in: int, event_serial: int, now_ms: int) -> None:
+    def start(
+        self, job_id: JobId, *, engine: str | None, tokens_in: int | None, event_serial: int, now_ms: int
+    ) -> None:
         """Note, with the next commit, that a worker has begun; a job being cancelled stays so."""
 
         def operation(db: sqlite3.Connection) -> None:
             db.execute(
-                f"UPDATE jobs SET state = 'running', engine = ?, tokens_in = coalesce(tokens_in, ?), "
+                f"UPDATE jobs SET state = 'running', engine = coalesce(?, engine), tokens_in = coalesce(tokens_in, ?), "
                 f"started_ms = coalesce(started_ms, ?), started_event = coalesce(started_event, ?) "
                 f"WHERE id = ? AND state IN {_from(Move.START)}",
                 (engine, tokens_in, now_ms, event_serial, job_id),
@@ -124,11 +109,19 @@ class Store:
 
         _ = self.writer.submit(operation)
 
-    def append(self, seq: int, *, first: int, count: int, events: bytes, done: Callable[[], None]) -> None:
+    def first_token(self, job_id: JobId, *, now_ms: int) -> None:
+        """Note, with the next commit, when a job's first token came."""
+        statement = "UPDATE jobs SET first_token_ms = coalesce(first_token_ms, ?) WHERE id = ?"
+        _ = self.writer.submit(lambda db: db.execute(statement, (now_ms, job_id)).rowcount)
+
+    def append(self, seq: int, chunk: Chunk, *, done: Callable[[], None]) -> None:
         """Add token events to a job's output, with the next commit; *done* is called when they are on disk."""
 
         def operation(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR IGNORE INTO output VALUES (?, ?, ?, ?)", (seq, first, count, events))
+            db.execute(
+                "INSERT OR IGNORE INTO output (job_seq, first, count, events, ids, held) VALUES (?, ?, ?, ?, ?, ?)",
+                (seq, chunk.first, chunk.count, chunk.events, chunk.ids, chunk.held),
+            )
 
         self.writer.submit(operation).add_done_callback(partial(_when_written, done=done))
 
@@ -202,11 +195,20 @@ class Store:
         """Return the job that was submitted under an idempotency key."""
         return await self._one("owner = ? AND idempotency_key = ?", owner, key)
 
+    async def whereabouts(self, seq: int) -> Whereabouts | None:
+        """Return where a job's last attempt runs; None when it has ended."""
+        statement = (
+            "SELECT number, worker_id, pool_id, worker_url, worker_token, tokens_before FROM attempts "
+            "WHERE job_seq = ? AND worker_url IS NOT NULL ORDER BY number DESC LIMIT 1"
+        )
+        row = await self._reader.read(lambda db: db.execute(statement, (seq,)).fetchone())
+        return None if row is None else Whereabouts(*row)
+
     async def attempts(self, seq: int) -> list[AttemptRow]:
         """Return a job's attempts, oldest first."""
         names = [field.name for field in fields(AttemptRow)]
         statement = f"SELECT {', '.join(names)} FROM attempts WHERE job_seq = ? ORDER BY number"
-        rows = await self.writer.read(lambda db: db.execute(statement, (seq,)).fetchall())
+        rows = await self._reader.read(lambda db: db.execute(statement, (seq,)).fetchall())
         return [AttemptRow(**dict(zip(names, row, strict=True))) for row in rows]
 
     async def page(self, wanted: Filter) -> list[JobRow]:
@@ -223,14 +225,21 @@ class Store:
         where = " AND ".join(given) or "true"
         return await self._many(f"{where} ORDER BY seq DESC LIMIT ?", *given.values(), wanted.limit)
 
-    async def unfinished(self) -> list[JobRow]:
-        """Return every job that is not final, in order of submission."""
+    async def unfinished(self, *, after_seq: int, limit: int) -> list[JobRow]:
+        """Return jobs that are not final, in order of submission, from behind *after_seq*.
+
+        Raises:
+            InvalidConfiguration: The database is damaged.
+        """
         final = ", ".join(f"'{state}'" for state in FINAL)
-        return await self._many(f"state NOT IN ({final}) ORDER BY seq")
+        try:
+            return await self._many(f"state NOT IN ({final}) AND seq > ? ORDER BY seq LIMIT ?", after_seq, limit)
+        except sqlite3.DatabaseError as error:
+            raise unusable(self._database.path, error) from None
 
     async def last_seq(self) -> int:
         """Return the highest sequence number in use; 0 when there is none."""
-        row = await self.writer.read(lambda db: db.execute("SELECT coalesce(max(seq), 0) FROM jobs").fetchone())
+        row = await self._reader.read(lambda db: db.execute("SELECT coalesce(max(seq), 0) FROM jobs").fetchone())
         seq: int = row[0]
         return seq
 
@@ -239,24 +248,63 @@ class Store:
         statement = (
             "SELECT first, count, events FROM output WHERE job_seq = ? AND first + count > ? ORDER BY first LIMIT ?"
         )
-        return await self.writer.read(lambda db: db.execute(statement, (seq, start, limit)).fetchall())
+        return await self._reader.read(lambda db: db.execute(statement, (seq, start, limit)).fetchall())
 
-    async def pieces(self, seq: int) -> int:
-        """Return how many token events of a job are stored."""
-        statement = "SELECT coalesce(max(first + count), 0) FROM output WHERE job_seq = ?"
-        row = await self.writer.read(lambda db: db.execute(statement, (seq,)).fetchone())
-        count: int = row[0]
-        return count
+    async def generated(self, seq: int) -> Generated:
+        """Return what the stored output of a job was made of."""
+        statement = "SELECT first + count, ids, held FROM output WHERE job_seq = ? ORDER BY first"
+        rows = await self._reader.read(lambda db: db.execute(statement, (seq,)).fetchall())
+        if not rows:
+            return Generated(pieces=0, ids=array("i"), held="")
+        known = all(ids is not None for _, ids, _ in rows)
+        return Generated(
+            pieces=rows[-1][0],
+            ids=array("i", b"".join(ids for _, ids, _ in rows)) if known else None,
+            held=rows[-1][2],
+        )
 
-    async def erase_outputs(self, *, finished_before_ms: int) -> int:
-        """Erase the output of jobs that ended before then; return how many rows went."""
-        statement = "DELETE FROM output WHERE job_seq IN (SELECT seq FROM jobs WHERE finished_ms < ?)"
-        return await self.writer.write(lambda db: db.execute(statement, (finished_before_ms,)).rowcount)
+    async def erase_outputs(self, *, finished_from_ms: int, finished_before_ms: int) -> int:
+        """Erase the output of jobs that ended in that time; return of how many there was any."""
+        statement = (
+            "SELECT seq FROM jobs WHERE finished_ms >= ? AND finished_ms < ? AND "
+            "EXISTS (SELECT 1 FROM output WHERE job_seq = seq)"
+        )
+        values = (finished_from_ms, finished_before_ms)
+        found = await self._reader.read(lambda db: db.execute(statement, values).fetchall())
+        await self._delete("output", "job_seq", [seq for (seq,) in found])
+        return len(found)
 
     async def purge(self, *, finished_before_ms: int) -> int:
         """Delete jobs that ended before then; return how many."""
-        statement = "DELETE FROM jobs WHERE finished_ms < ?"
-        return await self.writer.write(lambda db: db.execute(statement, (finished_before_ms,)).rowcount)
+        statement = "SELECT seq FROM jobs WHERE finished_ms < ?"
+        found = await self._reader.read(lambda db: db.execute(statement, (finished_before_ms,)).fetchall())
+        await self._delete("jobs", "seq", [seq for (seq,) in found])
+        return len(found)
+
+    async def checkpoint(self) -> None:
+        """Move what the write-ahead log holds into the database and empty it: erased texts were in it, too."""
+        await self.writer.read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+
+    async def remember_pool(self, pool_id: str, endpoint: str) -> None:
+        """Note where a pool is, so that a restarted orchestrator can tell it so."""
+        statement = "INSERT OR REPLACE INTO pools VALUES (?, ?)"
+        await self.writer.write(lambda db: db.execute(statement, (pool_id, endpoint)).rowcount)
+
+    async def forget_pool(self, pool_id: str) -> None:
+        """Forget a pool that has said goodbye."""
+        await self.writer.write(lambda db: db.execute("DELETE FROM pools WHERE pool_id = ?", (pool_id,)).rowcount)
+
+    async def pools(self) -> dict[str, str]:
+        """Return the endpoints of the pools that were there last, by id."""
+        return dict(await self._reader.read(lambda db: db.execute("SELECT pool_id, endpoint FROM pools").fetchall()))
+
+    async def _delete(self, table: str, column: str, seqs: Iterable[int]) -> None:
+        """Delete rows some hundred at a time, so that nobody waits long for a commit."""
+        left = list(seqs)
+        while left:
+            batch, left = left[:BATCH_ROWS], left[BATCH_ROWS:]
+            statement = f"DELETE FROM {table} WHERE {column} IN ({', '.join('?' * len(batch))})"
+            await self.writer.write(partial(_run, statement=statement, values=batch), patient=False)
 
     async def _one(self, where: str, *values: object) -> JobRow | None:
         rows = await self._many(where, *values)
@@ -264,7 +312,7 @@ class Store:
 
     async def _many(self, where: str, *values: object) -> list[JobRow]:
         statement = f"SELECT {_COLUMNS} FROM jobs WHERE {where}"  # only our own texts get here
-        rows = await self.writer.read(lambda db: db.execute(statement, values).fetchall())
+        rows = await self._reader.read(lambda db: db.execute(statement, values).fetchall())
         return [_row(row) for row in rows]
 
 
@@ -284,37 +332,11 @@ def _row(values: tuple[object, ...]) -> JobRow:
 
 def _end_attempt(db: sqlite3.Connection, seq: int, number: int, outcome: str, now_ms: int) -> None:
     db.execute(
-        "UPDATE attempts SET ended_ms = ?, outcome = ? WHERE job_seq = ? AND number = ?",
+        "UPDATE attempts SET ended_ms = ?, outcome = ?, worker_url = NULL, worker_token = NULL "
+        "WHERE job_seq = ? AND number = ?",
         (now_ms, outcome, seq, number),
     )
 
 
-def _prepare(path: Path) -> None:
-    """Make the directory (0700) and the file (0600) before SQLite would make them for everyone to read."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        path.chmod(0o600)
-    except OSError as error:
-        raise InvalidConfiguration(
-            f"the data directory {path.parent} cannot be written: {error.strerror}; choose another with --data-dir"
-        ) from None
-
-
-def _migrate(db: sqlite3.Connection, *, path: Path) -> None:
-    """Check that the file is ours before anything is written to it, then bring it to the current version."""
-    [version] = db.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise InvalidConfiguration(
-            f"{path} has version {version}, this llorch knows up to {len(MIGRATIONS)}; run a newer llorch"
-        )
-    if not version and db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise sqlite3.DatabaseError("it belongs to another program")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    db.execute("PRAGMA foreign_keys = ON")
-    db.execute("PRAGMA secure_delete = ON")
-    db.execute("PRAGMA busy_timeout = 5000")
-    for number in range(version, len(MIGRATIONS)):
-        script = resources.files("roles.orchestrator.state").joinpath(MIGRATIONS[number]).read_text("utf-8")
-        db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number + 1}; COMMIT;")
+def _run(db: sqlite3.Connection, *, statement: str, values: list[int]) -> int:
+    return db.execute(statement, values).rowcount

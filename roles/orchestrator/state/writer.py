@@ -1,8 +1,13 @@
-"""One SQLite connection that commits what many ask for at once; holds no SQL of its own but transactions.
+"""SQLite connections in threads of their own: one that commits what many ask for at once, one that only reads.
 
 Strategy (group commit): a transaction with `synchronous=FULL` costs one flush of the disk, however much is in it.
 So writes queue up while the last transaction is being flushed, and the next one takes them all. Each caller
 waits for the commit that holds its write: when `write` returns, the write is on disk.
+
+A disk that is full or read-only is trouble, not the end. What tells of things that have happened already (a job's
+text, its end) is *patient*: it stays in line and is tried again until there is space. What can be refused is, at once.
+
+Holds no SQL of its own but transactions.
 """
 
 from __future__ import annotations
@@ -12,17 +17,34 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import quote
 
 import aiosqlite
 
-from llorch.errors import DiskFull
+from llorch import log
+from llorch.errors import BusyError, DiskFull, StorageUnavailable
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 MAX_BATCH = 512
+RETRY_S = 0.5
 
-_Waiting = tuple[Operation[Any], "asyncio.Future[Any]"]
+_log = log.get("orchestrator.database")
+
+
+class _Waiting(NamedTuple):
+    operation: Operation[Any]
+    future: asyncio.Future[Any]
+    patient: bool
+
+    def result(self, value: object) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+    def failed(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class _Connection(aiosqlite.Connection):
@@ -35,15 +57,16 @@ class _Connection(aiosqlite.Connection):
 
 
 class Writer:
-    """The single writer of a database. `run` is its loop; `write` and `read` are how others use it."""
+    """The single writer of a database. `run` is its loop; `submit` and `write` are how others use it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._db = _Connection(lambda: sqlite3.connect(path, isolation_level=None), iter_chunk_size=64)
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self.trouble: BusyError | None = None
+        """Why patient writes are stuck; None while all is well."""
 
     async def __aenter__(self) -> Self:
         """Open the connection."""
@@ -52,8 +75,8 @@ class Writer:
 
     async def __aexit__(self, *_: object) -> None:
         """Close it; what `run` has not written by then is refused."""
-        for _operation, future in self._waiting:
-            future.cancel()
+        for waiting in self._waiting:
+            waiting.future.cancel()
         await self._db.close()
 
     async def run(self) -> None:
@@ -64,24 +87,31 @@ class Writer:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 self._idle.clear()
-                await self._commit(batch)
+                stuck = await self._commit(batch)
+                if stuck:
+                    self._waiting[:0] = stuck
+                    await asyncio.sleep(RETRY_S)
             self._idle.set()
 
-    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+    def submit(self, operation: Operation[T], *, patient: bool = True) -> asyncio.Future[T]:
         """Queue *operation*; the future has its result once that is on disk, and may be left unread.
 
-        The future fails with `DiskFull` when there is no space and with `sqlite3.IntegrityError` when a constraint
-        forbids it; nothing of the operation has happened then. Operations happen in the order they were submitted.
+        Operations happen in the order they were submitted. The future fails with `sqlite3.IntegrityError` when a
+        constraint forbids it, and, unless *patient*, with `DiskFull` or `StorageUnavailable` when it cannot be written
+        now; nothing of the operation has happened then. A patient one waits until it can.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_seen)
-        self._waiting.append((operation, future))
-        self._wake.set()
+        if self.trouble is not None and not patient:
+            future.set_exception(self.trouble)
+        else:
+            self._waiting.append(_Waiting(operation, future, patient))
+            self._wake.set()
         return future
 
-    async def write(self, operation: Operation[T]) -> T:
+    async def write(self, operation: Operation[T], *, patient: bool = True) -> T:
         """Run *operation* inside a transaction; return its result once that is on disk; fails as `submit` tells."""
-        return await self.submit(operation)
+        return await self.submit(operation, patient=patient)
 
     async def flush(self) -> None:
         """Return when everything asked for so far is on disk."""
@@ -89,35 +119,87 @@ class Writer:
             await self.write(lambda _db: None)
 
     async def read(self, operation: Operation[T]) -> T:
-        """Run a reading *operation* between transactions."""
+        """Run *operation* between transactions, outside of any."""
         return await self._db.run(operation)
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Write a batch; return what is stuck."""
         try:
-            results = await self._db.run(partial(_together, operations=[operation for operation, _ in batch]))
+            results = await self._db.run(partial(_together, operations=[waiting.operation for waiting in batch]))
         except (sqlite3.IntegrityError, sqlite3.OperationalError):
-            await self._commit_singly(batch)
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+            return await self._commit_singly(batch)
+        for waiting, result in zip(batch, results, strict=True):
+            waiting.result(result)
+        self._well()
+        return []
 
-    async def _commit_singly(self, batch: list[_Waiting]) -> None:
+    async def _commit_singly(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Give each its own transaction, so that the one that cannot be done fails alone."""
-        for operation, future in batch:
+        for number, waiting in enumerate(batch):
             try:
-                [result] = await self._db.run(partial(_together, operations=[operation]))
+                [result] = await self._db.run(partial(_together, operations=[waiting.operation]))
             except sqlite3.IntegrityError as error:
-                if not future.done():
-                    future.set_exception(error)
+                waiting.failed(error)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+                trouble = trouble_of(error)
+                if trouble is None:
                     raise
-                if not future.done():
-                    future.set_exception(DiskFull("the disk that holds the queue is full; nothing was accepted"))
+                if waiting.patient:
+                    return self._stuck(batch[number:], trouble)
+                waiting.failed(trouble)
             else:
-                if not future.done():
-                    future.set_result(result)
+                waiting.result(result)
+        self._well()
+        return []
+
+    def _stuck(self, batch: list[_Waiting], trouble: BusyError) -> list[_Waiting]:
+        """Refuse what can be refused; return the rest, which stays in line."""
+        if self.trouble is None:
+            _log.error("database_cannot_be_written", code=trouble.code, reason=trouble.message)
+        self.trouble = trouble
+        for waiting in [*batch, *self._waiting]:
+            if not waiting.patient:
+                waiting.failed(trouble)
+        self._waiting = [waiting for waiting in self._waiting if waiting.patient]
+        return [waiting for waiting in batch if waiting.patient]
+
+    def _well(self) -> None:
+        if self.trouble is not None:
+            self.trouble = None
+            _log.info("database_can_be_written_again")
+
+
+class Reader:
+    """A connection that only reads, so that a long look at many jobs holds up no write."""
+
+    def __init__(self, path: Path) -> None:
+        address = f"file:{quote(str(path))}?mode=ro"
+        self._db = _Connection(lambda: sqlite3.connect(address, uri=True, isolation_level=None), iter_chunk_size=64)
+
+    async def __aenter__(self) -> Self:
+        """Open the connection; the database must be there."""
+        _ = await self._db
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self._db.close()
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run a reading *operation*; it sees every write that has returned."""
+        return await self._db.run(operation)
+
+
+def trouble_of(error: sqlite3.OperationalError) -> BusyError | None:
+    """Return what keeps the database from being written for now; None for any other failure."""
+    code = error.sqlite_errorcode & 0xFF
+    if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+        return DiskFull("the disk that holds the queue is full or fails; nothing was accepted; make space on it")
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        return StorageUnavailable("the disk that holds the queue is read-only; nothing was accepted")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return StorageUnavailable("another process holds the queue's database locked; nothing was accepted")
+    return None
 
 
 def _together(db: sqlite3.Connection, operations: list[Operation[object]]) -> list[object]:

@@ -93,7 +93,7 @@ class Supervisor:
         self._tasks = tasks
         self._patience = patience
         self._metrics = metrics
-        self._changed = changed
+        self.changed = changed
         self._clock_ms = clock_ms
         self._records: dict[str, Record] = {}
         self._runs: dict[str, _Run] = {}
@@ -161,7 +161,7 @@ class Supervisor:
         run = _Run(spec)
         self._records[record.worker_id], self._runs[record.worker_id] = record, run
         self._tasks.create_task(self._live(record.worker_id, run), name=f"worker {record.worker_id}")
-        self._changed()
+        self.changed()
         return record
 
     def ready(self, worker_id: str, body: Ready) -> Record:
@@ -213,7 +213,7 @@ class Supervisor:
     async def close(self) -> None:
         """Start no more workers, stop all there are, and return when they have ended."""
         self.draining = True
-        self._changed()
+        self.changed()
         for record in self.workers():
             self.stop(record.worker_id)
         for run in list(self._runs.values()):
@@ -234,7 +234,7 @@ class Supervisor:
         before = self._records[record.worker_id]
         self._records[record.worker_id] = record
         if records.noteworthy(before, record):
-            self._changed()
+            self.changed()
         return record
 
     async def _live(self, worker_id: str, run: _Run) -> None:

@@ -1,0 +1,53 @@
+"""Events of a job as they go to readers: from a token, and from the job's row. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llorch.sse import encode_event
+from llorch.wire import events
+from llorch.wire.codec import encode
+from llorch.wire.events import EventId
+from roles.orchestrator.state.rows import JobRow
+
+
+def token(index: int, text: str) -> bytes:
+    """Return one token event; made by hand, because there are many of them."""
+    return b"event: token\nid: %d.0\ndata: %b\n\n" % (index + 1, encode(events.Token(index, text)))
+
+
+def started(row: JobRow, serial: int) -> tuple[EventId, bytes]:
+    """Return the first `started` event, whose serial the row has."""
+    event_id = EventId(0, serial)
+    body = events.Started(
+        job_id=row.id,
+        worker_id=row.worker_id or "",
+        model_ref=row.model_ref,
+        engine=row.engine or "",
+        seed=row.seed,
+        correlation_id=row.correlation_id,
+        attempt=row.attempt,
+    )
+    return event_id, encode_event("started", str(event_id), encode(body))
+
+
+def terminal(row: JobRow) -> tuple[EventId, bytes]:
+    """Return the terminal event; it is the same whenever it is read."""
+    event_id = EventId(row.pieces, row.final_event or 0)
+    if row.stop_reason is not None:
+        started_ms = row.started_ms or row.finished_ms or row.submitted_ms
+        end = events.End(
+            tokens_in=row.tokens_in or 0,
+            tokens_out=row.tokens_out or 0,
+            stop_reason=msgspec.convert(row.stop_reason, events.StopReason),
+            queue_ms=max(0, started_ms - row.submitted_ms),
+            first_token_ms=max(0, (row.first_token_ms or row.finished_ms or started_ms) - row.submitted_ms),
+            decode_time_ms=row.decode_ms or 0,
+        )
+        return event_id, encode_event("end", str(event_id), encode(end))
+    failed = events.Failed(
+        code=row.error_code or "INTERNAL",
+        message=row.error_message or "the job ended without saying why",
+        retriable=bool(row.error_retriable),
+    )
+    return event_id, encode_event("error", str(event_id), encode(failed))
