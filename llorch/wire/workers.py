@@ -36,9 +36,10 @@ class Execute(Sampling, frozen=True, kw_only=True):
 
 
 class CancelJob(msgspec.Struct, frozen=True):
-    """`POST /cancel`."""
+    """`POST /cancel`; with an `attempt`, any other attempt of that job goes on."""
 
     job_id: Id
+    attempt: Annotated[int, Meta(ge=1, le=2**31 - 1)] | UnsetType = UNSET
 
 
 class CancelAccepted(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import aclosing
 from typing import Literal
 
@@ -13,7 +13,7 @@ import msgspec
 from llorch import errors, log
 from llorch.client import Client
 from llorch.wire.codec import FieldProblem, invalid
-from llorch.wire.events import WorkerStarted
+from llorch.wire.events import StopReason, WorkerStarted
 from llorch.wire.pools import WorkerState
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS
 from llorch.wire.workers import (
@@ -26,11 +26,10 @@ from llorch.wire.workers import (
     TokenCount,
     WorkerHealth,
 )
-from roles.worker.backend import Engine, ModelFacts, Prompt
-from roles.worker.inference.generation import Tally, write
+from roles.worker.backend import Chunk, Engine, ModelFacts, Prompt
+from roles.worker.inference.generation import Draft, Tally, write
 from roles.worker.inference.jobs import Job, Jobs
 from roles.worker.inference.rate import Rate
-from roles.worker.inference.text import Cutter
 from roles.worker.metrics import WorkerMetrics
 from roles.worker.options import WorkerOptions
 
@@ -94,21 +93,25 @@ class Core:
     async def execute(self, request: Execute) -> Job:
         """Give a job a slot and begin it.
 
+        A continuation for which there is no room any more ends at once, as the attempt before it was about to.
+
         Raises:
             NotReady, Draining, AllSlotsBusy: Not now.
             Conflict: The job is known here already.
-            InvalidRequest: Not exactly one of prompt and messages, or more tokens than a slot's context holds.
+            InvalidRequest: Not exactly one of prompt and messages, more tokens than a slot's context holds, or ids that
+                are not this model's.
         """
         try:
             self._check_ready()
-            prompt = _prompt(request, request.continue_text)
+            self._check_ids(request.continue_ids)
+            prompt = _prompt(request, "" if request.continue_ids else request.continue_text + request.continue_held)
             job = self.jobs.reserve(request.job_id, request.attempt, first_token=request.first_token)
         except errors.LlorchError:
             self._metrics.outcomes.labels("refused").inc()
             raise
         try:
             tokens = await self._engine.tokenize(prompt)
-            max_tokens = self._room(len(tokens), request)
+            max_tokens = self._room(len(tokens) + len(request.continue_ids), request)
             if self._state != "ready":
                 self._check_ready()
         except BaseException:
@@ -196,9 +199,7 @@ class Core:
             if job.stopping is not None:
                 raise job.stopping
             job.event("started", self._started(job, len(tokens), max_tokens))
-            steps = self._engine.generate(tokens, request, max_tokens=max_tokens, seed=request.seed)
-            async with aclosing(steps):
-                reason = await write(job, steps, Cutter(request.stop), tally, self._rate)
+            reason = await self._write(job, request, tokens, max_tokens, tally)
             job.event("end", tally.end(reason))
         except asyncio.CancelledError:
             if job.stopping is None:
@@ -209,6 +210,21 @@ class Core:
         finally:
             self.jobs.release(job)
             self._count(job, tally, outcome)
+
+    async def _write(self, job: Job, request: Execute, tokens: list[int], max_tokens: int, tally: Tally) -> StopReason:
+        """Generate; return why the text is over."""
+        draft = Draft(request.stop, held=request.continue_held)
+        pieces, reason = draft.begin()
+        if reason is None and not max_tokens:
+            pieces, reason = draft.add([Chunk(stop="max_tokens")])
+        job.tokens(pieces)
+        if reason is not None:
+            return reason
+        steps = self._engine.generate(
+            [*tokens, *request.continue_ids], request, max_tokens=max_tokens, seed=request.seed
+        )
+        async with aclosing(steps):
+            return await write(job, steps, draft, tally, self._rate)
 
     def _failed(self, job: Job, error: errors.LlorchError) -> str:
         job.fail(error)
@@ -243,6 +259,8 @@ class Core:
     def _room(self, tokens_in: int, request: Execute) -> int:
         """Return how many tokens may be generated."""
         context = self._facts.context_length
+        if tokens_in >= context and request.continue_ids:
+            return 0
         if tokens_in >= context:
             raise errors.InvalidRequest(
                 f"the prompt has {tokens_in} tokens, and a slot's context of {context} holds at most {context - 1} "
@@ -251,6 +269,10 @@ class Core:
             )
         wanted = request.max_tokens if isinstance(request.max_tokens, int) else DEFAULT_MAX_TOKENS
         return min(wanted, context - tokens_in)
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if ids and max(ids) >= self._facts.vocab_size:
+            raise invalid([FieldProblem("continue_ids", f"the model has only {self._facts.vocab_size} tokens")])
 
     def _check_ready(self) -> None:
         if self._state == "starting":

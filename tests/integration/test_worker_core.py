@@ -8,16 +8,22 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from llorch import sse
 from llorch.wire import codec
-from llorch.wire.events import Token
+from llorch.wire.events import WorkerToken
 from tests.support import models
 from tests.support.workers import Worker, last, text_of, worker
 
 WORDS = "bake kilo dumi lani"
 SAMPLED: dict[str, object] = {"prompt": WORDS, "temperature": 1.0, "seed": 7, "max_tokens": 40}
+
+
+def decoded(event: sse.Event) -> WorkerToken:
+    return msgspec.json.decode(event.data, type=WorkerToken)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +38,7 @@ async def one(model: Path) -> AsyncIterator[Worker]:
         yield running
 
 
-async def test_the_events_of_a_job_are_what_the_orchestrator_passes_on_unread(one: Worker) -> None:
+async def test_the_events_of_a_job_are_one_line_each_with_the_ids_that_its_tokens_keep(one: Worker) -> None:
     async with one.http.post("/execute", json={"job_id": "job", "attempt": 2, "first_token": 5, **SAMPLED}) as response:
         raw = await response.read()
 
@@ -41,7 +47,7 @@ async def test_the_events_of_a_job_are_what_the_orchestrator_passes_on_unread(on
     assert [event.kind for event in (events[0], events[-1])] == ["started", "end"]
     assert (
         b"".join(
-            sse.encode_event("token", f"{i + 1}.0", codec.encode(Token(i, json.loads(event.data)["t"])))
+            sse.encode_event("token", f"{i + 1}.0", codec.encode(replace(decoded(event), i=i)))
             for i, event in enumerate(tokens, start=5)
         )
         in raw

@@ -9,7 +9,11 @@ import pytest
 
 from llorch import errors, sse
 from llorch.wire.events import Failed
-from roles.worker.inference.jobs import Job, Jobs
+from roles.worker.inference.jobs import Job, Jobs, Piece
+
+
+def piece(text: str) -> Piece:
+    return Piece(text, [0], "")
 
 
 async def read(job: Job, position: int = 0) -> bytes:
@@ -18,17 +22,19 @@ async def read(job: Job, position: int = 0) -> bytes:
 
 async def test_a_reader_gets_what_is_past_and_what_comes() -> None:
     job = Job("job", 1, first_token=3)
-    job.tokens(["a", "b"])
+    job.tokens([piece("a"), piece("b")])
 
     async with asyncio.TaskGroup() as tasks:
         reader = tasks.create_task(read(job))
-        job.tokens(["c"])
+        job.tokens([Piece("c", [7, 8], "EN")])
         job.event("end", {})
     late = await read(job, job.position_after((5, 0)))
 
     events = list(sse.parse(reader.result()))
     assert [json.loads(event.data) for event in events[:3]] == [
-        {"i": i, "t": t} for i, t in ((3, "a"), (4, "b"), (5, "c"))
+        {"i": 3, "t": "a", "ids": [0], "held": ""},
+        {"i": 4, "t": "b", "ids": [0], "held": ""},
+        {"i": 5, "t": "c", "ids": [7, 8], "held": "EN"},
     ]
     assert [event.id for event in events[:3]] == ["4.0", "5.0", "6.0"]
     assert [event.kind for event in sse.parse(late)] == ["token", "end"]
@@ -50,7 +56,7 @@ async def test_a_job_that_nobody_reads_ends_when_its_buffer_is_full() -> None:
 
     def write_on() -> None:
         for _ in range(100):
-            job.tokens(["some text"])
+            job.tokens([piece("some text")])
 
     with pytest.raises(errors.WorkerLost):
         write_on()
@@ -62,7 +68,7 @@ async def test_a_job_that_is_read_goes_on_beyond_its_buffer() -> None:
 
     got = b""
     for _ in range(100):
-        job.tokens(["some text"])
+        job.tokens([piece("some text")])
         got += await anext(reader)
     await reader.aclose()
 

@@ -15,6 +15,7 @@ import msgspec
 
 from llorch import serve
 from llorch.sse import Event, parse
+from llorch.wire.events import WorkerToken
 from llorch.wire.workers import WorkerHealth
 from roles.worker.api import CORE
 from roles.worker.app import WorkerOptions, create
@@ -80,6 +81,22 @@ class Worker:
 
 def text_of(events: list[Event]) -> str:
     return "".join(json.loads(event.data)["t"] for event in events if event.kind == "token")
+
+
+def tokens_of(events: list[Event]) -> list[WorkerToken]:
+    return [msgspec.json.decode(event.data, type=WorkerToken) for event in events if event.kind == "token"]
+
+
+def going_on(seen: list[WorkerToken], max_tokens: int) -> dict[str, object]:
+    """Return what an attempt is asked that goes on after *seen* of a job of *max_tokens*."""
+    ids = [token for event in seen for token in event.ids]
+    return {
+        "first_token": len(seen),
+        "continue_ids": ids,
+        "continue_held": seen[-1].held if seen else "",
+        "continue_text": "".join(event.t for event in seen),
+        "max_tokens": max_tokens - len(ids),
+    }
 
 
 def last(events: list[Event]) -> dict[str, object]:

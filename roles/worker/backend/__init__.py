@@ -9,6 +9,9 @@ from typing import NamedTuple, Protocol
 from llorch.wire.events import StopReason
 from llorch.wire.tasks import Message, Sampling
 
+REPLACEMENT = "\ufffd"
+"""What engines put for bytes that are not UTF-8, such as one half of an emoji; it never leaves the worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
@@ -32,8 +35,9 @@ class Prompt:
 class Chunk(NamedTuple):
     """One step of a generation, in whole code points.
 
-    `tokens_out` counts all tokens up to here. `prefilled` and `prefill_total` are set while the prompt is still
-    being read; `stop` on the last chunk alone.
+    `tokens_out` counts all tokens up to here, `ids` are those that became whole characters, or stand for no text, in
+    this step. `prefilled` and `prefill_total` are set while the prompt is still being read; `stop` on the last chunk
+    alone.
     """
 
     text: str = ""
@@ -41,6 +45,7 @@ class Chunk(NamedTuple):
     stop: StopReason | None = None
     prefilled: int = 0
     prefill_total: int = 0
+    ids: Sequence[int] = ()
 
 
 class Engine(Protocol):

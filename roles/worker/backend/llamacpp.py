@@ -2,6 +2,9 @@
 
 Strategy: one connection a request, because a kept-alive one fails now and then; closing it stops the engine between
 two batches or tokens. The token path decodes each chunk once, into a type that has only the fields it needs.
+
+A token that leaves a character unfinished comes without a chunk of its own; the next chunk counts it, and `pieces`
+tells which it was.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ from llorch.wire.codec import FieldProblem, encode, invalid
 from llorch.wire.events import StopReason
 from llorch.wire.pools import Backend
 from llorch.wire.tasks import Message, Sampling
-from roles.worker.backend import Chunk, ModelFacts, Prompt
+from roles.worker.backend import REPLACEMENT, Chunk, ModelFacts, Prompt
 from roles.worker.backend.llamacpp_options import completion, quant_kind
 from roles.worker.backend.llamacpp_process import EngineProcess, HostOptions
-from roles.worker.backend.model_file import read_header
+from roles.worker.backend.model_file import read_header, read_vocabulary
+from roles.worker.backend.pieces import Pieces, find_pieces
 
 T = TypeVar("T")
 URL = "http://engine"
@@ -42,6 +46,7 @@ class _Progress(msgspec.Struct, frozen=True):
 
 class _Line(msgspec.Struct, frozen=True):
     content: str = ""
+    tokens: list[int] = []
     tokens_predicted: int = 0
     stop: bool = False
     stop_type: str = "none"
@@ -94,6 +99,7 @@ class LlamaCpp:
         self._process = EngineProcess(tasks)
         self._session: aiohttp.ClientSession | None = None
         self._vocab_type = 0
+        self._pieces = Pieces({})
         self._bos: list[int] = []
         self._decoder = msgspec.json.Decoder(_Line)
 
@@ -103,6 +109,7 @@ class LlamaCpp:
         ctx = self._ctx or DEFAULT_CTX
         if header.context_length:
             ctx = min(ctx, header.context_length)
+        reading = asyncio.get_running_loop().run_in_executor(None, _pieces, self._path)
         loaded = await self._process.load(
             HostOptions(
                 model_path=str(self._path),
@@ -121,6 +128,7 @@ class LlamaCpp:
             timeout=aiohttp.ClientTimeout(total=None),
         )
         self._vocab_type = loaded.vocab_type
+        self._pieces = await reading
         self._bos = await self._tokens("")
         return ModelFacts(
             context_length=min(ctx, loaded.n_ctx),
@@ -156,7 +164,7 @@ class LlamaCpp:
         With one slot nothing computed for an earlier prompt is reused, so that the same request gives the same text.
         """
         body = completion(tokens, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=self._slots > 1)
-        rest = b""
+        rest, count = b"", 0
         with _translated():
             response = await self._open("/completion", body)
             try:
@@ -164,6 +172,10 @@ class LlamaCpp:
                     lines = (rest + data).split(b"\n\n")
                     rest = lines.pop()
                     chunks = [self._chunk(line) for line in lines if line.startswith((b"data: {", b"error: "))]
+                    for index, chunk in enumerate(chunks):
+                        if chunk.ids and chunk.tokens_out > count + 1:
+                            chunks[index] = await self._whole(chunk, chunk.tokens_out - count - 1)
+                        count = chunk.tokens_out
                     if chunks:
                         yield chunks
                         if chunks[-1].stop is not None:
@@ -186,7 +198,20 @@ class LlamaCpp:
             return Chunk(prefilled=said.prompt_progress.processed, prefill_total=said.prompt_progress.total)
         if said.error is not None or line.startswith(b"error"):
             raise errors.EngineFailed("the engine reported an error while it generated")
-        return Chunk(said.content, said.tokens_predicted)
+        return Chunk(said.content, said.tokens_predicted, ids=said.tokens)
+
+    async def _whole(self, chunk: Chunk, unsaid: int) -> Chunk:
+        """Add the *unsaid* tokens that came before the one a chunk names.
+
+        Where they cannot be found, because a token was half a character that never was finished, or the vocabulary's
+        form is not known, the chunk gets the tokens that the engine itself would make of its text: the text is the
+        same, its number of tokens need not be.
+        """
+        (last,) = chunk.ids
+        before = self._pieces.unsaid(chunk.text, unsaid, last)
+        if before is not None:
+            return chunk._replace(ids=[*before, last])
+        return chunk._replace(ids=await self._tokens(chunk.text.replace(REPLACEMENT, ""), special=False))
 
     async def _templated(self, messages: Sequence[Message]) -> str:
         try:
@@ -231,6 +256,15 @@ def _translated() -> Iterator[None]:
         yield
     except (aiohttp.ClientError, OSError) as error:
         raise errors.EngineFailed("the engine process does not answer any more") from error
+
+
+def _pieces(path: Path) -> Pieces:
+    """Read which tokens are parts of characters; none where the file is not sound: the engine says more about that."""
+    try:
+        vocabulary = read_vocabulary(path)
+    except errors.LlorchError:
+        return Pieces({})
+    return find_pieces(vocabulary.kind, vocabulary.names, vocabulary.types)
 
 
 def _name() -> str:

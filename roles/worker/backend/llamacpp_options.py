@@ -45,6 +45,7 @@ def completion(
         "prompt": tokens,
         "n_predict": max_tokens,
         "stream": True,
+        "return_tokens": True,
         "return_progress": True,
         "response_fields": LAST_CHUNK_FIELDS,
         "cache_prompt": reuse_prompt,

@@ -7,7 +7,9 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +20,7 @@ VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 MAX_KEYS = 65_536
+MAX_TOKENS = 1 << 24
 MAX_STRING_BYTES = 1 << 20
 
 
@@ -29,6 +32,15 @@ class Header:
     context_length: int
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens of a model; empty where the file has none, or another form than lists of strings and numbers."""
+
+    kind: str = ""
+    names: list[str] = field(default_factory=list)
+    types: list[int] = field(default_factory=list)
+
+
 def read_header(path: Path) -> Header:
     """Look into a model file.
 
@@ -36,9 +48,20 @@ def read_header(path: Path) -> Header:
         ModelNotFound: No such file, or not a file, or not readable.
         ModelInvalid: Not GGUF, or cut off.
     """
+    with _translated(path), path.open("rb") as file:
+        return _header(file, path.name)
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """Read a model's tokens; raises as `read_header` does."""
+    with _translated(path), path.open("rb") as file:
+        return _vocabulary(file, path.name)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            return _header(file, path.name)
+        yield
     except FileNotFoundError:
         raise errors.ModelNotFound(f"there is no model file at {path}") from None
     except IsADirectoryError:
@@ -52,17 +75,8 @@ def read_header(path: Path) -> Header:
 
 
 def _header(file: BinaryIO, name: str) -> Header:
-    magic = file.read(4)
-    if magic != MAGIC:
-        raise errors.ModelInvalid(f"{name} is not a GGUF file; give a model in GGUF form")
-    (version,) = _unpack(file, "I")
-    if version not in VERSIONS:
-        raise errors.ModelInvalid(f"{name} is GGUF version {version}; versions 2 and 3 can be read")
-    _, keys = _unpack(file, "QQ")
-    if keys > MAX_KEYS:
-        raise ValueError
     architecture, contexts = "", dict[str, int]()
-    for _ in range(keys):
+    for _ in range(_keys(file, name)):
         key = _string(file)
         (kind,) = _unpack(file, "I")
         if key == "general.architecture" and kind == STRING:
@@ -76,6 +90,43 @@ def _header(file: BinaryIO, name: str) -> Header:
     if not architecture:
         raise errors.ModelInvalid(f"{name} does not say what architecture it is; it is not a language model")
     return Header(architecture, contexts.get(architecture, 0))
+
+
+def _vocabulary(file: BinaryIO, name: str) -> Vocabulary:
+    vocabulary = Vocabulary()
+    for _ in range(_keys(file, name)):
+        key = _string(file)
+        (kind,) = _unpack(file, "I")
+        if key == "tokenizer.ggml.model" and kind == STRING:
+            vocabulary = replace(vocabulary, kind=_string(file))
+        elif key in {"tokenizer.ggml.tokens", "tokenizer.ggml.token_type"} and kind == ARRAY:
+            inner, count = _unpack(file, "IQ")
+            if count > MAX_TOKENS:
+                raise ValueError
+            if inner == STRING:
+                vocabulary = replace(vocabulary, names=[_string(file) for _ in range(count)])
+            elif inner in SCALARS:
+                vocabulary = replace(vocabulary, types=[int(n) for n in _unpack(file, f"{count}{SCALARS[inner]}")])
+            else:
+                break
+        else:
+            _skip(file, kind)
+        if vocabulary.kind and vocabulary.names and vocabulary.types:
+            break
+    return vocabulary
+
+
+def _keys(file: BinaryIO, name: str) -> int:
+    """Read up to the first key; return how many there are."""
+    if file.read(4) != MAGIC:
+        raise errors.ModelInvalid(f"{name} is not a GGUF file; give a model in GGUF form")
+    (version,) = _unpack(file, "I")
+    if version not in VERSIONS:
+        raise errors.ModelInvalid(f"{name} is GGUF version {version}; versions 2 and 3 can be read")
+    _, keys = _unpack(file, "QQ")
+    if keys > MAX_KEYS:
+        raise ValueError
+    return int(keys)
 
 
 def _skip(file: BinaryIO, kind: int) -> None:

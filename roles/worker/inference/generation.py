@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from llorch import errors
 from llorch.wire.events import Metrics, StopReason, WorkerEnd
 from roles.worker.backend import Chunk
-from roles.worker.inference.jobs import Job
+from roles.worker.inference.jobs import Job, Piece
 from roles.worker.inference.rate import Rate
 from roles.worker.inference.text import Cutter
 
@@ -44,7 +44,49 @@ class Tally:
         )
 
 
-async def write(job: Job, steps: AsyncIterator[list[Chunk]], cutter: Cutter, tally: Tally, rate: Rate) -> StopReason:
+class Draft:
+    """One job's text on its way out: joins the engine's chunks into token events.
+
+    At every event the ids so far are the tokens of the text so far, shown and held: whoever goes on with them goes on
+    here. Also at the last one: behind the first part of a stop sequence its rest is held, and the token that ends the
+    text is left out, so that an attempt that never heard of the end comes to the same end again.
+
+    Args:
+        stops: The texts that end the output.
+        held: What an earlier attempt held back.
+    """
+
+    def __init__(self, stops: Sequence[str], *, held: str = "") -> None:
+        self._cutter = Cutter(stops, held=held)
+        self._ids: list[int] = []
+        self.count = 0
+
+    def begin(self) -> tuple[list[Piece], StopReason | None]:
+        """Look at what an earlier attempt held back: it can hold a whole stop sequence."""
+        return self.add([Chunk()])
+
+    def add(self, chunks: Sequence[Chunk]) -> tuple[list[Piece], StopReason | None]:
+        """Return what to show of *chunks*, and why the text is over if it is."""
+        pieces: list[Piece] = []
+        for chunk in chunks:
+            shown = self._cutter.feed(chunk.text)
+            if chunk.stop == "eos" and chunk.tokens_out == self.count:
+                del self._ids[-1:]
+            self._ids += chunk.ids
+            self.count = chunk.tokens_out
+            if chunk.stop is not None and not self._cutter.stopped:
+                shown += self._cutter.flush()
+            if shown:
+                pieces.append(Piece(shown, self._ids, self._cutter.held))
+                self._ids = []
+            if self._cutter.stopped:
+                return pieces, "stop_sequence"
+            if chunk.stop is not None:
+                return pieces, chunk.stop
+        return pieces, None
+
+
+async def write(job: Job, steps: AsyncIterator[list[Chunk]], draft: Draft, tally: Tally, rate: Rate) -> StopReason:
     """Write what the engine yields as events of *job* until the text ends; return why it did.
 
     Raises:
@@ -54,39 +96,23 @@ async def write(job: Job, steps: AsyncIterator[list[Chunk]], cutter: Cutter, tal
     progress_s = tally.began_s
     async for chunks in steps:
         now_s = time.monotonic()
-        before = tally.tokens_out
-        pieces, reason = _cut(chunks, cutter, tally)
-        if tally.tokens_out != before:
+        if chunks[-1].prefill_total:
+            if now_s - progress_s >= PROGRESS_EVERY_S:
+                progress_s = now_s
+                read, total = chunks[-1].prefilled, chunks[-1].prefill_total
+                job.event("metrics", Metrics(prefill_tokens=read, prefill_total=total))
+            continue
+        pieces, reason = draft.add(chunks)
+        if draft.count != tally.tokens_out:
             if tally.first_token_s is None:
                 tally.first_token_s = now_s
-            rate.add(tally.tokens_out - before, now_s)
-        elif chunks[-1].prefill_total and now_s - progress_s >= PROGRESS_EVERY_S:
-            progress_s = now_s
-            job.event("metrics", Metrics(prefill_tokens=chunks[-1].prefilled, prefill_total=chunks[-1].prefill_total))
+            rate.add(draft.count - tally.tokens_out, now_s)
+            tally.tokens_out = draft.count
         if pieces:
             job.tokens(pieces)
         if reason is not None:
             return reason
     raise errors.EngineFailed("the engine ended its answer before the text's end")
-
-
-def _cut(chunks: list[Chunk], cutter: Cutter, tally: Tally) -> tuple[list[str], StopReason | None]:
-    """Return the texts to show of *chunks*, and why the text is over if it is."""
-    pieces: list[str] = []
-    for chunk in chunks:
-        if chunk.prefill_total:
-            continue
-        tally.tokens_out = chunk.tokens_out
-        shown = cutter.feed(chunk.text) if chunk.text else ""
-        if shown:
-            pieces.append(shown)
-        if cutter.stopped:
-            return pieces, "stop_sequence"
-        if chunk.stop is not None:
-            if held := cutter.flush():
-                pieces.append(held)
-            return pieces, chunk.stop
-    return pieces, None
 
 
 def _ms(seconds: float) -> int:

@@ -10,15 +10,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterable
+from typing import NamedTuple
 
 from llorch import errors
 from llorch.sse import KEEPALIVE, encode_event
 from llorch.wire import codec
-from llorch.wire.events import Failed, Token
+from llorch.wire.events import Failed, WorkerToken
 from roles.worker.inference.replay import Id, Replay
 
 BUFFER_BYTES = 4 * 1024 * 1024
 KEEPALIVE_S = 15.0
+
+
+class Piece(NamedTuple):
+    """Text for one token event, not empty, with what `WorkerToken` says about it."""
+
+    text: str
+    ids: list[int]
+    held: str
 
 
 class Job:
@@ -51,8 +60,8 @@ class Job:
         """How many follow it now."""
         return len(self._positions)
 
-    def tokens(self, pieces: Iterable[str]) -> None:
-        """Write pieces of text, none of them empty.
+    def tokens(self, pieces: Iterable[Piece]) -> None:
+        """Write pieces of text.
 
         Raises:
             WorkerLost: The buffer is full of events that nobody has read.
@@ -60,7 +69,8 @@ class Job:
         for piece in pieces:
             index = self._next_token
             self._next_token = number = index + 1
-            self._replay.append((number, 0), encode_event("token", f"{number}.0", codec.encode(Token(index, piece))))
+            body = codec.encode(WorkerToken(index, piece.text, piece.ids, piece.held))
+            self._replay.append((number, 0), encode_event("token", f"{number}.0", body))
         self._wake()
         if self._replay.full:
             self._replay.let_go(max(self._positions.values(), default=0))

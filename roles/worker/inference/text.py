@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-REPLACEMENT = "\ufffd"
-"""What engines put for bytes that are not UTF-8, such as one half of an emoji; it never leaves the worker."""
+from roles.worker.backend import REPLACEMENT
 
 
 class Cutter:
@@ -18,31 +17,35 @@ class Cutter:
 
     Args:
         stops: The texts that end the output; none is empty.
+        held: What an earlier attempt held back: the text goes on behind it.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], *, held: str = "") -> None:
         self._stops = tuple(stops)
-        self._held = ""
+        self.held = held
         self.stopped = False
 
     def feed(self, piece: str) -> str:
-        """Take the next piece; return what can be shown now. `stopped` tells whether a stop sequence was met."""
+        """Take the next piece; return what can be shown now.
+
+        `stopped` tells whether a stop sequence was met, `held` what is not shown: it and what came behind it then.
+        """
         if REPLACEMENT in piece:
             piece = piece.replace(REPLACEMENT, "")
-        if not self._stops:
+        if not self._stops and not self.held:
             return piece
-        text = self._held + piece
+        text = self.held + piece
         end = first_stop(text, self._stops)
         if end is not None:
-            self.stopped, self._held = True, ""
-            return text[:end]
-        keep = len(text) - undecided(text, self._stops)
-        self._held = text[keep:]
-        return text[:keep]
+            self.stopped = True
+        else:
+            end = len(text) - undecided(text, self._stops)
+        self.held = text[end:]
+        return text[:end]
 
     def flush(self) -> str:
         """Return what was held back: the text is over, so it begins no stop sequence."""
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return held
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llorch import errors
-from roles.worker.backend.model_file import Header, read_header
+from roles.worker.backend.model_file import Header, read_header, read_vocabulary
 from tests.support import models
 
 
@@ -19,13 +20,23 @@ def test_a_sound_file_says_its_architecture_and_context(tmp_path: Path) -> None:
     assert read_header(path) == Header("llama", 512)
 
 
+def test_a_sound_file_tells_its_vocabulary(tmp_path: Path) -> None:
+    vocabulary = read_vocabulary(models.make(tmp_path / "m.gguf"))
+
+    assert vocabulary.kind == "gpt2"
+    assert vocabulary.names[256:258] == ["<s>", "</s>"]
+    assert vocabulary.types[255:258] == [1, 3, 3]
+    assert len(vocabulary.names) == len(vocabulary.types)
+
+
 @pytest.mark.parametrize("kept", [0, 3, 4, 20, 40, 90])
 def test_a_header_that_is_cut_off_is_invalid(tmp_path: Path, kept: int) -> None:
     path = models.make(tmp_path / "m.gguf")
     path.write_bytes(path.read_bytes()[:kept])
 
-    with pytest.raises(errors.ModelInvalid):
-        read_header(path)
+    for read in (read_header, read_vocabulary):
+        with pytest.raises(errors.ModelInvalid):
+            read(path)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -36,6 +47,8 @@ def test_no_bytes_make_anything_but_an_expected_error(tmp_path: Path, rest: byte
 
     with pytest.raises(errors.ModelInvalid):
         read_header(path)
+    with contextlib.suppress(errors.ModelInvalid):
+        read_vocabulary(path)
 
 
 def test_a_missing_file_and_a_folder_are_not_found(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roles.worker.inference.text import REPLACEMENT, Cutter, first_stop
+from roles.worker.backend import REPLACEMENT
+from roles.worker.inference.text import Cutter, first_stop
 
 TEXTS = st.text(alphabet="abc😀", max_size=30)
 STOPS = st.lists(st.text(alphabet="abc😀", min_size=1, max_size=4), max_size=4)
@@ -59,6 +60,30 @@ def test_what_is_not_a_character_never_comes_out(pieces: list[str], stops: list[
     shown, _ = cut(pieces, stops)
 
     assert REPLACEMENT not in shown
+
+
+@given(st.lists(TEXTS, max_size=8), st.integers(0, 8), STOPS)
+def test_another_cutter_goes_on_from_what_was_held(pieces: list[str], border: int, stops: list[str]) -> None:
+    first = Cutter(stops)
+    shown = ""
+    for piece in pieces[:border]:
+        shown += first.feed(piece)
+        if first.stopped:
+            break
+
+    second = Cutter(stops, held=first.held)
+    for piece in ["", *pieces[border:]]:
+        shown += second.feed(piece)
+        if second.stopped:
+            break
+    else:
+        shown += second.flush()
+
+    assert shown == expected("".join(pieces), stops)
+
+
+def test_what_was_held_is_not_lost_without_a_stop_sequence() -> None:
+    assert Cutter([], held="EN").feed("D") == "END"
 
 
 def test_a_stop_sequence_that_only_begins_is_shown_in_the_end() -> None:
