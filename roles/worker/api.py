@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from aiohttp import web
@@ -28,23 +28,24 @@ CORE = web.AppKey("core", Core)
 async def execute(request: web.Request) -> web.StreamResponse:
     """POST /execute: run a job; its events are the answer. When the reader leaves, the job goes on."""
     job = await request.app[CORE].execute(await read(request, Execute))
-    async with aclosing(job.follow()) as blocks:
+    async with aclosing(job.follow(hang_up=_hang_up(request))) as blocks:
         return await stream(request, blocks)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """GET /jobs/{job_id}/events: a job's events after the one named, past ones first."""
-    after = request.headers.get("Last-Event-ID") or query(request, "after").get("after", "")
+    """GET /jobs/{job_id}/events: a job's events after the one named, past ones first. The newest reader gets them."""
+    given = request.headers.get("Last-Event-ID") or query(request, "after").get("after", "")
+    after = parse_event_id(given) if given else START
     job = request.app[CORE].jobs.get(request.match_info["job_id"])
-    position = job.position_after(parse_event_id(after) if after else START)
-    async with aclosing(job.follow(position)) as blocks:
+    position = job.position_after(after)
+    async with aclosing(job.follow(position, after=after, hang_up=_hang_up(request))) as blocks:
         return await stream(request, blocks)
 
 
 async def cancel(request: web.Request) -> web.Response:
     """POST /cancel: stop a job; the same answer however often it is asked."""
     body = await read(request, CancelJob)
-    return reply(request.app[CORE].cancel(body.job_id), status=202)
+    return reply(request.app[CORE].cancel(body), status=202)
 
 
 async def count(request: web.Request) -> web.Response:
@@ -61,6 +62,10 @@ async def shutdown(request: web.Request) -> web.Response:
     """POST /shutdown: drain and end, exactly as on SIGTERM. The worker is the process."""
     os.kill(os.getpid(), signal.SIGTERM)
     return reply(ShuttingDown("draining"), status=202)
+
+
+def _hang_up(request: web.Request) -> Callable[[], None] | None:
+    return None if request.transport is None else request.transport.abort
 
 
 ENDPOINTS: Sequence[Endpoint] = (

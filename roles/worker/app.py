@@ -49,6 +49,7 @@ def create(options: WorkerOptions) -> web.Application:
             loops = [
                 tasks.create_task(core.run(address), name="worker"),
                 tasks.create_task(core.sweep(), name="worker-sweep"),
+                tasks.create_task(core.time_stops(), name="worker-stops"),
             ]
             try:
                 yield

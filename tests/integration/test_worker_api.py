@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
 from llorch import sse
 from tests.support import models
-from tests.support.workers import Worker, last, until_engine_idle, worker
+from tests.support.workers import Worker, last, tokens_of, until_engine_idle, worker
 
 ENDLESS = {"prompt": "bake kilo", "temperature": 1, "seed": 3, "max_tokens": 100_000}
 SHAPE = models.Shape(n_embd=256, n_layer=8, n_head=4, n_ff=704, ctx=2048)
 """Slow enough that a job does not end before it can be cancelled."""
+MANY = 6000
+"""Tokens whose events are more than the buffers on the way take in."""
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.make(tmp_path_factory.mktemp("model") / "small.gguf", SHAPE)
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.make(tmp_path_factory.mktemp("model") / "fast.gguf", models.Shape(ctx=8192))
 
 
 @pytest.fixture
@@ -37,6 +47,33 @@ async def begin(worker: Worker, job_id: str, **body: object) -> aiohttp.ClientRe
     assert response.status == 200
     await response.content.readuntil(b"\n\n")
     return response
+
+
+async def stuck_reader(worker: Worker, job_id: str, **body: object) -> socket.socket:
+    """Start a job over a connection that holds next to nothing, and read none of the answer's body."""
+    port = int(worker.url.rpartition(":")[2])
+    for connection in psutil.Process().net_connections("tcp4"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            with socket.socket(fileno=os.dup(connection.fd)) as listening:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    content = json.dumps({"job_id": job_id, **body}).encode()
+    head = f"POST /execute HTTP/1.0\r\nHost: worker\r\nContent-Length: {len(content)}\r\n\r\n"
+    await asyncio.to_thread(client.connect, ("127.0.0.1", port))
+    client.sendall(head.encode() + content)
+    while b"\r\n\r\n" not in await asyncio.to_thread(client.recv, 4096, socket.MSG_PEEK):
+        pass
+    return client
+
+
+def read_to_end(client: socket.socket) -> bytes:
+    """Return the body of the answer, or what came of it before the connection broke."""
+    data = b""
+    with client, contextlib.suppress(ConnectionResetError):
+        while more := client.recv(65536):
+            data += more
+    return data.partition(b"\r\n\r\n")[2]
 
 
 async def reattach(worker: Worker, job_id: str, after: str = "") -> bytes:
@@ -116,14 +153,65 @@ async def test_a_job_goes_on_without_its_reader_and_can_be_read_again_byte_for_b
     assert await reattach(running, "left", after=events[-1].id) == b""
 
 
-async def test_several_readers_of_a_running_job_get_the_same_bytes(running: Worker) -> None:
-    response = await running.http.post("/execute", json={"job_id": "job", **ENDLESS, "max_tokens": 200})
+async def test_the_newest_reader_of_a_running_job_gets_its_events_and_the_older_stream_ends(running: Worker) -> None:
+    response = await begin(running, "job", **{**ENDLESS, "max_tokens": 300})
+    seen = b""
+    while b"id: 3.0" not in seen:
+        seen += await response.content.readany()
+    held = list(sse.parse(seen[: seen.rindex(b"\n\n") + 2]))
 
     async with asyncio.TaskGroup() as tasks:
-        readers = [tasks.create_task(reattach(running, "job")) for _ in range(3)]
-        first = await response.read()
+        newest = tasks.create_task(reattach(running, "job", after=held[-1].id))
+        rest = list(sse.parse(await response.read()))
 
-    assert {reader.result() for reader in readers} == {first}
+    events = list(sse.parse(newest.result()))
+    assert "end" not in [event.kind for event in rest]
+    assert events[-1].kind == "end"
+    assert [event.id for event in events if event.kind == "token"] == [
+        f"{number}.0" for number in range(int(held[-1].id.partition(".")[0]) + 1, len(tokens_of(events + held)) + 1)
+    ]
+
+
+async def test_a_reader_that_has_seen_more_than_there_is_gets_only_what_is_new_to_it(running: Worker) -> None:
+    response = await begin(running, "job", **{**ENDLESS, "max_tokens": 80})
+
+    rest = list(sse.parse(await reattach(running, "job", after="60.0")))
+    response.close()
+    whole = list(sse.parse(await reattach(running, "job")))
+
+    assert rest == [event for event in whole if event.kind == "end" or int(event.id.partition(".")[0]) > 60]
+
+
+async def test_a_reader_that_takes_nothing_costs_neither_its_job_nor_another_one(fast: Path) -> None:
+    async with worker(fast, slots=2) as running:
+        assert running.core is not None
+        slow = await stuck_reader(running, "slow", **{**ENDLESS, "max_tokens": MANY})
+
+        other = await running.execute("other", **{**ENDLESS, "max_tokens": 20})
+        await running.until(lambda health: health.slots_busy == 0)
+        job = running.core.jobs.get("slow")
+        behind = job._replay.end - job._read_to
+        rest = list(sse.parse(await asyncio.to_thread(read_to_end, slow)))
+
+    assert other[-1].kind == "end"
+    assert behind > 0
+    assert [event.id for event in rest if event.kind == "token"] == [
+        f"{number}.0" for number in range(1, len(tokens_of(rest)) + 1)
+    ]
+    assert (rest[-1].kind, last(rest)["tokens_out"]) == ("end", MANY)
+
+
+async def test_a_dead_reader_that_is_still_attached_gives_way(fast: Path) -> None:
+    async with worker(fast, slots=2) as running:
+        dead = await stuck_reader(running, "job", **{**ENDLESS, "max_tokens": MANY})
+        await running.until(lambda health: health.slots_busy == 0)
+
+        whole = list(sse.parse(await reattach(running, "job")))
+        got = await asyncio.to_thread(read_to_end, dead)
+
+    assert (whole[-1].kind, last(whole)["tokens_out"]) == ("end", MANY)
+    assert b"event: token" in got
+    assert b"event: end" not in got
 
 
 async def test_a_job_that_nobody_comes_back_for_is_stopped_and_forgotten(model: Path) -> None:

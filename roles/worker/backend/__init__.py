@@ -82,6 +82,10 @@ class Engine(Protocol):
         """Yield what is generated, each time all chunks that have come; close the iterator to stop the engine."""
         ...
 
+    async def let_go(self) -> None:
+        """Wait until the engine works on nothing but the generations that are still wanted."""
+        ...
+
     async def close(self) -> None:
         """End the engine and give back everything; safe to call twice."""
         ...

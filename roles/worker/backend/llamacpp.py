@@ -34,6 +34,7 @@ from roles.worker.backend.pieces import Pieces, find_pieces
 T = TypeVar("T")
 URL = "http://engine"
 DEFAULT_CTX = 8192
+POLL_S = 0.005
 SENTENCEPIECE = 1
 """llama.cpp's number for vocabularies that put a space before a text; see `tokenize`."""
 STOP_REASONS: dict[str, StopReason] = {"eos": "eos", "limit": "max_tokens", "none": "max_tokens"}
@@ -52,6 +53,10 @@ class _Line(msgspec.Struct, frozen=True):
     stop_type: str = "none"
     prompt_progress: _Progress | None = None
     error: msgspec.Raw | None = None
+
+
+class _Slot(msgspec.Struct, frozen=True):
+    is_processing: bool
 
 
 class _Templated(msgspec.Struct, frozen=True):
@@ -100,6 +105,7 @@ class LlamaCpp:
         self._session: aiohttp.ClientSession | None = None
         self._vocab_type = 0
         self._pieces = Pieces({})
+        self._working = 0
         self._bos: list[int] = []
         self._decoder = msgspec.json.Decoder(_Line)
 
@@ -164,11 +170,13 @@ class LlamaCpp:
         With one slot nothing computed for an earlier prompt is reused, so that the same request gives the same text.
         """
         body = completion(tokens, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=self._slots > 1)
-        rest, count = b"", 0
+        rest, count, began = b"", 0, 0
         with _translated():
-            response = await self._open("/completion", body)
+            response = await self._open("POST", "/completion", body)
             try:
                 while data := await response.content.readany():
+                    self._working += 1 - began
+                    began = 1
                     lines = (rest + data).split(b"\n\n")
                     rest = lines.pop()
                     chunks = [self._chunk(line) for line in lines if line.startswith((b"data: {", b"error: "))]
@@ -181,8 +189,20 @@ class LlamaCpp:
                         if chunks[-1].stop is not None:
                             return
             finally:
+                self._working -= began
                 response.close()
         raise errors.EngineFailed("the engine ended its answer before the text's end")
+
+    async def let_go(self) -> None:
+        """Wait for a slot that works without a reader; see `Engine.let_go`.
+
+        llama.cpp answers between two batches, and only a request that has a slot has sent anything.
+        """
+        while True:
+            slots = await self._ask("GET", "/slots", None, list[_Slot])
+            if sum(slot.is_processing for slot in slots) <= self._working:
+                return
+            await asyncio.sleep(POLL_S)
 
     async def close(self) -> None:
         """End the process; see `Engine.close`."""
@@ -215,31 +235,31 @@ class LlamaCpp:
 
     async def _templated(self, messages: Sequence[Message]) -> str:
         try:
-            return (await self._ask("/apply-template", {"messages": messages}, _Templated)).prompt
+            return (await self._ask("POST", "/apply-template", {"messages": messages}, _Templated)).prompt
         except _Refused:
             raise invalid([FieldProblem("messages", "the model's chat template does not accept them")]) from None
 
     async def _tokens(self, text: str, *, special: bool = True) -> list[int]:
         body = {"content": text, "add_special": special, "parse_special": special}
-        return (await self._ask("/tokenize", body, _Tokens)).tokens
+        return (await self._ask("POST", "/tokenize", body, _Tokens)).tokens
 
     def _one_bos(self, tokens: list[int], prompt: Prompt) -> list[int]:
         """Drop the second beginning-of-sequence token where a template wrote one too."""
         twice = len(self._bos) == 1 and tokens[:2] == self._bos * 2
         return tokens[1:] if prompt.messages and twice else tokens
 
-    async def _ask(self, path: str, body: object, kind: type[T]) -> T:
+    async def _ask(self, method: str, path: str, body: object, kind: type[T]) -> T:
         with _translated():
-            response = await self._open(path, body)
+            response = await self._open(method, path, body)
             try:
                 return msgspec.json.decode(await response.read(), type=kind)
             finally:
                 response.close()
 
-    async def _open(self, path: str, body: object) -> aiohttp.ClientResponse:
-        if self._session is None:
+    async def _open(self, method: str, path: str, body: object) -> aiohttp.ClientResponse:
+        if self._session is None or self._session.closed:
             raise errors.EngineFailed("the engine is not loaded")
-        response = await self._session.post(URL + path, data=encode(body))
+        response = await self._session.request(method, URL + path, data=None if body is None else encode(body))
         if response.status != 200:
             response.close()
             raise _Refused(f"the engine refused the request with status {response.status}")

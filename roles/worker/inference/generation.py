@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from llorch import errors
 from llorch.wire.events import Metrics, StopReason, WorkerEnd
 from roles.worker.backend import Chunk
-from roles.worker.inference.jobs import Job, Piece
+from roles.worker.inference.job import Job, Piece
 from roles.worker.inference.rate import Rate
 from roles.worker.inference.text import Cutter
 

@@ -47,6 +47,10 @@ class Replay:
         """
         if event_id < self._last_gone:
             raise errors.JobNotFound("the events after that id are no longer kept")
+        return self.first_after(event_id)
+
+    def first_after(self, event_id: Id) -> int:
+        """Return the position of the first event after *event_id* that is kept or still to come."""
         return self._gone + bisect_right(self._ids, event_id)
 
     def read(self, position: int) -> bytes | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from llorch.wire.events import StopReason
 from roles.worker.backend import Chunk
 from roles.worker.inference.generation import Draft, Tally
-from roles.worker.inference.jobs import Piece
+from roles.worker.inference.job import Piece
 
 
 def drafted(chunks: list[Chunk], stops: list[str], *, held: str = "") -> tuple[list[Piece], StopReason | None]:
