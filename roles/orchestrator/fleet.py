@@ -182,6 +182,11 @@ class Fleet:
         """Return the connection to some ready worker of a model."""
         return next((self._clients[worker_id] for worker_id in self._by_model.get(model_ref, {})), None)
 
+    def lost(self, worker_id: str) -> None:
+        """Give a worker that failed its job nothing more until its pool says again that it is there."""
+        for serving in self._by_model.values():
+            serving.pop(worker_id, None)
+
     def lease(self, worker_id: str, job_id: JobId) -> None:
         """Take a slot of a worker for a job."""
         self._leases.setdefault(worker_id, set()).add(job_id)

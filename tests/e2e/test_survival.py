@@ -158,6 +158,7 @@ async def test_a_pool_whose_processes_are_all_killed_leaves_its_job_waiting_and_
                 seen = await asyncio.shield(reader)
                 done = await orchestrator.task(job.job_id)
 
+    assert seen[-1].kind == "end", seen[-1]
     assert text_of(seen) == text_of(whole)
     assert [attempt.pool_id for attempt in done.attempt_log or []] == ["first", "second"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,9 +93,14 @@ class System:
         self.core.dispatcher.wake()
 
     async def register(self, worker: ScriptedWorker, *, pool_id: str = "pool", **fields: object) -> None:
-        """Register the scripted worker's pool."""
-        body = worker.registration(pool_id, **fields)
-        await self.client.send("POST", "/v2/pools/register", Registered, body=body)
+        """Register the scripted worker's pool, now and whenever the orchestrator asks for news of it."""
+
+        async def register() -> None:
+            body = worker.registration(pool_id, **fields)
+            await self.client.send("POST", "/v2/pools/register", Registered, body=body)
+
+        worker.vouch = register
+        await register()
 
 
 @asynccontextmanager
@@ -126,6 +131,8 @@ class ScriptedWorker:
     again: Script | None = None
     """What is played when a job's events are asked for again; None: the worker has forgotten the job."""
     returns: list[str] = field(default_factory=list)
+    vouch: Callable[[], Awaitable[None]] | None = None
+    """What its pool does when the orchestrator asks for news."""
     cancels: list[str] = field(default_factory=list)
     spawns: list[SpawnWorker] = field(default_factory=list)
     active: int = 0
@@ -172,6 +179,12 @@ class ScriptedWorker:
         if call is not None:
             call.cancelled.set()
         return reply(CancelAccepted(job_id, known=call is not None), status=202)
+
+    async def report_asked(self, request: web.Request) -> web.StreamResponse:
+        """POST /v2/report of its pool: it registers again, as far as it is alive."""
+        if self.vouch is not None:
+            await self.vouch()
+        return web.Response(status=204)
 
     async def spawn(self, request: web.Request) -> web.StreamResponse:
         """POST /v2/workers/spawn of its pool."""
@@ -240,6 +253,7 @@ async def scripted(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
             web.get("/jobs/{job_id}/events", worker.events),
             web.post("/cancel", worker.cancel),
             web.post("/v2/workers/spawn", worker.spawn),
+            web.post("/v2/report", worker.report_asked),
         ]
     )
     async with running(app, "127.0.0.1", 0) as worker.url:

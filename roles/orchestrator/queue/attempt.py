@@ -48,7 +48,7 @@ class Attempt:
     """What the dispatcher and an attempt share about a running job.
 
     Setting `cancel` ends it; `lost` says that its worker's host cannot be reached, `gone` that its pool says that the
-    worker has ended.
+    worker has ended. `silent` is set when the worker itself, not this one job, seems to be in trouble.
     """
 
     seed: int
@@ -58,6 +58,7 @@ class Attempt:
     first_token_ms: int | None = None
     started: bool = False
     gone: bool = False
+    silent: bool = False
     end: events.WorkerEnd | None = None
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -185,6 +186,7 @@ class Runner:
                 waits = iter(RECONNECT_WAITS_S)
             wait_s = None if attempt.gone else next(waits, None)
             if wait_s is None:
+                attempt.silent = True
                 raise WorkerLost(trouble)
             await asyncio.sleep(wait_s)
             source = None
@@ -212,6 +214,7 @@ class Runner:
                         stored_at = loop.time()
                         await self._relay.room(stream)
         except Refused as error:
+            attempt.silent = True
             raise WorkerLost(error.message) from error
         except (Unreachable, TimeoutExceeded) as error:
             return error.message
@@ -276,7 +279,9 @@ class Runner:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left_s, look_again_s)):
                     await attempt.lost.wait()
+                attempt.silent = True
                 raise WorkerLost("the worker's host cannot be reached any more")
+        attempt.silent = True
         if attempt.started:
             silence = f"the worker sent nothing new for {patience.stall_s:g} s"
             raise TimeoutExceeded(silence, code="STALLED")

@@ -32,6 +32,7 @@ from roles.orchestrator.state.store import Store
 
 PROBE_TIMEOUT_S = 5.0
 LAST_WORDS_S = 1.0
+NEWS_TIMEOUT_S = 1.0
 _log = log.get("orchestrator.runs")
 
 
@@ -235,6 +236,8 @@ class Runs:
         if running.hand_back:
             await self._requeue(running, "HANDED_BACK", not_before_ms=0, claimed=claimed)
             return
+        if attempt.silent:
+            await self._suspect(running)
         outcome = after_failure(error, attempt=ticket.failures + 1, now_ms=now_ms, chance=random.random())
         if isinstance(outcome, GiveUp):
             error = RemoteError(outcome.message, code=outcome.code, status=error.status, retriable=outcome.retriable)
@@ -245,6 +248,14 @@ class Runs:
         self._metrics.retries.labels(error.code).inc()
         _log.warning("attempt_failed", job_id=ticket.id, attempt=ticket.attempt, code=error.code, reason=error.message)
         await self._requeue(running, error.code, not_before_ms=outcome.not_before_ms, claimed=claimed)
+
+    async def _suspect(self, running: Running) -> None:
+        """Give a worker that seems to be in trouble nothing more until its pool, asked at once, vouches for it."""
+        self._fleet.lost(running.worker_id)
+        with contextlib.suppress(LlorchError):  # the pool is gone, too
+            pool = self._fleet.pool(running.pool_id)
+            async with pool.client.request("POST", "/v2/report", timeout_s=NEWS_TIMEOUT_S):
+                pass
 
     async def _requeue(self, running: Running, outcome: str, *, not_before_ms: int, claimed: bool) -> None:
         ticket = running.ticket
