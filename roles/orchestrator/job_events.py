@@ -13,7 +13,7 @@ from roles.orchestrator.state.rows import JobRow
 
 def token(index: int, text: str) -> bytes:
     """Return one token event; made by hand, because there are many of them."""
-    return b"event: token\nid: %d.0\ndata: %b\n\n" % (index + 1, encode(events.Token(index, text)))
+    return b'event: token\nid: %d.0\ndata: {"i":%d,"t":%b}\n\n' % (index + 1, index, encode(text))
 
 
 def started(row: JobRow, serial: int) -> tuple[EventId, bytes]:
