@@ -17,7 +17,7 @@ from llorch import __version__
 from llorch.edge import Endpoint, Parameter
 from llorch.wire.errors import ErrorReply
 
-_IN_PATH = re.compile(r"\{(\w+)\}")
+_IN_PATH = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _REF = "#/components/schemas/{name}"
 
 CORRELATION = Parameter(
@@ -36,7 +36,7 @@ def document(title: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     by_type = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, by_type)
+        paths.setdefault(_plain(endpoint.path), {})[endpoint.method.lower()] = _operation(endpoint, by_type)
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": __version__, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
@@ -46,6 +46,11 @@ def document(title: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _plain(path: str) -> str:
+    """Return a path without the patterns that aiohttp takes in it."""
+    return _IN_PATH.sub(r"{\1}", path)
 
 
 def _types(endpoint: Endpoint) -> list[type]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import msgspec
 
@@ -132,7 +132,7 @@ class Orchestrator:
             now_ms=self._clock_ms(),
         )
 
-    async def follow(self, job_id: str, after: EventId, *, owner: str) -> AsyncIterator[bytes]:
+    async def follow(self, job_id: str, after: EventId, *, owner: str) -> AsyncGenerator[bytes, None]:
         """Return a job's events behind *after*; raises before the first one when there are none to be had.
 
         Raises:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -194,7 +194,7 @@ class Relay:
         if not (stream.readers or stream.kept) and self._streams.get(stream.job_id) is stream:
             self._streams.pop(stream.job_id, None)
 
-    async def follow(self, job_id: JobId, after: EventId = START) -> AsyncIterator[bytes]:
+    async def follow(self, job_id: JobId, after: EventId = START) -> AsyncGenerator[bytes, None]:
         """Yield a job's events behind *after* to its terminal one, then end. Quiet times hold comments.
 
         Raises:
@@ -260,7 +260,7 @@ class Relay:
             raise JobNotFound("the output of this job is not kept any more")
         return b"".join(parts), position
 
-    async def _replay(self, job_id: JobId, after: EventId) -> AsyncIterator[bytes]:
+    async def _replay(self, job_id: JobId, after: EventId) -> AsyncGenerator[bytes, None]:
         """Yield the events of a job that has ended, from disk."""
         row = await self._store.get(job_id)
         if row is None:

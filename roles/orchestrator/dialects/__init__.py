@@ -1,0 +1,1 @@
+"""Other programs' APIs, translated to and from jobs. Pure."""
