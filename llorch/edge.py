@@ -166,9 +166,9 @@ def error_response(error: errors.LlorchError, correlation: str) -> web.Response:
 
 
 def bearer(request: web.Request) -> str:
-    """Return the bearer token of a request, empty when it has none."""
+    """Return the token of a request, empty when it has none: a bearer token, or what Anthropic's clients send."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else ""
+    return value.strip() if scheme.lower() == "bearer" else request.headers.get("X-Api-Key", "").strip()
 
 
 def check_token(request: web.Request, expected: str) -> None:

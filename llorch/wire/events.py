@@ -71,6 +71,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
     `first_token` is the index of the first token event that comes from this attempt: above 0, it goes on behind what
     readers have. `exact` says that it does so from the model's own tokens; otherwise the text was tokenised anew.
+    `tokens_in` counts the prompt.
     """
 
     job_id: str
@@ -82,6 +83,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     first_token: int = 0
     exact: bool = True
+    tokens_in: int = 0
 
 
 class Token(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ def started(row: JobRow, serial: int) -> tuple[EventId, bytes]:
         seed=row.seed,
         correlation_id=row.correlation_id,
         attempt=row.attempt,
+        tokens_in=row.tokens_in or 0,
     )
     return event_id, encode_event("started", str(event_id), encode(body))
 

@@ -53,7 +53,7 @@ def test_every_wish_arrives() -> None:
     wishes = {"temperature": 0, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "repetition_penalty": 1.1, "seed": 9}
     more = {"stop": "x", "max_tokens": 5, "priority": "batch", "session_id": "s"}
 
-    [task] = completion_tasks(completion(**wishes, **more), room=None)
+    [task] = completion_tasks(completion(**wishes, **more))
 
     expected = SubmitTask(
         model="m",
@@ -65,7 +65,7 @@ def test_every_wish_arrives() -> None:
 
 
 def test_several_answers_are_several_jobs_with_seeds_of_their_own() -> None:
-    tasks = completion_tasks(completion(prompt=["a", "b"], n=2, seed=2**63 - 1), room=None)
+    tasks = completion_tasks(completion(prompt=["a", "b"], n=2, seed=2**63 - 1))
 
     assert [(task.prompt, task.seed) for task in tasks] == [
         ("a", 2**63 - 1),
@@ -130,7 +130,7 @@ def test_neutral_and_unknown_fields_change_nothing(fields: dict[str, object]) ->
 @pytest.mark.parametrize("prompt", [[1, 2, 3], [[1], [2]], ["a", ""]])
 def test_prompts_that_are_not_texts_are_refused(prompt: list[object]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        completion_tasks(completion(prompt=prompt), room=None)
+        completion_tasks(completion(prompt=prompt))
 
     assert problems(refused.value) == ["prompt"]
 

@@ -21,7 +21,7 @@ DRIVEN = (
     *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery", "scheduler/snapshot"),
     *("state/rows", "submission"),
 )
-TYPES = ("errors", "log", "wire/meta", "wire/openai", "wire/pools", "wire/tasks", "wire/workers")
+TYPES = ("errors", "log", "wire/anthropic", "wire/meta", "wire/openai", "wire/pools", "wire/tasks", "wire/workers")
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",
     **dict.fromkeys(
@@ -40,6 +40,8 @@ TESTED_ELSEWHERE = {
     "llorch/program.py": "the pool's tests start workers with it, from source and from the executable",
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
+    "roles/orchestrator/api/anthropic.py": "test_anthropic_client.py drives it with Anthropic's own library",
+    "roles/orchestrator/api/dialogue.py": "both of the libraries' tests go through it",
     "roles/orchestrator/api/openai.py": "test_openai_client.py drives it with OpenAI's own library",
     "roles/orchestrator/app.py": "wiring only: every integration test of the orchestrator starts it",
     "roles/pool/app.py": "wiring only: every integration test of the pool starts it",

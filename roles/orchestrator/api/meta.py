@@ -9,7 +9,7 @@ from llorch.edge import Endpoint, query, reply
 from llorch.models import BUILTIN_ALIASES
 from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
 from llorch.wire.tasks import MAX_TIMEOUT_MS
-from roles.orchestrator.api import openai, pools, tasks
+from roles.orchestrator.api import anthropic, openai, pools, tasks
 from roles.orchestrator.api.keys import CORE, SETTINGS
 
 
@@ -64,6 +64,7 @@ async def document(_request: web.Request) -> web.Response:
 ENDPOINTS = (
     *tasks.ENDPOINTS,
     *openai.ENDPOINTS,
+    *anthropic.ENDPOINTS,
     *pools.ENDPOINTS,
     Endpoint("GET", "/health", health, "The process answers.", replies={200: Health}, access="open"),
     Endpoint("GET", "/ready", ready, "Whether it takes work.", replies={200: ReadyReply, 503: ReadyReply}),

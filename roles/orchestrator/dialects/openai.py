@@ -70,7 +70,7 @@ def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
     return [_task(asked, wanted, number, messages=messages) for number in range(asked.n or 1)]
 
 
-def completion_tasks(asked: CompletionRequest, *, room: int | None) -> list[SubmitTask]:
+def completion_tasks(asked: CompletionRequest) -> list[SubmitTask]:
     """Return the jobs that a plain completion asks for, one an answer; see `chat_tasks`."""
     problems = _unsupported(asked)
     unable = {

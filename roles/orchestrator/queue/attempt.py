@@ -265,6 +265,7 @@ class Runner:
             attempt=target.attempt,
             first_token=stream.count,
             exact=stream.exact,
+            tokens_in=body.tokens_in,
         )
         serial = self._relay.notice(stream, "started", started, now_ms=now_ms, lasting=True)
         self._store.start(

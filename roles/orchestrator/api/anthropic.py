@@ -1,0 +1,81 @@
+"""Addresses of Anthropic's Messages API: every request is a job like any other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from aiohttp import web
+
+from llorch import models
+from llorch.edge import Endpoint, correlation_id, read, reply, stream
+from llorch.errors import LlorchError, NotReady
+from llorch.job import JobId
+from llorch.wire import events
+from llorch.wire.anthropic import CountRequest, MessageReply, MessagesRequest, TokensCounted
+from llorch.wire.workers import TokenCount
+from roles.orchestrator.api.dialogue import jobs, speaking, steps, whole
+from roles.orchestrator.api.keys import CORE
+from roles.orchestrator.dialects import anthropic as words
+
+
+@speaking(words.error_reply)
+async def messages(request: web.Request) -> web.StreamResponse:
+    """POST /v1/messages."""
+    asked = await read(request, MessagesRequest)
+    async with jobs(request, [words.task(asked)]) as [job]:
+        headers = {"X-Job-Id": job}
+        if asked.stream:
+            async with aclosing(_stream(request, job, asked)) as blocks:
+                return await stream(request, blocks, headers=headers)
+        return reply(words.whole_reply(await whole(request, job), asked), headers=headers)
+
+
+@speaking(words.error_reply)
+async def count(request: web.Request) -> web.StreamResponse:
+    """POST /v1/messages/count_tokens: what the model's own tokeniser says."""
+    asked = await read(request, CountRequest)
+    core = request.app[CORE]
+    client = core.fleet.any_client(models.resolve(asked.model, core.aliases))
+    if client is None:
+        raise NotReady("no worker has this model loaded, so nobody can count; send a message first", retry_after_s=5)
+    counted = await client.send("POST", "/count", TokenCount, body=words.count(asked))
+    return reply(TokensCounted(counted.tokens))
+
+
+async def _stream(request: web.Request, job: JobId, asked: MessagesRequest) -> AsyncGenerator[bytes, None]:
+    try:
+        async with aclosing(steps(request, job)) as found:
+            async for step in found:
+                if isinstance(step, events.Started):
+                    if step.first_token == 0:
+                        yield words.first(job, asked, tokens_in=step.tokens_in)
+                elif isinstance(step, events.Token):
+                    yield words.text(step.t)
+                elif isinstance(step, events.End):
+                    yield words.last(step, asked)
+                else:
+                    yield words.PING
+    except LlorchError as error:
+        yield words.error_event(error, correlation_id(request))
+
+
+ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/v1/messages",
+        messages,
+        "Anthropic's messages. With `stream` the answer is its event stream.",
+        body=MessagesRequest,
+        replies={200: MessageReply},
+        events=True,
+    ),
+    Endpoint(
+        "POST",
+        "/v1/messages/count_tokens",
+        count,
+        "How many tokens a message is, by the model's own tokeniser; a worker must have the model loaded.",
+        body=CountRequest,
+        replies={200: TokensCounted},
+    ),
+)
