@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -104,10 +105,15 @@ def last(events: list[Event]) -> dict[str, object]:
     return {"kind": events[-1].kind, **json.loads(events[-1].data)}
 
 
+async def slots(core: Core) -> list[dict[str, Any]]:
+    """Ask the engine itself about its slots."""
+    async with core._engine._session.get("http://engine/slots") as response:  # type: ignore[attr-defined]  # a look inside
+        return list(await response.json())
+
+
 async def slots_processing(core: Core) -> int:
     """Ask the engine itself how many of its slots work."""
-    async with core._engine._session.get("http://engine/slots") as response:  # type: ignore[attr-defined]  # a look inside
-        return sum(slot["is_processing"] for slot in await response.json())
+    return sum(slot["is_processing"] for slot in await slots(core))
 
 
 async def until_engine_idle(core: Core) -> None:
