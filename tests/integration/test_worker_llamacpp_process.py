@@ -10,14 +10,13 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-import psutil
 import pytest
 from aiohttp import web
 
 from llorch import sse
 from llorch.wire.workers import Ready
 from tests.support import models
-from tests.support.workers import PATIENCE_S, last, worker_process
+from tests.support.workers import engine_of, last, until_gone, worker_process
 
 ENDLESS = {"prompt": "bake kilo", "temperature": 1, "max_tokens": 100_000}
 SLOW = models.Shape(n_embd=256, n_layer=8, n_head=4, n_ff=704, ctx=2048)
@@ -52,20 +51,6 @@ def truncated_in_the_header(folder: Path) -> Path:
     path = models.make(folder / "cut.gguf")
     path.write_bytes(path.read_bytes()[:100])
     return path
-
-
-async def engine_of(pid: int) -> psutil.Process:
-    """Wait for the engine process of a worker."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not (children := psutil.Process(pid).children()):
-            await asyncio.sleep(0.005)
-    return children[0]
-
-
-async def until_gone(process: psutil.Process) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.005)
 
 
 @contextlib.asynccontextmanager
@@ -142,21 +127,6 @@ async def test_a_worker_that_the_pool_refuses_ends_with_one_line(model: Path) ->
     assert status == 1
     assert len(lines) == 1, lines
     assert "409" in lines[0]
-
-
-async def test_a_killed_engine_ends_its_jobs_with_an_event_and_the_worker_with_one_line(model: Path) -> None:
-    async with worker_process(model) as started:
-        await started.worker.ready()
-        async with started.worker.http.post("/execute", json={"job_id": "job", **ENDLESS}) as response:
-            await response.content.readuntil(b"event: token")
-            engine = await engine_of(started.process.pid)
-            engine.kill()
-            events = list(sse.parse(await response.read()))
-        status, lines = await started.end()
-
-    assert (last(events)["code"], last(events)["retriable"]) == ("ENGINE_FAILED", True)
-    assert status == 1
-    assert lines == ["llorch: the engine process ended with signal 9"]
 
 
 async def test_an_engine_killed_while_it_loads_ends_the_worker_with_one_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import psutil
 
 from llorch import serve
 from llorch.sse import Event, parse
@@ -167,3 +168,17 @@ async def worker_process(model: Path, **options: object) -> AsyncIterator[Proces
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def engine_of(pid: int) -> psutil.Process:
+    """Wait for the engine process of a worker."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (children := psutil.Process(pid).children()):
+            await asyncio.sleep(0.005)
+    return children[0]
+
+
+async def until_gone(process: psutil.Process) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.005)
