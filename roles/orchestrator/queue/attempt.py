@@ -306,7 +306,7 @@ class Runner:
     async def _cancel(self, stream: Stream, target: Target, *, limit_s: float) -> None:
         try:
             await target.client.send(
-                "POST", "/cancel", CancelAccepted, body=CancelJob(stream.job_id), timeout_s=limit_s
+                "POST", "/cancel", CancelAccepted, body=CancelJob(stream.job_id, target.attempt), timeout_s=limit_s
             )
         except LlorchError:
             return  # it is gone, or will be: either way the job does not run there
