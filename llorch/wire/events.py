@@ -98,7 +98,8 @@ class WorkerToken(Token, frozen=True):
 
     `ids` are the model's tokens since the event before, up to the last one whose text is whole characters: with them
     another worker goes on exactly where this one was. `held` is text of them that is in no event yet, because it
-    could be the beginning of a stop sequence.
+    could be the beginning of a stop sequence; at a text's last event it can also be the sequence that ended it. An
+    event that only shows what was held before has no ids; any other without ids is from an engine that tells none.
     """
 
     ids: list[int] = msgspec.field(default_factory=list)

@@ -123,10 +123,9 @@ class Relay:
             stream.tokens.append(token(piece.i, piece.t))
             if piece.ids:
                 stream.ids.extend(piece.ids)
-            else:
+            elif not stream.held.startswith(piece.t):  # what was held back had its ids told before
                 stream.exact = False
-        if pieces:
-            stream.held = pieces[-1].held
+            stream.held = piece.held
         _wake(stream)
 
     async def room(self, stream: Stream) -> None:

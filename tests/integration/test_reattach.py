@@ -102,6 +102,25 @@ async def test_a_worker_that_has_forgotten_the_job_is_lost_and_the_next_attempt_
     assert (task.status, task.attempts, task.tokens_out) == ("completed", 2, 4)
 
 
+@pytest.mark.parametrize(("shown", "ids"), [("EN", [11, 12]), ("other", [])])
+async def test_text_that_was_held_back_may_come_without_ids_and_other_text_may_not(
+    tmp_path: Path, shown: str, ids: list[int]
+) -> None:
+    async def first(call: Call) -> None:
+        await call.started()
+        await call.token("a", [11, 12], held="END")
+        await call.token(shown, held="D")
+        call.die()
+
+    worker = ScriptedWorker(in_turn(first, saying("c")))
+    async with both(tmp_path, worker) as system:
+        job = await system.submit(max_tokens=10)
+        await system.events(job.job_id)
+
+    assert worker.asked[1].continue_ids == ids
+    assert worker.asked[1].continue_text == f"a{shown}"
+
+
 async def test_a_job_whose_worker_died_between_its_last_token_and_its_end_is_complete(tmp_path: Path) -> None:
     async def first(call: Call) -> None:
         await call.started()
