@@ -51,7 +51,7 @@ def submit(
     url: Url = None,
     config: Config = None,
 ) -> int:
-    """Submit a job and print its text as it comes. Ctrl-C cancels it."""
+    """Submit a job and print its text as it comes. Ctrl-C cancels it; an orchestrator that restarts costs a pause."""
     fields: dict[str, object] = {
         "model": model,
         "prompt": prompt,
@@ -69,8 +69,7 @@ def submit(
         "timeout_ms": timeout_ms,
         "on_disconnect": on_disconnect,
     }
-    import asyncio
-
+    from llorch.cli import interrupts
     from llorch.cli import submit as run
     from llorch.cli.output import write, write_json
     from llorch.cli.task_flags import WrongFlags, task
@@ -92,7 +91,7 @@ def submit(
                 write(f"{job.job_id}\n")
             return 0
 
-    return asyncio.run(main())
+    return interrupts.run(main)
 
 
 @app.command("list", epilog="Example: llorch jobs list --status running")
@@ -154,17 +153,27 @@ def show(job_id: Id, as_json: Json = False, url: Url = None, config: Config = No
         write_facts(facts(task))
 
 
-@app.command("watch", epilog="Example: llorch jobs watch 13d12f5c-ad9f-4ee8-99e7-7a9b0391fdf7")
-def watch(job_id: Id, as_json: Json = False, url: Url = None, config: Config = None) -> int:
+@app.command("follow", epilog="Example: llorch jobs follow 13d12f5c-ad9f-4ee8-99e7-7a9b0391fdf7")
+def follow(
+    job_id: Id,
+    after: Annotated[
+        str, typer.Option("--after", metavar="EVENT", help="Go on behind this event id, or this many tokens.")
+    ] = "",
+    as_json: Json = False,
+    url: Url = None,
+    config: Config = None,
+) -> int:
     """Print a job's text from its beginning, and as it comes. Ctrl-C leaves the job alone."""
     found = settings(config)
     import asyncio
 
-    from llorch.cli.submit import show as follow
+    from llorch.cli.submit import show
+    from llorch.wire.tasks import Task
 
     async def main() -> int:
         async with orchestrator(found, url) as client:
-            return await follow(client, _path(job_id, "/events"), as_json=as_json)
+            await client.send("GET", _path(job_id), Task)  # a wrong id or address is told at once
+            return await show(client, _path(job_id, "/events"), after=after, as_json=as_json)
 
     return asyncio.run(main())
 

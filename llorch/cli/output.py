@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -26,7 +28,9 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in {errno.EPIPE, errno.EIO}:  # EIO: the terminal was closed
+            raise
         raise ReaderGone from None
 
 
@@ -79,8 +83,9 @@ def bold(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Write a line to stderr that is neither a result nor a failure."""
-    print(plain(text), file=sys.stderr, flush=True)
+    """Write a line to stderr that is neither a result nor a failure; a closed stderr is nobody's concern."""
+    with contextlib.suppress(OSError):
+        print(plain(text), file=sys.stderr, flush=True)
 
 
 class Status:
@@ -94,11 +99,15 @@ class Status:
         """Show *text* in place of what is there."""
         if self._active:
             width = shutil.get_terminal_size().columns - 1
-            print(_CLEAR_LINE + one_line(text)[:width], end="", file=sys.stderr, flush=True)
+            self._put(_CLEAR_LINE + one_line(text)[:width])
             self._shown = True
 
     def close(self) -> None:
         """Take the line away."""
         if self._shown:
-            print(_CLEAR_LINE, end="", file=sys.stderr, flush=True)
+            self._put(_CLEAR_LINE)
             self._shown = False
+
+    def _put(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            print(text, end="", file=sys.stderr, flush=True)

@@ -1,4 +1,8 @@
-"""What `llorch jobs submit` does: submit one job, show its events as they come, cancel it when the user has enough."""
+"""What `llorch jobs submit` does: submit one job, show its events as they come, cancel it when the user has enough.
+
+Strategy: whatever is asked of the orchestrator may be asked again, because a job has its key before it is submitted
+and its events have ids. An orchestrator that is away for a while costs a pause, at every step, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import msgspec
 
 from llorch.cli.figures import summary
 from llorch.cli.output import ReaderGone, Status, note, one_line, write, write_json, write_text
+from llorch.cli.patience import patiently
 from llorch.client import Client
 from llorch.errors import LlorchError, Unreachable
 from llorch.sse import Event
@@ -18,8 +23,8 @@ from llorch.wire.codec import decode_reply
 from llorch.wire.events import End, Failed, Loading, Queued, Token
 from llorch.wire.tasks import Accepted, CancelReply, SubmitTask
 
-SUBMIT_TRIES = 4
-RETRY_WAIT_S = 0.5
+PATIENCE_S = 600.0
+CANCEL_PATIENCE_S = 30.0
 CANCEL_TIMEOUT_S = 5.0
 
 
@@ -27,47 +32,72 @@ class JobFailed(LlorchError):
     """The job ended with an `error` event."""
 
 
-async def submit(client: Client, task: SubmitTask, *, key: str = "") -> Accepted:
+async def submit(client: Client, task: SubmitTask, *, key: str = "", patience_s: float = PATIENCE_S) -> Accepted:
     """Submit a job; a lost answer is asked for again, and the key keeps that from making two jobs.
 
     Raises:
         RemoteError: Refused.
-        Unreachable: The orchestrator does not answer.
+        Unreachable: Nothing listens there; or what took the request stayed away.
     """
     headers = {"Idempotency-Key": key or str(uuid.uuid4()), "Accept": "application/json"}
-    for left in reversed(range(SUBMIT_TRIES)):
-        try:
-            return await client.send("POST", "/v2/tasks", Accepted, body=task, headers=headers)
-        except Unreachable as error:
-            if not left or isinstance(error.__cause__, aiohttp.ClientConnectorError):
-                raise
-        await asyncio.sleep(RETRY_WAIT_S)
-    raise AssertionError
+
+    async def post() -> Accepted:
+        return await client.send("POST", "/v2/tasks", Accepted, body=task, headers=headers)
+
+    try:
+        return await post()
+    except Unreachable as error:
+        if isinstance(error.__cause__, aiohttp.ClientConnectorError):
+            raise
+    return await patiently(post, patience_s=patience_s)
 
 
-async def show(client: Client, events_url: str, *, as_json: bool = False) -> int:
+async def show(client: Client, events_url: str, *, after: str = "", as_json: bool = False) -> int:
     """Follow a job to its end and print its text, or its events as JSON lines; return the exit status.
 
+    Args:
+        client: The orchestrator.
+        events_url: The job's events.
+        after: The id of an event: print what comes behind it.
+        as_json: Print events; an `error` is then the last line, and the status 1.
+
     Raises:
-        JobFailed: It ended with an error. With *as_json* that is the last line instead, and status 1.
+        JobFailed: It ended with an error.
         ReaderGone: Nobody reads our output any more.
     """
     printer = EventPrinter() if as_json else TextPrinter()
     with contextlib.closing(printer):
-        async with contextlib.aclosing(client.follow(events_url)) as events:
+        async with contextlib.aclosing(client.follow(events_url, after=after, patience_s=PATIENCE_S)) as events:
             async for event in events:
                 printer.take(event)
     return printer.status
 
 
 async def submit_and_show(client: Client, task: SubmitTask, *, key: str = "", as_json: bool = False) -> int:
-    """Submit a job and `show` it. Ctrl-C (asyncio cancels us), or a reader that goes, cancels the job."""
-    job = await submit(client, task, key=key)
+    """Submit a job and `show` it. Being told to stop (asyncio cancels us), or a reader that goes, cancels the job."""
+    key = key or str(uuid.uuid4())
+    job_id = ""
     try:
+        job = await submit(client, task, key=key)
+        job_id = job.job_id
         return await show(client, job.events_url, as_json=as_json)
     except (asyncio.CancelledError, ReaderGone):
-        await cancel_job(client, job.job_id)
+        await (cancel_job(client, job_id) if job_id else _take_back(client, task, key))
         raise
+
+
+async def _take_back(client: Client, task: SubmitTask, key: str) -> None:
+    """Cancel a job whose submission was not answered yet: submitted again under its key, it has an id."""
+    try:
+        async with asyncio.timeout(CANCEL_TIMEOUT_S):
+            job = await submit(client, task, key=key, patience_s=0)
+    except (LlorchError, TimeoutError):
+        note(
+            "llorch: the orchestrator did not answer, so the job may have been accepted; "
+            f"to find out, submit it again with --idempotency-key {key}"
+        )
+        return
+    await cancel_job(client, job.job_id)
 
 
 class EventPrinter:
@@ -104,9 +134,9 @@ class TextPrinter:
             self._line.close()
             self._last = decode_reply(event.data, Token).t or self._last
             write_text(self._last)
-        elif event.kind == "queued":
+        elif event.kind == "queued" and not self._last:  # once there is text, a job that waits again is a pause
             self._line.show(queued_text(decode_reply(event.data, Queued)))
-        elif event.kind == "loading":
+        elif event.kind == "loading" and not self._last:
             self._line.show(loading_text(decode_reply(event.data, Loading)))
         elif event.kind == "end":
             self.close()
@@ -145,8 +175,24 @@ def loading_text(event: Loading) -> str:
 
 
 async def cancel_job(client: Client, job_id: str) -> None:
-    """Cancel a job as far as that is possible; the user is leaving and gets a line where it is not."""
+    """Cancel a job and say what became of it; while the orchestrator is away, say that, and try again for a while."""
+    known_away = False
+
+    def away(error: LlorchError) -> None:
+        nonlocal known_away
+        if not known_away:
+            note(
+                f"llorch: {error.message}; job {job_id} will be cancelled when it is back within "
+                f"{CANCEL_PATIENCE_S:.0f} s; Ctrl-C again leaves it"
+            )
+        known_away = True
+
+    async def ask() -> CancelReply:
+        return await client.send("DELETE", f"/v2/tasks/{job_id}", CancelReply, timeout_s=CANCEL_TIMEOUT_S)
+
     try:
-        await client.send("DELETE", f"/v2/tasks/{job_id}", CancelReply, timeout_s=CANCEL_TIMEOUT_S)
+        answer = await patiently(ask, patience_s=CANCEL_PATIENCE_S, told=away)
     except LlorchError as error:
-        note(f"llorch: job {job_id} could not be cancelled: {error.message}")
+        note(f"llorch: job {job_id} was not cancelled: {error.message}; later: llorch jobs cancel {job_id}")
+        return
+    note(f"llorch: job {job_id}: {answer.status}")

@@ -29,6 +29,10 @@ TESTED_ELSEWHERE = {
         "test_commands.py and test_main_job.py run the commands as a person does",
     ),
     **dict.fromkeys(
+        [f"llorch/cli/{name}.py" for name in ("interrupts", "patience")],
+        "test_resume.py cuts connections, kills the orchestrator and presses Ctrl-C, piped and on a terminal",
+    ),
+    **dict.fromkeys(
         [f"roles/orchestrator/{name}.py" for name in DRIVEN],
         "test_orchestrator_api.py drives it through HTTP, against a real database and a scripted worker",
     ),

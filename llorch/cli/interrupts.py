@@ -1,0 +1,43 @@
+"""What signals do to a command that has something to put in order before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(main: Callable[[], Awaitable[int]]) -> int:
+    """Run *main* and return its exit status.
+
+    Ctrl-C, SIGTERM or a closed terminal cancels it, and the status is then 128 and the signal's number, as shells
+    count. A second one ends the process at once, whatever it is doing, a blocked write included. A signal that the
+    parent has us ignore, as nohup does, stays ignored.
+    """
+    return asyncio.run(_run(main))
+
+
+async def _run(main: Callable[[], Awaitable[int]]) -> int:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    first: list[int] = []
+
+    def told(number: int, _frame: FrameType | None) -> None:
+        if first:
+            os._exit(128 + number)
+        first.append(number)
+        loop.call_soon_threadsafe(task.cancel)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, told)
+    try:
+        return await main()
+    except asyncio.CancelledError:
+        if not first:
+            raise
+        return 128 + first[0]

@@ -1,0 +1,74 @@
+"""A TCP relay in front of a server that can be cut: the connection between the two is as bad as a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+
+class Line:
+    """Connections to one server, by way of `url`.
+
+    Attributes:
+        url: Where clients connect.
+        lose_answers: So many of the next connections are cut when their answer begins, before any of it arrives.
+        accepted: How many connections there have been.
+    """
+
+    def __init__(self, server_url: str) -> None:
+        self._host, self._port = urlsplit(server_url).hostname, urlsplit(server_url).port
+        self.url = ""
+        self.lose_answers = 0
+        self.accepted = 0
+        self._open: set[asyncio.StreamWriter] = set()
+
+    def cut(self) -> int:
+        """Break every connection that is open; return how many were."""
+        count = len(self._open)
+        for writer in self._open:
+            writer.transport.abort()
+        return count
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay one connection, both ways, until either side ends it."""
+        self.accepted += 1
+        lose, self.lose_answers = self.lose_answers > 0, max(0, self.lose_answers - 1)
+        with contextlib.suppress(OSError):
+            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+            self._open |= {writer, far_writer}
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    asking = tasks.create_task(_copy(reader, far_writer))
+                    if lose:
+                        await far_reader.read(1)
+                        writer.transport.abort()
+                    else:
+                        await _copy(far_reader, writer)
+                    asking.cancel()
+            finally:
+                self._open -= {writer, far_writer}
+                far_writer.transport.abort()
+                writer.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def line(server_url: str) -> AsyncIterator[Line]:
+    """Relay to a server until the block ends."""
+    made = Line(server_url)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield made
+    finally:
+        server.close()
+        made.cut()
