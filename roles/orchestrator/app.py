@@ -11,12 +11,13 @@ from aiohttp import web
 from llorch.config import Settings, data_dir
 from llorch.edge import DRAIN, create_app
 from llorch.errors import BusyError
-from roles.orchestrator.api.keys import CORE, SETTINGS
+from roles.orchestrator.api.keys import CORE, OPERATIONS, SETTINGS
 from roles.orchestrator.api.meta import ENDPOINTS
 from roles.orchestrator.clock import ClockMs, now_ms
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.operations import Operations
 from roles.orchestrator.queue.attempt import Patience
 from roles.orchestrator.state.store import Store
 
@@ -55,6 +56,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                     start_s=own.start_timeout_s, stall_s=own.stall_timeout_s, cancel_s=own.cancel_grace_s
                 ),
             )
+            app[OPERATIONS] = Operations(core.dispatcher, core.relay, store.writer, clock_ms)
             app[DRAIN] = lambda: core.drain(own.drain_s)
             writer = loops.create_task(store.writer.run(), name="writer")
             await core.recover()

@@ -21,7 +21,10 @@ DRIVEN = (
     *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery", "scheduler/snapshot"),
     *("state/rows", "submission"),
 )
-TYPES = ("errors", "log", "wire/anthropic", "wire/meta", "wire/openai", "wire/pools", "wire/tasks", "wire/workers")
+TYPES = (
+    *("errors", "log", "wire/anthropic", "wire/meta", "wire/openai", "wire/operations", "wire/pools"),
+    *("wire/tasks", "wire/workers"),
+)
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",
     **dict.fromkeys(
@@ -39,6 +42,10 @@ TESTED_ELSEWHERE = {
     **dict.fromkeys(
         [f"llorch/{name}.py" for name in TYPES],
         "types and constants: whoever uses them tests them",
+    ),
+    **dict.fromkeys(
+        [f"roles/orchestrator/{name}.py" for name in ("api/operations", "operations", "state/live", "state/purge")],
+        "test_orchestrator_operations.py drives them through HTTP, against a real database",
     ),
     "llorch/client.py": "every integration and end-to-end test speaks through it",
     "llorch/program.py": "the pool's tests start workers with it, from source and from the executable",

@@ -271,3 +271,14 @@ def test_of_two_sessions_that_wait_neither_is_ever_served_twice_more(sessions: l
 
         waiting = [served[session] for session in left if left[session]]
         assert max(waiting, default=0) - min(waiting, default=0) <= 1
+
+
+def test_the_first_jobs_are_those_of_the_lowest_positions() -> None:
+    line = Line()
+    for number in range(40):
+        priority: Priority = "batch" if number % 3 else "interactive"
+        line.come(f"session-{number % 5}", priority=priority, model_ref=f"model-{number % 4}")
+
+    assert [ticket.id for ticket in line.queue.first(25)] == line.ids()[:25]
+    assert [ticket.id for ticket in line.queue.first(100)] == line.ids()
+    assert JobQueue().first(5) == []

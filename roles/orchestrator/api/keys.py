@@ -6,6 +6,8 @@ from aiohttp import web
 
 from llorch.config import Settings
 from roles.orchestrator.core import Orchestrator
+from roles.orchestrator.operations import Operations
 
 CORE: web.AppKey[Orchestrator] = web.AppKey("core")
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings")
+OPERATIONS: web.AppKey[Operations] = web.AppKey("operations")

@@ -9,7 +9,7 @@ from llorch.edge import Endpoint, query, reply
 from llorch.models import BUILTIN_ALIASES
 from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
 from llorch.wire.tasks import MAX_TIMEOUT_MS
-from roles.orchestrator.api import anthropic, openai, pools, tasks
+from roles.orchestrator.api import anthropic, openai, operations, pools, tasks
 from roles.orchestrator.api.keys import CORE, SETTINGS
 
 
@@ -62,6 +62,7 @@ async def document(_request: web.Request) -> web.Response:
 
 
 ENDPOINTS = (
+    *operations.ENDPOINTS,
     *tasks.ENDPOINTS,
     *openai.ENDPOINTS,
     *anthropic.ENDPOINTS,

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import merge
 from itertools import islice, takewhile
+from operator import itemgetter
 
 from sortedcontainers import SortedDict, SortedList
 
@@ -145,6 +147,14 @@ class JobQueue:
             return None
         ahead: int = self._lanes[ticket.lane].places.bisect_left((ticket.tag, ticket.seq))
         return ahead if ticket.lane == "interactive" else ahead + self.depth("interactive")
+
+    def first(self, count: int) -> list[Ticket]:
+        """Return the first *count* jobs by position."""
+        found: list[Ticket] = []
+        for lane in self._lanes.values():
+            places = merge(*(waiting.items() for waiting in lane.models.values()), key=itemgetter(0))
+            found += (ticket for _, ticket in islice(places, count - len(found)))
+        return found
 
     def models(self) -> Iterable[str]:
         """Return the models that jobs wait for, those with interactive jobs first."""
