@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self, TypeVar
@@ -257,7 +258,8 @@ async def _refusal(response: aiohttp.ClientResponse) -> errors.RemoteError:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "the connection failed"
+        number = error.os_error.errno  # its text is asyncio's, with the address once more
+        return os.strerror(number).lower() if number and number > 0 else "the connection failed"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection"
     return str(error) or type(error).__name__

@@ -21,6 +21,19 @@ def duration(ms: float) -> str:
     return f"{seconds // 86_400} d {seconds % 86_400 // 3600} h"
 
 
+def age(ms: float) -> str:
+    """Return a length of time in at most six characters: `0s`, `59s`, `3m05s`, `2h10m`, `3d4h`, `1000d`."""
+    seconds = max(0, round(ms / 1000))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02}s"
+    if seconds < 86_400:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02}m"
+    days, hours = seconds // 86_400, seconds % 86_400 // 3600
+    return f"{days}d{hours}h" if days < 100 else f"{days}d"
+
+
 def size(count: int) -> str:
     """Return a number of bytes in the unit that suits it: `512 B`, `3.0 MiB`, `23.5 GiB`."""
     value = float(count)

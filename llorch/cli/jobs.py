@@ -178,6 +178,22 @@ def follow(
     return asyncio.run(main())
 
 
+@app.command("watch", epilog="Example: llorch jobs watch")
+def watch(as_json: Json = False, url: Url = None, config: Config = None) -> int:
+    """Show what runs and what waits, anew every second, until Ctrl-C. Not on a terminal: a line for each change."""
+    found = settings(config)
+
+    from llorch.cli import interrupts
+    from llorch.cli.watch import watch as show
+
+    async def main() -> int:
+        async with orchestrator(found, url) as client:
+            await show(client, as_json=as_json)
+        return 0
+
+    return interrupts.run(main)
+
+
 @app.command("cancel", epilog="Example: llorch jobs cancel 13d12f5c-ad9f-4ee8-99e7-7a9b0391fdf7")
 def cancel(job_id: Id, as_json: Json = False, url: Url = None, config: Config = None) -> None:
     """Cancel a job; print where it stands: cancelling, or the final state it already had."""

@@ -32,13 +32,13 @@ def _ask(model: str, url: str, *more: str, tokens: int = 120) -> tuple[str, ...]
     return ("jobs", "submit", *task, "--url", url, *more)
 
 
-def _again(folder: Path, url: str) -> AbstractAsyncContextManager[Role]:
+def again(folder: Path, url: str) -> AbstractAsyncContextManager[Role]:
     """Run an orchestrator where an earlier one was: same address, same data."""
     data = ("--data-dir", str(folder / "orchestrator"))
     return role("orchestrator", "--port", str(urlsplit(url).port), *data, log=folder / "log")
 
 
-async def _started(*arguments: str) -> asyncio.subprocess.Process:
+async def started(*arguments: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
         *program(), *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=clean_environment()
@@ -75,7 +75,7 @@ async def test_a_connection_that_is_cut_again_and_again_costs_no_text(tmp_path: 
     async with orchestrator_role(tmp_path) as orchestrator, pool_role(tmp_path, orchestrator.url):
         unbroken = await run(*_ask(slow, orchestrator.url))
         async with cutting.line(orchestrator.url) as line:
-            process = await _started(*_ask(slow, line.url))
+            process = await started(*_ask(slow, line.url))
             begun = b""
             for _ in range(4):
                 begun += await _output(process, 60)
@@ -149,7 +149,7 @@ async def test_a_waiting_job_is_cancelled_when_its_command_is_told_to_end(
     number: signal.Signals, status: int, tmp_path: Path
 ) -> None:
     async with orchestrator_role(tmp_path) as orchestrator:
-        process = await _started("jobs", "submit", *HAIKU, "--url", orchestrator.url)
+        process = await started("jobs", "submit", *HAIKU, "--url", orchestrator.url)
         await _only_job(orchestrator, "queued")
         process.send_signal(number)
         _, said = await process.communicate()
@@ -165,7 +165,7 @@ async def test_ctrl_c_cancels_the_job_also_when_the_orchestrator_is_away(tmp_pat
         await first.stop(signal.SIGKILL)
         shown.press(CTRL_C)
         await shown.until(lambda seen: "will be cancelled when it is back" in seen)
-        async with _again(tmp_path, first.url) as second:
+        async with again(tmp_path, first.url) as second:
             status = await shown.ended()
             await _only_job(second, "cancelled")
 
@@ -188,7 +188,7 @@ async def test_a_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
 async def test_ctrl_c_before_the_answer_cancels_what_was_accepted(tmp_path: Path) -> None:
     async with orchestrator_role(tmp_path) as orchestrator, cutting.line(orchestrator.url) as line:
         line.lose_answers = 1_000
-        process = await _started("jobs", "submit", *HAIKU, "--url", line.url)
+        process = await started("jobs", "submit", *HAIKU, "--url", line.url)
         await _only_job(orchestrator, "queued")
         line.lose_answers = 0
         process.send_signal(signal.SIGINT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llorch.cli.figures import bar, duration, rate, size, summary
+from llorch.cli.figures import age, bar, duration, rate, size, summary
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,21 @@ from llorch.cli.figures import bar, duration, rate, size, summary
 )
 def test_a_length_of_time_is_shown_in_the_unit_that_suits_it(ms: float, shown: str) -> None:
     assert duration(ms) == shown
+
+
+@pytest.mark.parametrize(
+    ("ms", "shown"),
+    [
+        (0, "0s"),
+        (59_400, "59s"),
+        (59_600, "1m00s"),
+        (7_800_000, "2h10m"),
+        (99 * 86_400_000, "99d0h"),
+        (10**12, "11574d"),
+    ],
+)
+def test_an_age_takes_six_characters_at_most(ms: float, shown: str) -> None:
+    assert age(ms) == shown
 
 
 @pytest.mark.parametrize(("count", "shown"), [(512, "512 B"), (3 * 2**20, "3.0 MiB"), (2**50, "1.0 PiB")])
