@@ -31,6 +31,7 @@ TESTED_ELSEWHERE = {
         [f"llorch/cli/{name}.py" for name in CLI],
         "test_commands.py and test_main_job.py run the commands as a person does",
     ),
+    "llorch/cli/doctor/result.py": "types: every check returns them",
     **dict.fromkeys(
         [f"llorch/cli/{name}.py" for name in ("interrupts", "patience")],
         "test_resume.py cuts connections, kills the orchestrator and presses Ctrl-C, piped and on a terminal",

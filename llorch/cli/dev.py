@@ -1,0 +1,124 @@
+"""`llorch dev`: what an installation needs now and then: a check-up, a backup, a backup put back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llorch.cli.options import Config, Json, Url, group, settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llorch.config import Settings
+    from roles.orchestrator.state.maintenance import Copied
+
+app = group("Check an installation, back it up.")
+
+DataDir = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="DIR", help="The orchestrator's data directory [the configured one]."),
+]
+
+
+@app.command("doctor", epilog="Example: llorch dev doctor --config ./llorch.toml")
+def doctor(as_json: Json = False, data_dir: DataDir = None, url: Url = None, config: Config = None) -> int:
+    """Check this installation; under each failure stands the command that fixes it. Starts nothing."""
+    from llorch.cli.doctor.examination import CHECKS, examine, report
+    from llorch.cli.output import Status, write_json
+
+    line = Status(wanted=not as_json)
+    results = []
+    found = examine(CHECKS, config=config, data_dir=data_dir, url=url, doing=lambda name: line.show(f"{name} …"))
+    for result in found:
+        line.close()
+        results.append(result)
+        if not as_json:
+            report(result)
+    if as_json:
+        write_json(results)
+    return 1 if any(result.state == "failed" for result in results) else 0
+
+
+@app.command("engine-check", hidden=True)
+def engine_check() -> int:
+    """Import the engine and say its version. A process of its own: an engine that crashes ends only this one."""
+    import importlib.metadata
+
+    import xllamacpp
+
+    from llorch.cli.output import write
+
+    devices = [device["name"] for device in xllamacpp.get_device_info()]
+    write(f"xllamacpp {importlib.metadata.version('xllamacpp')}, computes on {', '.join(devices) or 'nothing'}\n")
+    return 0
+
+
+@app.command("backup", epilog="Example: llorch dev backup /srv/backups/llorch-monday.db")
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The new file.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Copy the orchestrator's database to a new file, also while the orchestrator is at work."""
+    found = settings(config)
+    from pathlib import Path
+
+    from llorch.cli.output import Status
+    from roles.orchestrator.state.maintenance import backup as copy
+
+    line = Status(wanted=not as_json)
+    source, target = database(found, data_dir), Path(file).expanduser()
+    try:
+        copied = copy(source, target, progress=lambda left, total: line.show(f"{left} of {total} pages left"))
+    finally:
+        line.close()
+    _say(copied, as_json=as_json)
+
+
+@app.command("restore", epilog="Example: llorch dev restore /srv/backups/llorch-monday.db")
+def restore(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A backup.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Put a backup where the orchestrator looks; what is there is set aside. The orchestrator must not be running."""
+    found = settings(config)
+    import time
+    from pathlib import Path
+
+    from roles.orchestrator.state.maintenance import restore as put_back
+
+    source, target = Path(file).expanduser(), database(found, data_dir)
+    _say(put_back(source, target, now_ms=time.time_ns() // 1_000_000), as_json=as_json)
+
+
+def database(settings: Settings, data_dir: str | None) -> Path:
+    """Return where the orchestrator's database is; `serve all --data-dir` keeps it one folder further down."""
+    from pathlib import Path
+
+    from llorch.config import data_dir as configured
+    from roles.orchestrator.app import DATABASE
+
+    if data_dir is None:
+        return configured(settings.orchestrator, "orchestrator") / DATABASE
+    folder = Path(data_dir).expanduser()
+    below = folder / "orchestrator" / DATABASE
+    return below if below.exists() and not (folder / DATABASE).exists() else folder / DATABASE
+
+
+def _say(copied: Copied, *, as_json: bool) -> None:
+    from llorch.cli.figures import size
+    from llorch.cli.output import note, write, write_json
+
+    if as_json:
+        aside = str(copied.set_aside) if copied.set_aside is not None else None
+        write_json({"file": str(copied.path), "bytes": copied.size_bytes, "jobs": copied.jobs, "set_aside": aside})
+        return
+    jobs = ", ".join(f"{count:,} {state}" for state, count in copied.jobs.items()) or "no jobs"
+    write(f"{copied.path}  {size(copied.size_bytes)}  {jobs}\n")
+    if copied.set_aside is not None:
+        note(f"The database that was there is now {copied.set_aside}")

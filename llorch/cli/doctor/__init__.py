@@ -1,0 +1,1 @@
+"""`llorch dev doctor`: one small check a fact, each returning frozen results."""
