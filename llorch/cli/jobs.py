@@ -1,4 +1,4 @@
-"""`llorch jobs`: submit, list, show, watch, cancel and explain jobs."""
+"""`llorch jobs`: submit, list, show, follow, watch, cancel, explain, export and purge jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
+from llorch.cli import job_records
 from llorch.cli.options import Config, Json, Url, group, orchestrator, settings
 
 T = TypeVar("T")
@@ -218,6 +219,10 @@ def explain(job_id: Id, as_json: Json = False, url: Url = None, config: Config =
         write_json(answer)
     else:
         write(f"{answer.status}: {one_line(answer.text)}\n")
+
+
+app.command("export", epilog=job_records.EXPORT_EXAMPLE)(job_records.export)
+app.command("purge", epilog=job_records.PURGE_EXAMPLE)(job_records.purge)
 
 
 def _ask(method: str, path: str, kind: type[T], url: str | None, config: str | None) -> T:
