@@ -46,7 +46,7 @@ async def test_a_backup_taken_during_load_is_restored_elsewhere_and_its_jobs_run
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert sum(task.result() for task in load) > 0
     assert (refused.status, refused.stderr.count("\n")) == (1, 1)
-    assert "stop it first" in refused.stderr
+    assert "used by another orchestrator (process " in refused.stderr
     assert (again.status, "nothing was overwritten" in again.stderr) == (1, True)
     assert restored.status == 0, restored.stderr
     assert json.loads(restored.stdout)["jobs"]["queued"] >= len(first)

@@ -213,3 +213,23 @@ async def test_a_detached_job_goes_on_and_can_be_followed_from_any_event(tmp_pat
     assert '"id":"6.0"' in rest[0]
     for refused in (wrong, unknown):
         assert (refused.status, refused.stderr.count("\n")) == (1, 1)
+
+
+async def test_a_killed_orchestrator_costs_a_pause_and_no_text(tmp_path: Path, slow: str) -> None:
+    async with orchestrator_role(tmp_path) as first, pool_role(tmp_path, first.url):
+        unbroken = await run(*_ask(slow, first.url))
+        process = await started(*_ask(slow, first.url))
+        async with terminal(*_ask(slow, first.url)) as shown:
+            begun = await _output(process, 60)
+            await shown.until(lambda seen: len(seen.rpartition("\x1b[K")[2]) >= 60)
+            await first.stop(signal.SIGKILL)
+            async with again(tmp_path, first.url) as second:
+                rest, said = await process.communicate()
+                status = await shown.ended()
+                jobs = await _jobs(second)
+
+    assert (begun + rest).decode() == unbroken.stdout
+    assert shown.lines[0] + "\n" == unbroken.stdout
+    assert (process.returncode, status) == (0, 0)
+    assert said.count(b"\n") == 1
+    assert [job.status for job in jobs] == ["completed"] * 3

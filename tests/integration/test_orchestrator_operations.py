@@ -13,7 +13,8 @@ from roles.orchestrator.app import DATABASE
 from roles.orchestrator.clock import now_ms
 from tests.integration.test_orchestrator_api import refused
 from tests.integration.test_store import rows
-from tests.support.orchestrating import ScriptedWorker, System, both, orchestrator, until_cancelled
+from tests.support.orchestrating import ScriptedWorker, System, both, orchestrator
+from tests.support.scripts import until_cancelled
 from tests.support.storing import new_job, opened
 
 

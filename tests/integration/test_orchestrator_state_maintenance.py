@@ -14,10 +14,10 @@ import pytest
 
 from llorch.job import Move
 from roles.orchestrator.state import maintenance
+from roles.orchestrator.state.database import MIGRATIONS
 from roles.orchestrator.state.maintenance import Refused, Unusable, backup, check, checkpoint, is_open, restore
-from roles.orchestrator.state.store import MIGRATIONS
 from tests.integration.test_store import COMPLETED, rows
-from tests.support.storing import new_job, opened
+from tests.support.storing import new_job, opened, place
 
 SOUND = {"queued": 2_000}
 OPENER = """
@@ -139,7 +139,7 @@ async def test_a_backup_under_load_is_one_moment_of_the_database(tmp_path: Path)
             written += 1
             job = new_job(10_000 + written)
             await store.enqueue(job)
-            await store.claim(job.id, attempt=1, worker_id="w", pool_id="p", now_ms=1)
+            await store.claim(job.id, place(1), now_ms=1)
             store.start(job.id, engine="e", tokens_in=1, event_serial=2, now_ms=2)
             await store.settle(job.id, Move.COMPLETE, COMPLETED)
         copied = await copying
@@ -190,7 +190,12 @@ async def test_a_restored_database_is_the_backup_and_the_old_one_is_set_aside_wi
 
     assert (first.jobs, first.set_aside) == (SOUND, None)
     assert second.set_aside == home.with_name("o.db.replaced-2")
-    assert sorted(entry.name for entry in home.parent.iterdir()) == ["o.db", "o.db.replaced-2", "o.db.replaced-2-wal"]
+    assert sorted(entry.name for entry in home.parent.iterdir()) == [
+        "o.db",
+        "o.db.replaced-2",
+        "o.db.replaced-2-wal",
+        "o.lock",
+    ]
     assert check(home).jobs == SOUND
 
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from llorch.cli.doctor import database, machine, orchestrator
+from llorch.cli.doctor import machine, orchestrator, storage
 from llorch.cli.doctor.result import Check, Examined, Result, State, failed, ok, skipped
 from llorch.cli.output import colourful, one_line, write
 from llorch.config import Settings, load
@@ -18,7 +18,7 @@ CHECKS = (
     Check(name="demo model", run=machine.demo_model, configured=False),
     Check(name="token", run=machine.token),
     Check(name="data directory", run=machine.data_directory),
-    Check(name="database", run=database.database),
+    Check(name="database", run=storage.database),
     Check(name="orchestrator", run=orchestrator.orchestrator),
 )
 CONFIGURATION = "configuration"

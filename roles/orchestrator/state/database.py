@@ -39,7 +39,7 @@ class Database:
         """
         async with AsyncExitStack() as opening:
             _prepare(self.path)
-            opening.callback(os.close, _lock(self.path))
+            opening.callback(os.close, lock(self.path))
             await opening.enter_async_context(self.writer)
             try:
                 await self.writer.read(partial(_migrate, path=self.path))
@@ -77,21 +77,36 @@ def _prepare(path: Path) -> None:
         ) from None
 
 
-def _lock(path: Path) -> int:
-    """Take the data directory for this process; the lock goes with it, however it ends."""
-    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+def empty_log(db: sqlite3.Connection) -> None:
+    """Move what the write-ahead log holds into the database and empty it: what was erased still stands in it.
+
+    Somebody who reads an older state, such as a backup, is not waited for: it is emptied the next time.
+    """
+    [patience_ms] = db.execute("PRAGMA busy_timeout").fetchone()
+    db.execute("PRAGMA busy_timeout = 0")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    db.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
+
+
+def lock(path: Path) -> int:
+    """Take the data directory for this process; the lock goes with the returned descriptor, or with the process.
+
+    Raises:
+        InvalidConfiguration: An orchestrator has it.
+    """
+    number = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        with contextlib.closing(os.fdopen(lock)) as holder:
+        with contextlib.closing(os.fdopen(number)) as holder:
             pid = holder.read(32).strip() or "unknown"
         raise InvalidConfiguration(
             f"the data directory {path.parent} is used by another orchestrator (process {pid}); stop that one, "
             "or choose another with --data-dir"
         ) from None
-    os.truncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
+    os.truncate(number, 0)
+    os.pwrite(number, f"{os.getpid()}\n".encode(), 0)
+    return number
 
 
 def _migrate(db: sqlite3.Connection, *, path: Path) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llorch.errors import LlorchError
-from roles.orchestrator.state.store import MIGRATIONS
+from llorch.errors import InvalidConfiguration, LlorchError
+from roles.orchestrator.state.database import MIGRATIONS, lock
 
 PAGES_A_STEP = 64
 MOST_FINDINGS = 10
@@ -146,28 +146,45 @@ def restore(source: Path, target: Path, *, now_ms: int) -> Copied:
     """Put a backup where an orchestrator will find it; a database that is there is set aside, with its log.
 
     Raises:
-        Refused: An orchestrator has the database open, or the folder cannot be written.
+        Refused: An orchestrator uses the directory, or it cannot be written.
         Unusable: *source* is not a sound backup.
     """
     _verified(source)
-    aside: Path | None = None
     _made(target.parent)
-    if target.exists():
-        if is_open(target):
-            raise Refused(f"an orchestrator has {target} open; stop it first")
-        aside = target.with_name(f"{target.name}.replaced-{now_ms}")
-    staged = target.with_name(f".{target.name}.restored-{os.getpid()}")
-    with _new_file(staged) as partial:
-        shutil.copyfile(source, partial)
-        jobs = _verified(partial)
-    if aside is not None:
-        for suffix in ("", *BESIDE):  # a log that is left beside another database would be written into it
-            beside = target.with_name(target.name + suffix)
-            if beside.exists():
-                beside.rename(aside.with_name(aside.name + suffix))
-    staged.rename(target)
-    _flush(target.parent)
+    with contextlib.ExitStack() as held:
+        held.callback(os.close, _taken(target))
+        staged = target.with_name(f".{target.name}.restored-{os.getpid()}")
+        with _new_file(staged) as partial:
+            shutil.copyfile(source, partial)
+            jobs = _verified(partial)
+        aside = _set_aside(target, now_ms)
+        staged.rename(target)
+        _flush(target.parent)
     return Copied(path=target, size_bytes=target.stat().st_size, jobs=jobs, set_aside=aside)
+
+
+def _taken(target: Path) -> int:
+    """Keep every orchestrator away from a database; return the descriptor that does."""
+    try:
+        number = lock(target)
+    except InvalidConfiguration as error:
+        raise Refused(error.message) from None
+    if is_open(target):
+        os.close(number)
+        raise Refused(f"another program has {target} open; end it first")
+    return number
+
+
+def _set_aside(target: Path, now_ms: int) -> Path | None:
+    """Rename a database that is there; its log too, which would else be written into the one that takes its place."""
+    if not target.exists():
+        return None
+    aside = target.with_name(f"{target.name}.replaced-{now_ms}")
+    for suffix in ("", *BESIDE):
+        beside = target.with_name(target.name + suffix)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 @contextlib.contextmanager

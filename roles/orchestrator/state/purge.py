@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from llorch.wire.operations import FinalState, Purge, Purged
+from roles.orchestrator.state.database import empty_log
 from roles.orchestrator.state.writer import Writer
 
 STRETCH = 1_000
@@ -40,7 +41,11 @@ class Ended(NamedTuple):
 
 
 async def purge(writer: Writer, wanted: Purge, *, now_ms: int) -> Purged:
-    """Erase what is wanted, or count it; after `CALL_S` seconds say that there is more."""
+    """Erase what is wanted, or count it; after `CALL_S` seconds say that there is more.
+
+    Raises:
+        BusyError: The database cannot be written; what was erased until then is gone.
+    """
     give_up = asyncio.get_running_loop().time() + CALL_S
     before_ms = now_ms - wanted.older_than_ms
     gone: list[Ended] = []
@@ -55,7 +60,7 @@ async def purge(writer: Writer, wanted: Purge, *, now_ms: int) -> Purged:
         counts.update(job.state for job in gone)
         outputs += sum(job.kept for job in gone)
     if counts and not wanted.dry_run:
-        await writer.read(_empty_log)
+        await writer.read(empty_log)
     return Purged(jobs=dict(counts), outputs=outputs, more=more)
 
 
@@ -74,13 +79,5 @@ async def _erase(writer: Writer, jobs: Sequence[Ended], *, outputs_only: bool) -
 
     gone: list[Ended] = []
     for start in range(0, len(jobs), AT_ONCE):
-        gone += await writer.write(partial(erase, some=jobs[start : start + AT_ONCE]))
+        gone += await writer.write(partial(erase, some=jobs[start : start + AT_ONCE]), patient=False)
     return gone
-
-
-def _empty_log(db: sqlite3.Connection) -> None:
-    """Empty the write-ahead log too, where what was erased still stands; if somebody reads it, that happens later."""
-    [patience_ms] = db.execute("PRAGMA busy_timeout").fetchone()
-    db.execute("PRAGMA busy_timeout = 0")
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    db.execute(f"PRAGMA busy_timeout = {patience_ms:d}")

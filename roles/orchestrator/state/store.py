@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from llorch.job import FINAL, JobId, Move, State, after, sources
-from roles.orchestrator.state.database import Database, unusable
+from roles.orchestrator.state.database import Database, empty_log, unusable
 from roles.orchestrator.state.rows import AttemptRow, Chunk, Ending, Filter, Generated, JobRow, NewJob, Whereabouts
 
 BATCH_ROWS = 500
@@ -283,7 +283,7 @@ class Store:
 
     async def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the database and empty it: erased texts were in it, too."""
-        await self.writer.read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        await self.writer.read(empty_log)
 
     async def remember_pool(self, pool_id: str, endpoint: str) -> None:
         """Note where a pool is, so that a restarted orchestrator can tell it so."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from llorch.cli.doctor.database import database
 from llorch.cli.doctor.result import Examined, Result
+from llorch.cli.doctor.storage import database
 from llorch.config import Settings
 from roles.orchestrator.app import DATABASE
+from roles.orchestrator.state.database import MIGRATIONS
 from tests.integration.test_orchestrator_state_maintenance import damage, filled
 from tests.support.storing import new_job, opened
 
@@ -24,7 +25,7 @@ async def test_a_sound_database_is_told_with_its_jobs(tmp_path: Path) -> None:
     [result] = found(tmp_path)
 
     assert result.state == "ok"
-    assert result.found.startswith("sound, version 1, ")
+    assert result.found.startswith(f"sound, version {len(MIGRATIONS)}, ")
     assert result.found.endswith("not in use, 3 queued")
 
 
