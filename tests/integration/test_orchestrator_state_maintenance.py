@@ -199,6 +199,35 @@ async def test_a_restored_database_is_the_backup_and_the_old_one_is_set_aside_wi
     assert check(home).jobs == SOUND
 
 
+async def test_a_restored_database_can_be_used_at_once(tmp_path: Path) -> None:
+    backup(await filled(tmp_path / "o.db", 3), tmp_path / "copy.db")
+    restore(tmp_path / "copy.db", tmp_path / "home" / "o.db", now_ms=1)
+
+    async with opened(tmp_path / "home" / "o.db") as store:
+        await store.checkpoint()
+        await store.enqueue(new_job(4))
+
+    assert check(tmp_path / "home" / "o.db").jobs == {"queued": 4}
+
+
+async def test_a_backup_keeps_nobody_waiting_for_an_empty_log(tmp_path: Path) -> None:
+    """While it copies, the log cannot be emptied; a writer that waited for that would wait for the whole copy."""
+    path = await filled(tmp_path / "o.db", 3)
+    async with opened(path) as store:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM jobs").fetchone()
+        await store.enqueue(new_job(4))
+        await store.checkpoint()
+        held = path.with_name("o.db-wal").stat().st_size
+        other.close()
+        await store.checkpoint()
+        emptied = path.with_name("o.db-wal").stat().st_size
+
+    assert held > 0
+    assert emptied == 0
+
+
 async def test_a_damaged_backup_replaces_nothing(tmp_path: Path) -> None:
     path = await filled(tmp_path / "o.db")
     backup(path, tmp_path / "copy.db")

@@ -120,6 +120,7 @@ def _migrate(db: sqlite3.Connection, *, path: Path) -> None:
         raise sqlite3.DatabaseError("it belongs to another program")
     _check(db, path)
     db.execute("PRAGMA journal_mode = WAL")
+    db.execute("SELECT 1 FROM sqlite_schema").fetchone()  # until it is read again, a changed mode allows no checkpoint
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")
