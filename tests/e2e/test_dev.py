@@ -7,6 +7,8 @@ import json
 import stat
 from pathlib import Path
 
+import pytest
+
 from roles.orchestrator.app import DATABASE
 from tests.e2e.processes import Role, orchestrator_role, pool_role, role, run, text_of, whole_system
 from tests.integration.test_orchestrator_state_maintenance import damage
@@ -22,6 +24,8 @@ async def _submit_until(orchestrator: Role, enough: asyncio.Event) -> int:
     return count
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_backup_taken_during_load_is_restored_elsewhere_and_its_jobs_run(tmp_path: Path) -> None:
     copy, home = tmp_path / "copy.db", tmp_path / "elsewhere"
     async with orchestrator_role(tmp_path) as busy:
