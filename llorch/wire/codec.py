@@ -7,6 +7,7 @@ type. When that fails, each field is checked alone, so that one answer names eve
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar, get_args
@@ -18,6 +19,8 @@ from llorch.errors import InvalidRequest
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_DEPTH = 64
+MAX_EXACT = 2**53
+"""Up to here a number with a fraction or an exponent stands for one integer only."""
 
 
 class FieldProblem(msgspec.Struct, frozen=True):
@@ -80,7 +83,9 @@ def _parse(body: bytes) -> object:
         raise invalid([FieldProblem("", f"the body is not UTF-8 (byte {error.start})")]) from None
     doubled: list[str] = []
     try:
-        data: object = json.loads(text, object_pairs_hook=_pairs(doubled), parse_constant=_no_constant)
+        data: object = json.loads(
+            text, object_pairs_hook=_pairs(doubled), parse_constant=_no_constant, parse_float=_number
+        )
     except json.JSONDecodeError as error:
         raise invalid([FieldProblem("", f"the body is not JSON ({error.msg} at character {error.pos})")]) from None
     except RecursionError:
@@ -113,6 +118,14 @@ def _pairs(doubled: list[str]) -> Callable[[list[tuple[str, object]]], dict[str,
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _number(text: str) -> float:
+    """Read a number with a fraction or an exponent; 2.0 and 1e3 are integers, as JSON Schema has it."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")
+    return int(number) if number.is_integer() and abs(number) <= MAX_EXACT else number
 
 
 def _encodable(data: object) -> bool:
