@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.errors import InvalidRequest
-from llorch.wire.codec import MAX_DEPTH, decode, decode_reply, encode
+from llorch.wire.codec import LARGE_BYTES, MAX_DEPTH, MAX_KEYS, decode, decode_reply, encode
 from llorch.wire.meta import ReadyReply
 from llorch.wire.tasks import MAX_SEED, MAX_TIMEOUT_MS, Message, SubmitTask
-from llorch.wire.workers import CancelJob
+from llorch.wire.workers import CancelJob, Execute
 
 LEAST: dict[str, Any] = {"model": "m", "prompt": "p"}
 Fields = list[tuple[str, str]]
@@ -53,6 +53,8 @@ def submitted(**changed: object) -> SubmitTask:
         (b'{"top_p": Infinity}', "Infinity is not a JSON number"),
         (b'{"x": [{"y": -Infinity}]}', "-Infinity is not a JSON number"),
         (b'{"seed": ' + b"9" * 5_000 + b"}", "a number has too many digits"),
+        (b'{"top_p": 1e400}', "a number is out of range"),
+        (b'{"x": [-1e400]}', "a number is out of range"),
         (rb'{"prompt": "\ud800"}', "a string holds half of a surrogate pair, which is not a character"),
         (rb'{"prompt": "\uDE00\uD83D"}', "a string holds half of a surrogate pair, which is not a character"),
         (rb'{"\udc00": 1}', "a string holds half of a surrogate pair, which is not a character"),
@@ -144,6 +146,21 @@ def test_a_doubled_key_is_refused_wherever_it_is(body: bytes, names: list[str]) 
 )
 def test_a_value_at_its_limit_is_accepted(field: str, value: object) -> None:
     assert getattr(submitted(**{field: value}), field) == value
+
+
+@pytest.mark.parametrize("number", ["7", "7.0", "70e-1", "0.7E1"])
+def test_an_integer_may_be_written_with_a_fraction_or_an_exponent(number: str) -> None:
+    assert decode(b'{"model": "m", "prompt": "p", "top_k": %b}' % number.encode(), SubmitTask).top_k == 7
+
+
+def test_a_float_beyond_exact_integers_is_not_taken_for_one() -> None:
+    assert refused(b'{"model": "m", "prompt": "p", "seed": 1e17}') == [("seed", "expected `int`, got `float`")]
+
+
+def test_a_seed_of_more_than_64_bits_is_refused_by_a_worker_too() -> None:
+    body = b'{"job_id": "j", "prompt": "p", "seed": 18446744073709551616}'
+
+    assert refused(body, Execute) == [("seed", f"expected `int` <= {MAX_SEED}")]
 
 
 INT = [(1.5, "expected `int`, got `float`"), ("1", "expected `int`, got `str`"), (True, "expected `int`, got `bool`")]
@@ -265,6 +282,67 @@ def test_a_reply_may_have_fields_that_are_not_known_yet() -> None:
 def test_a_reply_that_is_something_else_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode_reply(body, ReadyReply)
+
+
+LARGE = b'"prompt": "' + b"x" * LARGE_BYTES + b'"'
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"[" * LARGE_BYTES + b"]", ("", "expected `object`, got `array`")),
+        (b"{" + LARGE, ("", "the body is not JSON (Input data was truncated)")),
+        (
+            b'{"model": "m"' + b" " * LARGE_BYTES + b", x}",
+            ("", "the body is not JSON (object keys must be strings (byte 65551))"),
+        ),
+        (b'{"model": "\xff", ' + LARGE + b"}", ("", "the body is not UTF-8")),
+        (b'{"model": "m", "x": 1, ' + LARGE + b"}", ("x", "unknown field")),
+        (b"{" + LARGE + b"}", ("model", "required")),
+        (b'{"model": 5, "top_k": -1, ' + LARGE + b"}", ("model", "expected `str`, got `int`")),
+        (
+            b'{"model": "m", "messages": [{"role": 5}], ' + LARGE + b"}",
+            ("messages[0].role", "expected `str`, got `int`"),
+        ),
+        (b'{"model": "m", "messages": [{"y": 5}], ' + LARGE + b"}", ("messages[0]", "contains an unknown field")),
+        (b'{"model": "m", "top_k": "5", ' + LARGE + b"}", ("top_k", "expected `int`, got `str`")),
+        (b'{"model": "m", "model": "m", ' + LARGE + b"}", ("model", "given more than once")),
+        (b'{"prompt": "p"' + b', "model" : "m"' * (MAX_KEYS + 1) + b"}", ("", "keys are given more than once")),
+        (
+            b'{"model": "m", "messages": [{"role": "user", "content": "x"}], ' + LARGE + b"}",
+            ("prompt", "exactly one of prompt and messages is required"),
+        ),
+    ],
+    ids=lambda value: repr(value[:24]),
+)
+def test_a_large_body_is_refused_for_the_first_thing_that_is_wrong(body: bytes, problem: tuple[str, str]) -> None:
+    assert refused(body) == [problem]
+
+
+def test_a_large_body_is_read_like_a_small_one() -> None:
+    code = json.dumps({str(number): "value" for number in range(2 * MAX_KEYS)})
+    given_body = {"model": "m", "prompt": code + "\\", "top_k": 40.0, "temperature": 1, "stop": ["é"]}
+
+    read = decode(json.dumps(given_body, ensure_ascii=False).encode(), SubmitTask)
+
+    assert read == SubmitTask(model="m", prompt=code + "\\", top_k=40, temperature=1.0, stop=["é"])
+
+
+def test_a_large_body_between_roles_may_have_fields_that_are_not_known_yet() -> None:
+    body = b'{"job_id": "j", "added_later": "' + b"x" * LARGE_BYTES + b'"}'
+
+    assert decode(body, CancelJob) == CancelJob("j")
+
+
+def test_an_answer_does_not_grow_with_the_request() -> None:
+    body = json.dumps({f"key{number}": 1 for number in range(1_000)}).encode()
+
+    with pytest.raises(InvalidRequest) as raised:
+        decode(body, SubmitTask)
+
+    assert len(body) < LARGE_BYTES
+    assert raised.value.message.endswith("key19: unknown field; and 981 more")
+    assert len(json.dumps(raised.value.details)) < 2_000
 
 
 secrets = st.text(st.characters(codec="utf-8", categories=["L", "N"]), max_size=12).map(lambda text: f"SECRET{text}")
