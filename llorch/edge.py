@@ -19,7 +19,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from llorch import errors, log
@@ -40,6 +41,10 @@ CORRELATION = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 CORRELATION_HEADER = "X-Correlation-Id"
 _CORRELATION_ID = web.RequestKey("correlation_id", str)
 MAX_ADDRESS = 256
+BODY_SILENCE_S = 30.0
+"""A body of which nothing comes for so long is given up."""
+BODY_S = 600.0
+"""The longest time that a body may take."""
 
 _log = log.get("edge")
 
@@ -59,8 +64,9 @@ class Endpoint:
     """One address of a role: what serves it, who may call it, what goes in and out.
 
     `access`: `token` asks for the API token where one is configured, `open` never does, `own` leaves it to the
-    handler. `replies` maps a status to the type of its body, None for none; errors need not be listed. `events`
-    says that the answer can be a stream of Server-Sent Events.
+    handler. `replies` maps a status to the type of its body, None for none. `refusals` are statuses of errors that
+    a caller must expect; those of every such address (a broken request, a wrong token, an unknown id, a body that is
+    too large or does not come) need not be listed. `events` says that the answer can be a stream of Server-Sent Events.
     """
 
     method: str
@@ -71,6 +77,7 @@ class Endpoint:
     body: type | None = None
     parameters: Sequence[Parameter] = ()
     events: bool = False
+    refusals: Sequence[int] = ()
     access: Access = "token"
     media_type: str = "application/json"
 
@@ -100,13 +107,19 @@ def create_app(
     )
     app[METRICS] = metrics
     app.cleanup_ctx.append(lifetime)
-    app.add_routes([web.route(e.method, e.path, e.handler) for e in addresses])
+    app.add_routes([web.route(e.method, e.path, e.handler, expect_handler=_expected) for e in addresses])
     return app
 
 
 async def read(request: web.Request, kind: type[S]) -> S:
-    """Decode the body into *kind*; see `codec.decode` for what is refused."""
-    return codec.decode(await request.read(), kind)
+    """Decode the body into *kind*; see `codec.decode` for what is refused.
+
+    Raises:
+        InvalidRequest: Also when it does not come as its headers say.
+        BodyTooLarge: More than the app allows.
+        RequestTimeout: It stopped coming, or comes too slowly.
+    """
+    return codec.decode(await _body(request), kind)
 
 
 def reply(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -199,6 +212,39 @@ def query(request: web.Request, *allowed: str) -> Mapping[str, str]:
     return dict(request.query)
 
 
+async def _body(request: web.Request) -> bytes:
+    """Return the whole body. A client that stops in the middle, or drips, does not hold its connection for ever."""
+    received = bytearray()
+    deadline_s = asyncio.get_running_loop().time() + BODY_S
+    try:
+        while chunk := await _chunk(request.content, deadline_s):
+            received += chunk
+            if len(received) > request.client_max_size:
+                raise errors.BodyTooLarge(
+                    f"the body is larger than {request.client_max_size} bytes",
+                    details={"limit_bytes": request.client_max_size},
+                )
+    except TimeoutError:
+        raise errors.RequestTimeout("the body did not come in time; send the request again") from None
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise errors.InvalidRequest("the body did not come as the headers of the request say") from None
+    return bytes(received)
+
+
+async def _expected(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`; what else a client expects is ignored, as RFC 9110, 10.1.1 allows."""
+    if request.headers["Expect"].lower() == "100-continue" and request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+async def _chunk(content: StreamReader, deadline_s: float) -> bytes:
+    if content.is_eof():
+        return await content.readany()
+    async with asyncio.timeout_at(min(deadline_s, asyncio.get_running_loop().time() + BODY_SILENCE_S)):
+        return await content.readany()
+
+
 @web.middleware
 async def _outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Correlation id, errors, metrics: what every answer has."""
@@ -236,12 +282,6 @@ def _foreign(error: web.HTTPException, request: web.Request, correlation: str) -
         known = errors.NotFound("there is nothing at this address; see /openapi.json for what there is")
     elif isinstance(error, web.HTTPMethodNotAllowed):
         known = errors.MethodNotAllowed(f"{request.method} is not possible here; allowed: {error.headers['Allow']}")
-    elif error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        limit = request.app._client_max_size  # noqa: SLF001 - aiohttp has no public way to ask
-        known = errors.BodyTooLarge(
-            f"the body is larger than {limit} bytes; raise [orchestrator] max_body_bytes to allow more",
-            details={"limit_bytes": limit},
-        )
     else:
         known = errors.InvalidRequest(error.reason)
         known.status = error.status

@@ -136,6 +136,14 @@ class MethodNotAllowed(CallerError):
     status = 405
 
 
+class RequestTimeout(CallerError):
+    """The request's body did not come in time."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
+    retriable = True
+
+
 class Conflict(CallerError):
     """The request contradicts the present state: a key, a pool id or a sequence number used otherwise."""
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from llorch.config import is_loopback
 from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
 
 SHUTDOWN_S = 2.0
+KEEPALIVE_S = 75.0
+"""How long a connection may go without a whole request head: before its first one, and after each answer."""
+MAX_FILES = 65_536
 _log = log.get("serve")
 
 
@@ -43,7 +47,11 @@ class Served:
 
 
 def run(main: Callable[[], Awaitable[int]]) -> int:
-    """Run *main* on uvloop where there is one, else on asyncio's own loop; return its exit status."""
+    """Run *main* on uvloop where there is one, else on asyncio's own loop; return its exit status.
+
+    Takes as many open files as the system lets it have: each connection is one.
+    """
+    _open_files()
 
     async def started() -> int:
         return await main()
@@ -53,6 +61,15 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
     except ImportError:
         return asyncio.run(started())
     return uvloop.run(started())
+
+
+def _open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    with contextlib.suppress(OSError, ValueError):  # then what there is has to do
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def serve(sites: Sequence[Site], *, token: str = "") -> int:
@@ -126,7 +143,13 @@ async def running(app: web.Application, host: str, port: int) -> AsyncIterator[s
         InvalidConfiguration: The address is taken or is not this machine's.
         LlorchError: The app cannot go on, for a reason that it expects.
     """
-    runner = _Runner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_S)
+    runner = _Runner(
+        app,
+        handler_cancellation=True,
+        access_log=None,
+        shutdown_timeout=SHUTDOWN_S,
+        keepalive_timeout=KEEPALIVE_S,
+    )
     try:
         await runner.setup()
         tcp = web.TCPSite(runner, host, port, backlog=1024)
@@ -205,6 +228,11 @@ class _Handler(RequestHandler):
         response = error_response(error, correlation_id(request))
         response.force_close()
         return response
+
+    def log_exception(self, *args: object, **more: object) -> None:
+        """Log a bug; a client that did not send what it announced is none."""
+        if not isinstance(more.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **more)
 
 
 class _Server(web.Server):
