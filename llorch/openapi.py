@@ -28,12 +28,22 @@ CORRELATION = Parameter(
     "letters, digits and hyphens.",
 )
 
+EVENT: Mapping[str, object] = {
+    "type": "object",
+    "description": "One of a stream of Server-Sent Events; comments between them keep the connection alive.",
+    "required": ["data"],
+    "properties": {
+        "event": {"type": "string"},
+        "id": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
 
 def document(title: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Build the document that describes *endpoints*."""
     types = list(dict.fromkeys(kind for endpoint in endpoints for kind in _types(endpoint)))
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-    by_type = dict(zip(types, schemas, strict=True))
+    by_type, components = _schemas(types)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         paths.setdefault(_plain(endpoint.path), {})[endpoint.method.lower()] = _operation(endpoint, by_type)
@@ -51,6 +61,17 @@ def document(title: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
 def _plain(path: str) -> str:
     """Return a path without the patterns that aiohttp takes in it."""
     return _IN_PATH.sub(r"{\1}", path)
+
+
+def _schemas(types: Sequence[type]) -> tuple[dict[type, Mapping[str, Any]], dict[str, Any]]:
+    """Return the schema of each type, and the components that they refer to.
+
+    A type may say more than its fields can: `extra_json_schema` of the type is merged into its component.
+    """
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    for kind in types:
+        components[kind.__name__] |= getattr(kind, "extra_json_schema", {})
+    return dict(zip(types, schemas, strict=True)), components
 
 
 def _types(endpoint: Endpoint) -> list[type]:
@@ -86,10 +107,6 @@ def _operation_id(endpoint: Endpoint) -> str:
     return f"{endpoint.method.lower()}_{words}"
 
 
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-
-
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     shown = {"name": parameter.name, "in": parameter.place, "schema": dict(parameter.schema)}
     return shown | ({"description": parameter.description} if parameter.description else {})
@@ -102,13 +119,25 @@ def _responses(endpoint: Endpoint, schemas: Mapping[type, Mapping[str, Any]]) ->
         if kind is not None:
             content[endpoint.media_type] = {"schema": schemas[kind]}
         if endpoint.events and status == HTTPStatus.OK:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {"schema": EVENT}
         responses[str(status)] = {"description": HTTPStatus(status).phrase, **({"content": content} if content else {})}
     if not endpoint.replies:
         schema = {"type": "object" if endpoint.media_type == "application/json" else "string"}
         responses["200"] = {"description": "OK", "content": {endpoint.media_type: {"schema": schema}}}
-    responses["default"] = {
-        "description": "An error",
-        "content": {"application/json": {"schema": schemas[ErrorReply]}},
-    }
+    error = {"application/json": {"schema": schemas[ErrorReply]}}
+    for status in _refusals(endpoint):
+        responses.setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": error})
+    responses["default"] = {"description": "An error", "content": error}
     return responses
+
+
+def _refusals(endpoint: Endpoint) -> list[int]:
+    """Return the statuses of expected refusals: the endpoint's own, and those that all of its kind have."""
+    found = {400, *endpoint.refusals}
+    if endpoint.access != "open":
+        found.add(HTTPStatus.UNAUTHORIZED)
+    if _IN_PATH.search(endpoint.path):
+        found.add(HTTPStatus.NOT_FOUND)
+    if endpoint.body is not None:
+        found |= {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+    return sorted(found)

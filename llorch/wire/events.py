@@ -7,6 +7,7 @@ serial that grows with time and is never used twice for a job. Ids are ordered a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -28,6 +29,8 @@ class EventId(NamedTuple):
         return f"{self.tokens}.{self.serial}"
 
 
+ID_SCHEMA: Mapping[str, object] = {"type": "string", "pattern": r"^([0-9]{1,18}([.][0-9]{1,18})?)?$"}
+"""What `parse_event_id` reads, as documentation tells of it; empty is the beginning."""
 START = EventId(0, -1)
 """Before the first event."""
 

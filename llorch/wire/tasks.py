@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -18,6 +19,7 @@ MAX_TIMEOUT_MS = 1_800_000
 Priority = Literal["interactive", "batch"]
 OnDisconnect = Literal["continue", "cancel"]
 JobState = Literal["queued", "dispatched", "running", "cancelling", "completed", "failed", "cancelled"]
+ONE_OF_PROMPT_AND_MESSAGES: Mapping[str, object] = {"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
 Stop = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -47,6 +49,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 class SubmitTask(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request for inference: exactly one of `prompt` and `messages`."""
+
+    extra_json_schema: ClassVar[Mapping[str, object]] = ONE_OF_PROMPT_AND_MESSAGES
 
     model: Annotated[str, Meta(min_length=1, max_length=1024, description="An alias or a model reference")]
     prompt: Annotated[str, Meta(min_length=1, description="Given to the model as it is")] | UnsetType = UNSET

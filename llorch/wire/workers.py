@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from llorch.wire.codec import FieldProblem, FieldProblems
 from llorch.wire.pools import Backend, Engine, Id, WorkerState
-from llorch.wire.tasks import MAX_SEED, Message, Sampling
+from llorch.wire.tasks import MAX_SEED, ONE_OF_PROMPT_AND_MESSAGES, Message, Sampling
 
 PROTOCOL = 1
 MemoryArchitecture = Literal["vram-only", "unified", "system"]
@@ -23,6 +25,8 @@ class Execute(Sampling, frozen=True, kw_only=True):
     ids where there are any, else the text.
     """
 
+    extra_json_schema: ClassVar[Mapping[str, object]] = ONE_OF_PROMPT_AND_MESSAGES
+
     job_id: Id
     attempt: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
     prompt: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
@@ -33,6 +37,11 @@ class Execute(Sampling, frozen=True, kw_only=True):
     continue_text: str = ""
     continue_ids: list[Annotated[int, Meta(ge=0, le=2**31 - 1)]] = msgspec.field(default_factory=list)
     continue_held: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot: msgspec's own limit ends at 63 bits."""
+        if self.seed > MAX_SEED:
+            raise FieldProblems(FieldProblem("seed", f"expected `int` <= {MAX_SEED}"))
 
 
 class CancelJob(msgspec.Struct, frozen=True):
@@ -51,6 +60,8 @@ class CancelAccepted(msgspec.Struct, frozen=True):
 
 class CountTokens(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /count`: how many tokens would this prompt be?"""
+
+    extra_json_schema: ClassVar[Mapping[str, object]] = ONE_OF_PROMPT_AND_MESSAGES
 
     prompt: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
     messages: Annotated[list[Message], Meta(min_length=1)] | UnsetType = UNSET

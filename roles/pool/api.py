@@ -140,8 +140,10 @@ _SPAWN = "Start a worker for a resolved model reference, if it fits."
 ENDPOINTS = (
     Endpoint("GET", "/v2/status", status, _STATUS, replies={200: PoolStatus}),
     Endpoint("GET", "/status", status, _STATUS, replies={200: PoolStatus}),
-    Endpoint("POST", "/v2/workers/spawn", spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}),
-    Endpoint("POST", "/workers/spawn", spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}),
+    *(
+        Endpoint("POST", path, spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}, refusals=(404, 409, 503))
+        for path in ("/v2/workers/spawn", "/workers/spawn")
+    ),
     Endpoint("GET", "/v2/workers", workers, "All workers.", replies={200: WorkerList}),
     Endpoint("GET", _ID, worker, "One worker.", replies={200: Worker}),
     Endpoint("POST", _ID + "/stop", stop, "Stop a worker.", replies={202: Worker}),
@@ -155,6 +157,7 @@ ENDPOINTS = (
         "A worker of this host has loaded its model; asks for the worker's own token.",
         body=Ready,
         replies={200: Worker},
+        refusals=(403, 404, 409),
         access="own",
     ),
     Endpoint("POST", "/v2/report", report, "Tell the orchestrator everything now.", replies={204: None}),

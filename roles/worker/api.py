@@ -10,7 +10,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from llorch.edge import Endpoint, Parameter, query, read, reply, stream
-from llorch.wire.events import START, parse_event_id
+from llorch.wire.events import ID_SCHEMA, START, parse_event_id
 from llorch.wire.workers import (
     CancelAccepted,
     CancelJob,
@@ -69,7 +69,7 @@ def _hang_up(request: web.Request) -> Callable[[], None] | None:
 
 
 ENDPOINTS: Sequence[Endpoint] = (
-    Endpoint("POST", "/execute", execute, "Run a job.", {200: None}, Execute, events=True),
+    Endpoint("POST", "/execute", execute, "Run a job.", {200: None}, Execute, events=True, refusals=(409, 502, 503)),
     Endpoint(
         "GET",
         "/jobs/{job_id}/events",
@@ -78,12 +78,12 @@ ENDPOINTS: Sequence[Endpoint] = (
         {200: None},
         events=True,
         parameters=(
-            Parameter("Last-Event-ID", {"type": "string"}, "header", "The last event that has been seen"),
-            Parameter("after", {"type": "string"}, description="The same, for those who cannot set headers"),
+            Parameter("Last-Event-ID", ID_SCHEMA, "header", "The last event that has been seen"),
+            Parameter("after", ID_SCHEMA, description="The same, for those who cannot set headers"),
         ),
     ),
     Endpoint("POST", "/cancel", cancel, "Cancel a job.", {202: CancelAccepted}, CancelJob),
-    Endpoint("POST", "/count", count, "Count a prompt's tokens.", {200: TokenCount}, CountTokens),
+    Endpoint("POST", "/count", count, "Count a prompt's tokens.", {200: TokenCount}, CountTokens, refusals=(502, 503)),
     Endpoint("GET", "/health", health, "The worker's state.", {200: WorkerHealth}, access="open"),
     Endpoint("POST", "/shutdown", shutdown, "Drain and end.", {202: ShuttingDown}),
 )

@@ -104,6 +104,30 @@ def test_every_operation_tells_of_success_and_of_errors(described: dict[str, Any
         assert all(response["description"] for response in operation["responses"].values())
 
 
+def test_refusals_that_every_such_address_has_are_listed(described: dict[str, Any]) -> None:
+    for path, method, operation in operations(described):
+        statuses = {status for status in operation["responses"] if status.startswith("4")}
+
+        assert "400" in statuses, f"{method} {path}"
+        assert ("401" in statuses) is (path != "/health"), f"{method} {path}"
+        assert "404" in statuses or "{" not in path, f"{method} {path}"
+        assert ({"408", "413"} <= statuses) is ("requestBody" in operation), f"{method} {path}"
+
+
+def test_refusals_of_a_submission_are_listed(described: dict[str, Any]) -> None:
+    responses = described["paths"]["/v2/tasks"]["post"]["responses"]
+
+    assert set(responses) == {*"200 202 400 401 404 408 409 413 429 503 507".split(), "default"}
+    assert all(responses[status] for status in responses)
+    assert responses["429"]["content"] == responses["default"]["content"]
+
+
+def test_exactly_one_of_prompt_and_messages_is_described(described: dict[str, Any]) -> None:
+    fields = described["components"]["schemas"]["SubmitTask"]
+
+    assert fields["oneOf"] == [{"required": ["prompt"]}, {"required": ["messages"]}]
+
+
 def test_only_health_asks_for_no_token(described: dict[str, Any]) -> None:
     open_paths = [path for path, _, operation in operations(described) if "security" not in operation]
 

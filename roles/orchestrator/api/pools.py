@@ -51,16 +51,34 @@ async def spawn(request: web.Request) -> web.Response:
 
 
 _ID = "/v2/pools/{id}"
+_CONFLICT = (409,)
+_OF_THE_POOL = (409, 502, 503)
 _SPAWN = "Ask a pool for a worker; `model_ref` may be an alias here."
 
 ENDPOINTS = (
-    Endpoint("POST", "/v2/pools/register", register, "Register a pool.", body=Register, replies={200: Registered}),
+    Endpoint(
+        "POST",
+        "/v2/pools/register",
+        register,
+        "Register a pool.",
+        body=Register,
+        replies={200: Registered},
+        refusals=_CONFLICT,
+    ),
     Endpoint("GET", "/v2/pools", pools, "All pools.", replies={200: PoolList}),
     Endpoint("GET", _ID, pool, "One pool.", replies={200: Pool}),
     Endpoint("DELETE", _ID, remove, "Forget a pool.", replies={204: None}),
     Endpoint(
-        "POST", _ID + "/heartbeat", heartbeat, "What a pool has now.", body=Heartbeat, replies={200: HeartbeatReply}
+        "POST",
+        _ID + "/heartbeat",
+        heartbeat,
+        "What a pool has now.",
+        body=Heartbeat,
+        replies={200: HeartbeatReply},
+        refusals=_CONFLICT,
     ),
-    Endpoint("POST", _ID + "/workers/spawn", spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}),
-    Endpoint("POST", "/pools/{id}/workers/spawn", spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}),
+    *(
+        Endpoint("POST", path, spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}, refusals=_OF_THE_POOL)
+        for path in (_ID + "/workers/spawn", "/pools/{id}/workers/spawn")
+    ),
 )

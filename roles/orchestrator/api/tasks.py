@@ -22,7 +22,7 @@ from llorch.edge import (
 )
 from llorch.job import FINAL, State
 from llorch.wire.codec import FieldProblem, invalid
-from llorch.wire.events import START, EventId, parse_event_id
+from llorch.wire.events import ID_SCHEMA, START, EventId, parse_event_id
 from llorch.wire.tasks import Accepted, CancelReply, Explanation, Priority, SubmitTask, Task, TaskPage
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.state.rows import Filter
@@ -120,7 +120,6 @@ def _filter(request: web.Request) -> Filter:
 
 
 _ID = "/v2/tasks/{id}"
-_AFTER = {"type": "string", "pattern": r"^[0-9]{1,18}([.][0-9]{1,18})?$"}
 
 ENDPOINTS = (
     Endpoint(
@@ -130,6 +129,7 @@ ENDPOINTS = (
         "Submit a job. 202: it is on disk. With `Accept: text/event-stream` the answer is its event stream.",
         body=SubmitTask,
         replies={202: Accepted, 200: None},
+        refusals=(404, 409, 429, 503, 507),
         parameters=(
             Parameter(
                 "Idempotency-Key",
@@ -163,8 +163,8 @@ ENDPOINTS = (
         "A job's events, past and live.",
         replies={200: None},
         parameters=(
-            Parameter("after", _AFTER, description="Go on behind this event id, or behind this many tokens."),
-            Parameter("Last-Event-ID", _AFTER, place="header", description="The same; sent by browsers."),
+            Parameter("after", ID_SCHEMA, description="Go on behind this event id, or behind this many tokens."),
+            Parameter("Last-Event-ID", ID_SCHEMA, place="header", description="The same; sent by browsers."),
         ),
         events=True,
     ),
