@@ -230,6 +230,8 @@ class Runner:
         for part in read_blocks(blocks, next_index=stream.count):
             if isinstance(part, Other):
                 self._other(stream, part, target, attempt)
+                if attempt.end is not None:
+                    return  # nothing counts behind the end
                 continue
             if attempt.first_token_ms is None:
                 attempt.first_token_ms = self._clock_ms()
