@@ -85,7 +85,8 @@ async def serve(sites: Sequence[Site], *, token: str = "") -> int:
     stop = StopSignal()
     stop.install()
     async with all_running(sites) as served:
-        print(served[0].url, flush=True)  # noqa: T201 - the ready line
+        with contextlib.suppress(OSError):  # nobody has to read it
+            print(served[0].url, flush=True)  # noqa: T201 - the ready line
         await stop.wait()
         _log.info("draining", signal=stop.name)
         await drain(served)

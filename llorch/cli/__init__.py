@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 
 def run(arguments: list[str]) -> int:
     """Run one command; return the exit status: 0 success, 1 failure, 2 usage or configuration, 130 Ctrl-C."""
+    _open_standard_streams()
     from llorch.cli.failures import guarded
 
     return guarded(lambda: _invoke(arguments))
@@ -18,3 +22,13 @@ def _invoke(arguments: list[str]) -> int:
     command = typer.main.get_command(build())
     result = command.main(args=arguments or ["--help"], prog_name="llorch", standalone_mode=False)
     return result if isinstance(result, int) else 0
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr: else a file that we open would be taken for it.
+
+    stdin is opened for writing and stdout for reading, so that using it is an error that is told.
+    """
+    for name, flags, mode in (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from llorch.cli.output import ReaderGone, one_line
 from llorch.errors import InvalidConfiguration, LlorchError
 
 FAILED, USAGE, READER_GONE, INTERRUPTED = 1, 2, 141, 130
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -26,15 +28,38 @@ def guarded(command: Callable[[], int]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except ReaderGone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return READER_GONE
     except LlorchError as error:
         return told(error)
+    except (OSError, UnicodeEncodeError) as error:
+        return surroundings(error)
     except BaseExceptionGroup as group:
         known, bugs = group.split(LlorchError)
         if bugs is not None or known is None:
             raise
         return told(*leaves(known))
+
+
+def surroundings(error: OSError | UnicodeEncodeError) -> int:
+    """Print that stdout or an argument cannot be used; return the exit status.
+
+    Raises:
+        OSError: It is something else, and nobody has thought of it.
+    """
+    if isinstance(error, UnicodeEncodeError):
+        complain("an argument is not UTF-8")
+        return USAGE
+    if error.errno not in CANNOT_WRITE:
+        raise error
+    _discard_stdout()
+    complain(f"cannot write {error.filename or 'to stdout'}: {error.strerror}")
+    return FAILED
+
+
+def _discard_stdout() -> None:
+    """Let what is still in its buffer go nowhere, when Python writes it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def told(*errors: LlorchError) -> int:
