@@ -24,7 +24,7 @@ from tests.e2e.processes import Role, orchestrator_role, pool_role, role, text_o
 
 HAIKU = {"model": "haiku", "prompt": "Write a haiku that contains the word nine", "temperature": 0}
 MODEL = str(Path("llorch/assets/haiku.gguf").resolve())
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 MANY = 1_000
 GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -259,6 +259,8 @@ async def test_requests_sent_at_once_are_answered_in_order(tmp_path: Path) -> No
     assert unharmed(streams)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 async def test_a_thousand_silent_connections_to_every_role_disturb_nobody(tmp_path: Path) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 < hard < 4 * MANY:

@@ -103,6 +103,7 @@ def _names(core: Orchestrator) -> list[str]:
     return sorted(aliases) + sorted(files - set(aliases.values()))
 
 
+_REFUSALS = (404, 409, 429, 502, 503, 504, 507)
 ENDPOINTS = (
     Endpoint(
         "POST",
@@ -111,6 +112,7 @@ ENDPOINTS = (
         "OpenAI's chat. With `stream` the answer is its event stream.",
         body=ChatRequest,
         replies={200: ChatCompletion},
+        refusals=_REFUSALS,
         events=True,
     ),
     Endpoint(
@@ -120,6 +122,7 @@ ENDPOINTS = (
         "OpenAI's plain completion.",
         body=CompletionRequest,
         replies={200: Completion},
+        refusals=_REFUSALS,
         events=True,
     ),
     Endpoint("GET", "/v1/models", cards, "Models that can be asked for.", replies={200: ModelCards}),
