@@ -68,13 +68,13 @@ checks.allow_header_conformance.enabled = false
 include-path-regex = "^(/v2)?/pools/[^/]+/workers/spawn$"
 checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 502, 503, 507]
 
-# Which references and lengths a model can take is not in the document, nor is all of OpenAI that is not honoured.
+# Which references and lengths a model can take is not in the document, nor is all of the dialects that is not honoured.
 [[operations]]
-include-path-regex = "^/v2/tasks$|/spawn$|^/execute$|^/count$|^/v1/.*completions$"
+include-path-regex = "^/v2/tasks$|/spawn$|^/execute$|^/count$|^/v1/.*(completions|messages|count_tokens)$"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 409, 429, "5xx"]
 
 [[operations]]
-include-path-regex = "/v2/tasks|/v1/.*completions$"
+include-path-regex = "/v2/tasks|/v1/.*(completions|messages|count_tokens)$"
 parameters."path.id" = {{ dictionary = "jobs", probability = 0.5 }}
 parameters."body.model" = {{ dictionary = "models", probability = 0.7 }}
 

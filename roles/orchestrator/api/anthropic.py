@@ -60,6 +60,7 @@ async def _stream(request: web.Request, job: JobId, asked: MessagesRequest) -> A
         yield words.error_event(error, correlation_id(request))
 
 
+_REFUSALS = (404, 409, 429, 502, 503, 504, 507)
 ENDPOINTS = (
     Endpoint(
         "POST",
@@ -68,6 +69,7 @@ ENDPOINTS = (
         "Anthropic's messages. With `stream` the answer is its event stream.",
         body=MessagesRequest,
         replies={200: MessageReply},
+        refusals=_REFUSALS,
         events=True,
     ),
     Endpoint(
@@ -77,5 +79,6 @@ ENDPOINTS = (
         "How many tokens a message is, by the model's own tokeniser; a worker must have the model loaded.",
         body=CountRequest,
         replies={200: TokensCounted},
+        refusals=_REFUSALS,
     ),
 )
