@@ -60,7 +60,7 @@ values = ["haiku", "file:/builtin/haiku.gguf", "file:/nowhere.gguf"]
 
 # A path such as /v2/pools/register is one of /v2/pools/{{id}} too, so it allows what that one allows.
 [[operations]]
-include-path-regex = "/(register|spawn)$"
+include-path-regex = "/(register|spawn|purge)$"
 checks.allow_header_conformance.enabled = false
 
 # Pools that the generated requests have registered cannot be reached.
