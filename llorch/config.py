@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Meta
 
 from llorch.errors import InvalidConfiguration, InvalidRequest
-from llorch.models import parse_ref
+from llorch.models import BUILTIN_ALIASES, parse_ref
+from llorch.policy import KeepAlive, ModelPolicy, contradictions
 from llorch.wire.codec import expectation
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -33,7 +34,10 @@ Section = msgspec.Struct
 
 
 class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[orchestrator]`. `queue_capacity` -1 is unbounded; `data_dir` empty is the user's data directory."""
+    """`[orchestrator]`. `queue_capacity` -1 is unbounded; `data_dir` empty is the user's data directory.
+
+    `keep_alive_s` is how long a worker without jobs is kept, for models without a section of their own.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
@@ -45,12 +49,17 @@ class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     start_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     stall_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     cancel_grace_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    keep_alive_s: KeepAlive = 300.0
     output_retention_s: Seconds = 86_400.0
     purge_after_s: Seconds = 7 * 86_400.0
 
 
 class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[pool]`. `advertise` is the address that the orchestrator is told; empty means the one bound."""
+    """`[pool]`. `advertise` is the address that the orchestrator is told; empty means the one bound.
+
+    `reserve_bytes` of each device are left to other programs; its workers use at most `memory_limit_bytes` of each, 0
+    is no limit.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 9200
@@ -66,6 +75,7 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     orchestrator: Url = ""
     advertise: Url = ""
     reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
+    memory_limit_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
     ready_timeout_s: Seconds = 60.0
     stop_grace_s: Seconds = 30.0
     drain_s: Seconds = 30.0
@@ -119,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     client: Client = Client()
     log: Log = Log()
     hosts: dict[str, Host] = {}
+    models: dict[str, ModelPolicy] = {}
     aliases: dict[str, str] = {}
     token: str = ""
     source: str = ""
@@ -154,12 +165,17 @@ def load(
     data = _read(file) if file else {}
     origin = str(file) if file else ""
     problems: list[str] = []
-    built: dict[str, object] = {}
+    built: dict[str, dict[str, object]] = {}
     for name, section in SECTIONS.items():
         built[name] = _section(name, section, data.pop(name, {}), origin, env, overrides or {}, problems)
     built["hosts"] = _hosts(data.pop("hosts", {}), origin, problems)
-    built["aliases"] = _aliases(data.pop("aliases", {}), origin, problems)
-    problems += [f"{origin}: [{key}]: unknown section{_near(key, [*SECTIONS, 'hosts', 'aliases'])}" for key in data]
+    aliases = built["aliases"] = _aliases(data.pop("aliases", {}), origin, problems)
+    models = _models(data.pop("models", {}), aliases, origin, problems)
+    for policy in models.values():
+        policy.setdefault("keep_alive_s", built["orchestrator"].get("keep_alive_s", Orchestrator().keep_alive_s))
+    built["models"] = {**models}
+    known = [*SECTIONS, "hosts", "models", "aliases"]
+    problems += [f"{origin}: [{key}]: unknown section{_near(key, known)}" for key in data]
     problems += _unknown_variables(env)
     if problems:
         raise InvalidConfiguration("configuration: " + "\n".join(problems))
@@ -260,6 +276,20 @@ def _hosts(data: object, origin: str, problems: list[str]) -> dict[str, object]:
         problems.append(f"{origin}: [hosts]: found {_shown(data)}, expected sections [hosts.NAME]")
         return {}
     return {name: _section(f"hosts.{name}", Host, entry, origin, {}, {}, problems) for name, entry in data.items()}
+
+
+def _models(
+    data: object, aliases: Mapping[str, object], origin: str, problems: list[str]
+) -> dict[str, dict[str, object]]:
+    if not isinstance(data, dict):
+        problems.append(f'{origin}: [models]: found {_shown(data)}, expected sections [models."NAME"]')
+        return {}
+    known = {**BUILTIN_ALIASES, **aliases}
+    strange = [name for name in data if name not in known and not _is_ref(name)]
+    problems += [f'{origin}: [models."{name}"]: no model is called that{_near(name, known)}' for name in strange]
+    found = {n: _section(f'models."{n}"', ModelPolicy, e, origin, {}, {}, problems) for n, e in data.items()}
+    problems += [f'{origin}: [models."{n}"] {text}' for n, values in found.items() for text in contradictions(values)]
+    return found
 
 
 def _aliases(data: object, origin: str, problems: list[str]) -> dict[str, object]:

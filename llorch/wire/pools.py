@@ -25,7 +25,10 @@ ModelRef = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that computes, as measured a moment ago. A CPU's memory is the host's (or its cgroup's) RAM."""
+    """One thing that computes, as measured a moment ago. A CPU's memory is the host's (or its cgroup's) RAM.
+
+    `reserve_bytes` are left to other programs.
+    """
 
     id: str
     uuid: str
@@ -39,10 +42,15 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     temperature_c: float | UnsetType = UNSET
     power_w: float | UnsetType = UNSET
     cores: int | UnsetType = UNSET
+    reserve_bytes: int = 0
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file on a pool's disk, from its metadata."""
+    """A model file on a pool's disk, from its metadata.
+
+    `memory_bytes` is what a worker takes there that has the pool's own number of slots and context (`memory_slots`,
+    `memory_ctx`); `kv_cell_bytes` the part of it that each token of context takes. 0 is not known.
+    """
 
     model_ref: str
     size_bytes: int
@@ -53,6 +61,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     max_token_bytes: int
     aliases: list[str] = msgspec.field(default_factory=list)
     parameters: int | UnsetType = UNSET
+    weights_bytes: int = 0
+    kv_cell_bytes: int = 0
+    memory_bytes: int = 0
+    memory_slots: int = 0
+    memory_ctx: int = 0
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):

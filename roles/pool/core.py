@@ -15,6 +15,7 @@ from llorch import __version__, config
 from llorch.config import Settings
 from llorch.errors import Draining
 from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
+from roles.pool.gpu_inventory.limit import limited
 from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.model_cache.catalogue import Catalogue
 from roles.pool.worker_lifecycle import preflight, records
@@ -95,7 +96,7 @@ class Pool:
         plan = preflight.plan(
             file.metadata,
             request,
-            devices=devices,
+            devices=self._limited(devices),
             commitments=self.supervisor.commitments(pending | self.supervisor.pending()),
             engines=engines,
             defaults=self._defaults,
@@ -105,15 +106,24 @@ class Pool:
 
     async def models(self) -> list[Model]:
         """Return the sound model files of this host."""
-        return await asyncio.to_thread(self.catalogue.models)
+        found = await asyncio.to_thread(self.catalogue.models)
+        return [preflight.sized(model, self._defaults) for model in found]
 
     async def devices(self) -> list[Device]:
         """Return the devices, each with what this pool's workers hold of it."""
-        return allocated(await self._sampler.sample(), self.supervisor.workers())
+        return allocated(self._limited(await self._sampler.sample()), self.supervisor.workers())
 
     def newest_devices(self) -> list[Device]:
         """Return the devices as last measured, without waiting."""
-        return allocated(self._sampler.newest, self.supervisor.workers())
+        return allocated(self._limited(self._sampler.newest), self.supervisor.workers())
+
+    def _limited(self, devices: Iterable[Device]) -> list[Device]:
+        own = self._settings.pool
+        taken: dict[str, int] = {}
+        for record in self.supervisor.workers():
+            if record.live and record.was_ready:
+                taken[record.plan.device] = taken.get(record.plan.device, 0) + record.memory_bytes
+        return limited(devices, taken, limit_bytes=own.memory_limit_bytes, reserve_bytes=own.reserve_bytes)
 
     async def status(self) -> PoolStatus:
         """Return everything that people are told; no token is in it."""

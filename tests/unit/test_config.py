@@ -24,6 +24,7 @@ from llorch.config import (
     pool_id,
 )
 from llorch.errors import InvalidConfiguration
+from llorch.policy import ModelPolicy
 from llorch.wire.pools import Register
 
 
@@ -70,10 +71,11 @@ def test_every_key_has_a_variable(nowhere: dict[str, str]) -> None:
     chosen: dict[str, dict[str, object]] = {
         "orchestrator": {"host": "h", "port": 1, "data_dir": "/d", "queue_capacity": 2, "max_body_bytes": 2048}
         | {"heartbeat_interval_s": 3.5, "drain_s": 4.0, "output_retention_s": 5.0}
-        | {"purge_after_s": 6.0, "start_timeout_s": 7.0, "stall_timeout_s": 8.0, "cancel_grace_s": 9.0},
+        | {"purge_after_s": 6.0, "start_timeout_s": 7.0, "stall_timeout_s": 8.0, "cancel_grace_s": 9.0}
+        | {"keep_alive_s": 10.0},
         "pool": {"host": "h", "port": 1, "data_dir": "/d", "models_dir": "/m", "pool_id": "p", "reserve_bytes": 7}
         | {"orchestrator": "http://o:1", "advertise": "https://a", "ready_timeout_s": 1.0, "stop_grace_s": 2.0}
-        | {"drain_s": 3.0},
+        | {"drain_s": 3.0, "memory_limit_bytes": 8},
         "worker": {"host": "h", "port": 1, "slots": 2, "ctx": 3, "threads": 4, "batch": 16, "reattach_s": 5.0},
         "auth": {"token_file": ""},
         "client": {"url": "http://c"},
@@ -299,3 +301,33 @@ def test_a_pool_cannot_be_called_anything(nowhere: dict[str, str], name: str) ->
     (line,) = refused(None, nowhere | {"LLORCH_POOL_POOL_ID": name})
 
     assert line.startswith("LLORCH_POOL_POOL_ID: found ")
+
+
+def test_a_model_has_its_own_policy_and_the_rest_from_the_orchestrator(tmp_path: Path) -> None:
+    text = "[orchestrator]\nkeep_alive_s = 7\n[models.haiku]\nmin_replicas = 2\n"
+    text += '[models."file:/a.gguf"]\nkeep_alive_s = -1\n'
+
+    found = load(write(tmp_path / "a.toml", text), env={}).models
+
+    assert found == {
+        "haiku": ModelPolicy(keep_alive_s=7.0, min_replicas=2),
+        "file:/a.gguf": ModelPolicy(keep_alive_s=-1.0),
+    }
+    assert [policy.pinned for policy in found.values()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[models.hiaku]\nctx = 64\n", "no model is called that; did you mean haiku?"),
+        ("[models.haiku]\nkeep_alive_s = -2\n", "keep_alive_s: found -2"),
+        ("[models.haiku]\nkeepalive = 1\n", "keepalive: unknown key; did you mean keep_alive_s?"),
+        ("[models.haiku]\nmin_replicas = 9\n", "min_replicas: found 9, expected at most max_replicas"),
+        ("models = 3\n", "[models]: found 3, expected sections"),
+    ],
+)
+def test_a_wrong_policy_is_named(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        load(write(tmp_path / "a.toml", text), env={})
+
+    assert problem in str(caught.value)

@@ -29,12 +29,14 @@ CLI = (
     *("pool_worker", "serve", "submit", "task_flags"),
 )
 DRIVEN = (
+    *("api/decisions", "pool_record", "queue/placement"),
     *("api/keys", "api/meta", "api/pools", "api/tasks", "clock", "core", "fleet", "metrics", "queue/announcement"),
-    *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery", "scheduler/snapshot"),
+    *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery"),
     *("state/rows", "submission"),
 )
+SCHEDULER = ("capacity", "decisions", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
-    *("errors", "log", "wire/anthropic", "wire/meta", "wire/openai", "wire/operations", "wire/pools"),
+    *("errors", "log", "wire/anthropic", "wire/decisions", "wire/meta", "wire/openai", "wire/operations", "wire/pools"),
     *("wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {
@@ -60,6 +62,11 @@ TESTED_ELSEWHERE = {
         [f"roles/orchestrator/{name}.py" for name in ("api/operations", "operations", "state/live", "state/purge")],
         "test_orchestrator_operations.py drives them through HTTP, against a real database",
     ),
+    **dict.fromkeys(
+        [f"roles/orchestrator/scheduler/{name}.py" for name in SCHEDULER],
+        "test_supply.py tells the supply as a whole of facts and deeds, through whole days too",
+    ),
+    "llorch/policy.py": "test_config.py reads it from files",
     "llorch/client.py": "every integration and end-to-end test speaks through it",
     "llorch/program.py": "the pool's tests start workers with it, from source and from the executable",
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",

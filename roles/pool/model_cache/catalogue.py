@@ -169,6 +169,8 @@ def _model(ref: str, size: int, metadata: gguf.Metadata) -> Model:
         max_token_bytes=metadata.max_token_bytes,
         aliases=_aliases(ref, BUILTIN_ALIASES),
         parameters=metadata.parameters,
+        weights_bytes=metadata.weights_bytes,
+        kv_cell_bytes=metadata.kv_cell_bytes,
     )
 
 

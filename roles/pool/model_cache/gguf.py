@@ -25,6 +25,8 @@ MAX_TENSORS = 1_000_000
 MAX_LAYERS = 65_536
 MAX_TEMPLATE_BYTES = 1024 * 1024
 MAX_NAME_BYTES = 256
+KV_BYTES = 2
+"""Bytes of one number in the KV cache (f16)."""
 
 _STRING, _ARRAY = 8, 9
 _SCALARS: Mapping[int, struct.Struct] = {
@@ -75,6 +77,11 @@ class Metadata:
     parameters: int
     weights_bytes: int
     split_count: int
+
+    @property
+    def kv_cell_bytes(self) -> int:
+        """What a token takes in the KV cache: for each layer and key/value head one key and one value."""
+        return sum(self.kv_heads) * (self.key_length + self.value_length) * KV_BYTES
 
 
 @dataclass(frozen=True, slots=True)

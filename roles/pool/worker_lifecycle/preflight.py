@@ -11,16 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompatible
-from llorch.wire.pools import Backend, Device, Engine, SpawnWorker
+from llorch.wire.pools import Backend, Device, Engine, Model, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.engines import ARCHITECTURES, Engines
 
 DEFAULT_ENGINE: Engine = "llamacpp"
 MAX_DEFAULT_CTX = 8192
-KV_BYTES = 2
-"""Bytes of one number in the KV cache (f16)."""
 PREFERENCE: Sequence[Backend] = ("cuda", "metal", "cpu")
 
 
@@ -117,20 +116,23 @@ def check_compatible(metadata: Metadata, engine: Engine) -> None:
         )
 
 
-def context(metadata: Metadata, *, asked: int, default: int) -> int:
+def context(model: Metadata | Model, *, asked: int, default: int) -> int:
     """Return the context of one slot in tokens: never above what the model was trained for."""
-    trained = metadata.context_length
+    trained = model.context_length
     wanted = asked or default or min(trained or MAX_DEFAULT_CTX, MAX_DEFAULT_CTX)
     return min(wanted, trained) if trained else wanted
 
 
-def estimate(metadata: Metadata, *, slots: int, ctx: int) -> int:
-    """Return the bytes of memory a worker will take: weights, KV cache, and a tenth for everything else.
+def estimate(model: Metadata | Model, *, slots: int, ctx: int) -> int:
+    """Return the bytes of memory a worker will take: weights, KV cache, and a tenth for everything else."""
+    return (model.weights_bytes + model.kv_cell_bytes * ctx * slots) * 11 // 10
 
-    The KV cache holds, for each layer, token and key/value head, one key and one value of `KV_BYTES` a number.
-    """
-    per_token = sum(metadata.kv_heads) * (metadata.key_length + metadata.value_length) * KV_BYTES
-    return (metadata.weights_bytes + per_token * ctx * slots) * 11 // 10
+
+def sized(model: Model, defaults: Defaults) -> Model:
+    """Return a model as others are told of it: with what a worker takes when the request leaves all to the defaults."""
+    ctx = context(model, asked=0, default=defaults.ctx)
+    memory_bytes = estimate(model, slots=defaults.slots, ctx=ctx)
+    return replace(model, memory_bytes=memory_bytes, memory_slots=defaults.slots, memory_ctx=ctx)
 
 
 def available(device: Device, commitments: Iterable[Commitment], reserve_bytes: int) -> int:

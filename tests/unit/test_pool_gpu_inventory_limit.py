@@ -1,0 +1,31 @@
+"""A device that a pool may use in part: never larger than the limit, never freer than the device."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from roles.pool.gpu_inventory.limit import limited
+from tests.support.worlds import device
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("limit", "taken", "total", "free"),
+    [(0, 0, 8, 6), (9, 0, 8, 6), (4, 0, 4, 4), (4, 1, 4, 3), (4, 5, 4, 0), (7, 0, 7, 6)],
+)
+def test_only_what_its_own_workers_have_taken_counts_against_the_limit(
+    limit: int, taken: int, total: int, free: int
+) -> None:
+    measured = device("d", gib=8, free_gib=6)
+
+    (found,) = limited([measured], {"d": taken * GIB}, limit_bytes=limit * GIB, reserve_bytes=5)
+
+    assert found == replace(
+        measured,
+        memory_total_bytes=total * GIB,
+        memory_free_bytes=free * GIB,
+        memory_used_bytes=(total - free) * GIB,
+        reserve_bytes=5,
+    )
