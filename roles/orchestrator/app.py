@@ -11,6 +11,8 @@ from aiohttp import web
 from llorch.config import Settings, data_dir
 from llorch.edge import DRAIN, create_app
 from llorch.errors import BusyError
+from llorch.models import resolve
+from llorch.policy import ModelPolicy
 from roles.orchestrator.api.keys import CORE, OPERATIONS, SETTINGS
 from roles.orchestrator.api.meta import ENDPOINTS
 from roles.orchestrator.clock import ClockMs, now_ms
@@ -42,7 +44,13 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         async with (
             Store(data_dir(own, "orchestrator") / DATABASE) as store,
-            Fleet(settings.token, own.heartbeat_interval_s) as fleet,
+            Fleet(
+                settings.token,
+                own.heartbeat_interval_s,
+                clock_ms=clock_ms,
+                policies={resolve(name, settings.aliases): policy for name, policy in settings.models.items()},
+                default=ModelPolicy(keep_alive_s=own.keep_alive_s),
+            ) as fleet,
             asyncio.TaskGroup() as loops,
         ):
             core = app[CORE] = Orchestrator(

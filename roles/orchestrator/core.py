@@ -123,11 +123,12 @@ class Orchestrator:
             JobNotFound: There is none with that id.
         """
         row = await self._row(job_id)
-        queue = self.dispatcher.queue
+        journal = self.dispatcher.placement.journal
         return explain(
             row,
-            position=queue.position(row.id),
-            wait=self.dispatcher.waits.get(row.model_ref),
+            position=self.dispatcher.queue.position(row.id),
+            last=journal.last(row.model_ref),
+            dispatch=journal.job(row.id),
             loading=self.fleet.loading(row.model_ref),
             now_ms=self._clock_ms(),
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from llorch.job import State
 from llorch.wire.tasks import Attempt, Explanation, JobError, Task, Timings
-from roles.orchestrator.fleet import Loading
-from roles.orchestrator.scheduler.decide import Wait
+from roles.orchestrator.scheduler.decisions import Decision, Dispatch, Wait
+from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.state.rows import AttemptRow, JobRow
 
 T = TypeVar("T")
@@ -62,16 +63,41 @@ def task_of(row: JobRow, *, position: int | None, attempts: Sequence[AttemptRow]
 
 
 def explain(
-    row: JobRow, *, position: int | None, wait: Wait | None, loading: Sequence[Loading], now_ms: int
+    row: JobRow,
+    *,
+    position: int | None,
+    last: Decision | None,
+    dispatch: Dispatch | None,
+    loading: Sequence[Loading],
+    now_ms: int,
 ) -> Explanation:
-    """Tell in words and as data why a job is where it is."""
-    reason, text = _why(row, position, wait, loading, now_ms)
-    data = {"model_ref": row.model_ref, "attempts": row.attempt, "position": position, "pool_id": row.pool_id}
+    """Tell in words and as data why a job is where it is, from what was decided last.
+
+    Args:
+        row: The job.
+        position: How many jobs are served before it.
+        last: What was decided last about its model, while jobs wait for that.
+        dispatch: The decision that gave it to its worker, if that is still known.
+        loading: Workers of its model that are on their way.
+        now_ms: The time.
+    """
+    reason, text = _why(row, position, last, loading, now_ms)
+    if dispatch is not None and dispatch.worker_id == row.worker_id and row.state is not State.QUEUED:
+        text += f" It went there because {dispatch.text}."
+    data: dict[str, object] = {
+        "model_ref": row.model_ref,
+        "attempts": row.attempt,
+        "position": position,
+        "pool_id": row.pool_id,
+    }
+    decision = last if row.state is State.QUEUED else dispatch
+    if decision is not None:
+        data["decision"] = msgspec.to_builtins(decision)
     return Explanation(job_id=row.id, status=row.state.value, reason=reason, text=text, data=data)
 
 
 def _why(
-    row: JobRow, position: int | None, wait: Wait | None, loading: Sequence[Loading], now_ms: int
+    row: JobRow, position: int | None, last: Decision | None, loading: Sequence[Loading], now_ms: int
 ) -> tuple[str, str]:
     if row.state is State.COMPLETED:
         return "completed", f"It ran on worker {row.worker_id} of pool {row.pool_id} and ended with {row.stop_reason}."
@@ -88,9 +114,9 @@ def _why(
     if loading:
         first = loading[0]
         return "loading", f"{ahead}Pool {first.pool_id} is loading its model: {first.progress:.0f} %."
-    if wait is not None:
-        return wait.reason, f"{ahead}It waits because {wait.text}."
-    return "queued", f"{ahead}It is about to be placed."
+    if isinstance(last, Wait):
+        return last.reason, f"{ahead}It waits because {last.text}."
+    return "queued", f"{ahead}It is about to be placed" + (f": {last.text}." if last is not None else ".")
 
 
 def _attempt(row: AttemptRow) -> Attempt:

@@ -2,285 +2,323 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from random import Random
-
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from llorch.job import JobId
-from roles.orchestrator.scheduler.decide import Decision, Dispatch, Reject, StartWorker, Wait, decide
-from roles.orchestrator.scheduler.snapshot import ModelView, PoolView, Refusal, Snapshot, WorkerView
+from llorch.policy import ModelPolicy
+from llorch.wire.pools import Backend
+from roles.orchestrator.scheduler.decide import AGED_MS, REPLICA_QUEUE, decide, decide_idle, victims
+from roles.orchestrator.scheduler.decisions import (
+    Dispatch,
+    DropRoom,
+    MakeRoom,
+    Reject,
+    StartWorker,
+    StopWorker,
+    Wait,
+)
+from roles.orchestrator.scheduler.snapshot import (
+    Eviction,
+    IdleSnapshot,
+    Place,
+    Refusal,
+    Room,
+    Snapshot,
+    Tenant,
+    WorkerView,
+)
 
-NOW_MS = 1_000
+NOW_MS = 1_000_000
 GIB = 2**30
-
-
-def jobs(*names: str) -> tuple[JobId, ...]:
-    return tuple(JobId(name) for name in names)
 
 
 def worker(worker_id: str, *, free: int = 1, leases: int = 0, memory: int = GIB) -> WorkerView:
     return WorkerView(worker_id=worker_id, pool_id="p", free_slots=free, leases=leases, memory_free_bytes=memory)
 
 
-def pool(pool_id: str, *, has_file: bool = False, memory: int = GIB, refusal: Refusal | None = None) -> PoolView:
-    return PoolView(pool_id=pool_id, has_file=has_file, memory_free_bytes=memory, refusal=refusal)
-
-
-def no(code: str, message: str = "no", *, retry_at_ms: int = 0, permanent: bool = False) -> Refusal:
-    return Refusal(code=code, message=message, retry_at_ms=retry_at_ms, permanent=permanent)
-
-
-def decided(
+def place(
+    pool_id: str = "p",
+    device: str = "d",
     *,
-    heads: tuple[JobId, ...] = (),
-    workers: tuple[WorkerView, ...] = (),
-    busy_workers: int = 0,
-    starting: int = 0,
-    pools: tuple[PoolView, ...] = (),
-) -> list[Decision]:
-    """Decide on one model that one job waits for."""
-    view = ModelView(
-        model_ref="m",
-        waiting=max(1, len(heads)),
-        heads=heads,
-        workers=workers,
-        busy_workers=busy_workers,
-        starting=starting,
-        pools=pools,
+    backend: Backend = "cpu",
+    has_file: bool = True,
+    available: int = 2,
+    need: int = 1,
+) -> Place:
+    return Place(
+        pool_id=pool_id,
+        device=device,
+        backend=backend,
+        has_file=has_file,
+        available_bytes=available * GIB,
+        need_bytes=need * GIB,
     )
-    return decide(Snapshot(now_ms=NOW_MS, models=(view,)))
 
 
-def test_rule_1_a_ready_worker_with_a_free_slot_gets_the_job() -> None:
-    found = decided(heads=jobs("j"), workers=(worker("w"),), busy_workers=1, starting=1, pools=(pool("p"),))
-
-    assert found == [Dispatch(JobId("j"), "w")]
-
-
-def test_rule_1_the_least_loaded_worker_comes_first() -> None:
-    half, third, quarter = worker("a", leases=1), worker("b", free=2, leases=1), worker("c", free=3, leases=1)
-
-    found = decided(heads=jobs("j"), workers=(half, third, quarter))
-
-    assert found == [Dispatch(JobId("j"), "c")]
+def tenant(worker_id: str, *, gib: int = 1, leases: int = 0, last_used_ms: int = 0) -> Tenant:
+    return Tenant(
+        worker_id=worker_id,
+        model_ref=f"model of {worker_id}",
+        memory_bytes=gib * GIB,
+        leases=leases,
+        last_used_ms=last_used_ms,
+        ready_ms=0,
+    )
 
 
-def test_rule_1_of_equally_loaded_workers_the_one_with_most_free_memory_comes_first() -> None:
-    found = decided(heads=jobs("j"), workers=(worker("a", memory=1), worker("b", memory=2), worker("c", memory=1)))
-
-    assert found == [Dispatch(JobId("j"), "b")]
+def no(code: str, message: str = "no", *, retry_at_ms: int = NOW_MS + 5_000, permanent: bool = False) -> Refusal:
+    return Refusal(pool_id="p", code=code, message=message, retry_at_ms=retry_at_ms, permanent=permanent)
 
 
-def test_rule_1_of_equal_workers_the_first_by_name_comes_first() -> None:
-    found = decided(heads=jobs("j"), workers=(worker("b"), worker("a")))
-
-    assert found == [Dispatch(JobId("j"), "a")]
-
-
-def test_rule_1_each_job_counts_for_where_the_next_one_goes() -> None:
-    found = decided(heads=jobs("1", "2", "3", "4"), workers=(worker("a", free=3), worker("b", free=3)))
-
-    assert [decision.worker_id for decision in found if isinstance(decision, Dispatch)] == ["a", "b", "a", "b"]
+def look(**facts: object) -> Snapshot:
+    """Return a snapshot in which one job has begun to wait for a model, one pool is online, and nothing else is."""
+    base = Snapshot(
+        now_ms=NOW_MS, model_ref="m", hungry_since_ms=NOW_MS, online=1, askable=1, need_bytes=GIB, largest_bytes=8 * GIB
+    )
+    return Snapshot(**{name: getattr(base, name) for name in base.__struct_fields__} | facts)
 
 
-def test_rule_1_jobs_are_spread_in_order_until_the_slots_are_full() -> None:
-    found = decided(heads=jobs("1", "2", "3", "4", "5"), workers=(worker("a", free=2), worker("b", free=1, leases=1)))
+def started(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return where a worker is started."""
+    return [(d.pool_id, d.device) for d in decide(snapshot) if isinstance(d, StartWorker)]
 
-    assert found == [Dispatch(JobId("1"), "a"), Dispatch(JobId("2"), "a"), Dispatch(JobId("3"), "b")]
+
+def sent_to(*workers: WorkerView, heads: tuple[str, ...] = ("j",)) -> list[str]:
+    """Return the workers that jobs are dispatched to."""
+    found = decide(look(heads=heads, workers=workers, slots=9, waiting=len(heads)))
+    return [decision.worker_id for decision in found if isinstance(decision, Dispatch)]
+
+
+def test_rule_1_a_ready_worker_with_a_free_slot_gets_the_job_and_the_reason_is_told() -> None:
+    found = decide(look(heads=("j",), workers=(worker("w", leases=1), worker("v", leases=1, memory=1)), slots=4))
+
+    assert found == [Dispatch("j", "w", "p", 1, 2, 2)]
+    assert found[0].text == "worker w of pool p was the least loaded of 2 with a free slot (1 of 2 taken)"
+
+
+def test_rule_1_the_least_loaded_worker_comes_first_then_most_free_memory_then_the_name() -> None:
+    assert sent_to(worker("a", leases=1), worker("b", free=2, leases=1), worker("c", free=3, leases=1)) == ["c"]
+    assert sent_to(worker("a", memory=1), worker("b", memory=2), worker("c", memory=1)) == ["b"]
+    assert sent_to(worker("b"), worker("a")) == ["a"]
+
+
+def test_rule_1_each_job_counts_for_where_the_next_one_goes_until_the_slots_are_full() -> None:
+    assert sent_to(worker("a", free=3), worker("b", free=3), heads=tuple("1234")) == ["a", "b", "a", "b"]
+    assert sent_to(worker("a", free=2), worker("b", free=1, leases=1), heads=tuple("12345")) == ["a", "a", "b"]
+
+
+def test_rule_2_idle_workers_in_the_way_are_ended_and_busy_ones_waited_for() -> None:
+    room = Room(
+        pool_id="p", device="d", tenants=(tenant("idle"), tenant("busy", leases=2), tenant("told")), told=("told",)
+    )
+
+    stop, wait = decide(look(room=room))
+
+    assert isinstance(stop, StopWorker)
+    assert (stop.worker_id, stop.reason) == ("idle", "room")
+    assert isinstance(wait, Wait)
+    assert wait.text == (
+        "memory on d of pool p is being freed by model of busy, model of idle, model of told, "
+        "which has 2 jobs to finish"
+    )
+
+
+def test_rule_2_once_the_room_is_there_the_worker_is_started_whatever_the_books_say() -> None:
+    assert started(look(room=Room(pool_id="q", device="e"), places=())) == [("q", "e")]
+
+
+def test_rule_2_room_that_nobody_waits_for_any_more_is_dropped() -> None:
+    found = decide(look(waiting=0, room=Room(pool_id="p", device="d", tenants=(tenant("w"),))))
+
+    assert found == [DropRoom("m", "no job waits for the model any more")]
 
 
 @pytest.mark.parametrize(
-    ("busy_workers", "starting", "wait"),
-    [
-        (1, 0, Wait("m", "slot", "every slot of the workers that have the model is busy")),
-        (1, 1, Wait("m", "slot", "every slot of the workers that have the model is busy")),
-        (0, 1, Wait("m", "loading", "a worker is loading the model")),
-    ],
+    ("facts", "reason"),
+    [({"slots": 4, "busy": 1}, "slot"), ({"slots": 4, "busy": 1, "starting": 1}, "slot"), ({"starting": 1}, "loading")],
 )
-def test_rule_2_a_worker_that_has_the_model_is_waited_for(busy_workers: int, starting: int, wait: Wait) -> None:
-    assert decided(busy_workers=busy_workers, starting=starting, pools=(pool("p"),)) == [wait]
+def test_rule_3_a_worker_that_has_the_model_is_waited_for(facts: dict[str, int], reason: str) -> None:
+    (wait,) = decide(look(**facts, places=(place(),)))
 
-
-def test_rule_3_without_a_pool_the_job_waits_for_one() -> None:
-    assert decided() == [Wait("m", "pool", "no pool is online; start one with: llorch serve pool")]
-
-
-def test_rule_4_the_pool_that_has_the_file_is_asked_before_one_with_more_memory() -> None:
-    found = decided(pools=(pool("a", memory=9 * GIB), pool("b", has_file=True)))
-
-    assert found == [StartWorker("b", "m")]
-
-
-def test_rule_4_then_the_pool_with_most_free_memory_then_the_first_by_name() -> None:
-    most = decided(pools=(pool("a"), pool("b", memory=2 * GIB)))
-    level = decided(pools=(pool("b"), pool("a")))
-
-    assert (most, level) == ([StartWorker("b", "m")], [StartWorker("a", "m")])
+    assert isinstance(wait, Wait)
+    assert wait.reason == reason
 
 
 @pytest.mark.parametrize(
-    ("refusal", "asked"),
+    ("waiting", "starting", "most", "begun"),
     [
-        (no("INSUFFICIENT_MEMORY", retry_at_ms=NOW_MS), "a"),
-        (no("INSUFFICIENT_MEMORY", retry_at_ms=NOW_MS + 1), "b"),
-        (no("MODEL_NOT_FOUND", retry_at_ms=NOW_MS, permanent=True), "b"),
+        (REPLICA_QUEUE * 4 + 1, 0, 2, True),
+        (REPLICA_QUEUE * 4, 0, 2, False),
+        (REPLICA_QUEUE * 4 + 1, 1, 2, False),
+        (REPLICA_QUEUE * 4 + 1, 0, 1, False),
     ],
 )
-def test_rule_4_a_pool_that_has_refused_is_asked_again_only_when_its_time_has_come(
-    refusal: Refusal, asked: str
+def test_rule_3_another_worker_is_started_when_many_jobs_wait(
+    waiting: int, starting: int, most: int, begun: bool
 ) -> None:
-    found = decided(pools=(pool("a", has_file=True, refusal=refusal), pool("b")))
+    policy = ModelPolicy(max_replicas=most)
 
-    assert found == [StartWorker(asked, "m")]
+    found = started(look(waiting=waiting, slots=4, busy=1, starting=starting, policy=policy, places=(place(),)))
+
+    assert found == ([("p", "d")] if begun else [])
 
 
-def test_rule_5_when_every_pool_has_refused_for_good_the_most_telling_refusal_ends_the_jobs() -> None:
+def test_rule_3_no_other_worker_is_started_without_free_memory() -> None:
+    assert started(look(waiting=99, slots=4, busy=1, evictions=(Eviction(place=place(), tenants=()),))) == []
+
+
+def test_as_many_workers_are_kept_as_the_operator_wants_also_without_jobs() -> None:
+    policy = ModelPolicy(min_replicas=2)
+
+    assert started(look(waiting=0, policy=policy, places=(place(),))) == [("p", "d")]
+    assert started(look(waiting=0, policy=policy, slots=4, busy=1, places=(place(),))) == [("p", "d")]
+    assert started(look(waiting=0, policy=policy, slots=4, busy=1, starting=1, places=(place(),))) == []
+
+
+@pytest.mark.parametrize(
+    ("places", "chosen"),
+    [
+        ((place("a", has_file=False), place("b")), "b"),
+        ((place("a"), place("b", backend="cuda", available=9)), "b"),
+        ((place("a", available=9), place("b", available=3), place("c", available=4)), "b"),
+        ((place("a", available=3, need=0), place("b", available=9, need=0)), "b"),
+        ((place("b"), place("a")), "a"),
+    ],
+    ids=["the file", "then the best kind of device", "then the tightest fit", "most free if unknown", "then the name"],
+)
+def test_rule_4_the_best_place_is_taken(places: tuple[Place, ...], chosen: str) -> None:
+    assert started(look(places=places)) == [(chosen, "d")]
+
+
+def test_rule_5_idle_workers_make_room_and_it_is_told_which() -> None:
+    eviction = Eviction(place=place(available=1, need=2), tenants=(tenant("old"), tenant("young")))
+
+    made, stop, wait = decide(look(evictions=(eviction,)))
+
+    assert isinstance(made, MakeRoom)
+    assert (made.pool_id, made.device, made.need_bytes, made.worker_ids) == ("p", "d", 2 * GIB, ("old",))
+    assert made.text == (
+        "room for 2.0 GiB is made on d of pool p, where 1.0 GiB are available, by ending old (model of old)"
+    )
+    assert isinstance(stop, StopWorker)
+    assert stop.worker_id == "old"
+    assert isinstance(wait, Wait)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "missing", "ended"),
+    [
+        ([1, 1, 1], 2, [0, 1]),
+        ([1, 4, 1], 4, [1]),
+        ([2, 1, 4], 5, [0, 2]),
+        ([3, 1], 3, [0]),
+    ],
+)
+def test_rule_5_no_more_workers_end_than_are_needed(sizes: list[int], missing: int, ended: list[int]) -> None:
+    tenants = tuple(tenant(f"{n}", gib=size) for n, size in enumerate(sizes))
+
+    found = victims(Eviction(place=place(available=0, need=missing), tenants=tenants))
+
+    assert [int(one.worker_id) for one in found] == ended
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 60), st.integers(0, 20))
+def test_rule_5_what_ends_is_enough_and_nothing_of_it_is_too_much(sizes: list[int], need: int, available: int) -> None:
+    tenants = tuple(tenant(f"{n}", gib=size) for n, size in enumerate(sizes))
+
+    found = victims(Eviction(place=place(available=available, need=need), tenants=tenants))
+
+    freed = sum(one.memory_bytes for one in found) // GIB
+    if available + sum(sizes) >= need:
+        assert available + freed >= need
+        assert all(available + freed - one.memory_bytes // GIB < need for one in found)
+
+
+@pytest.mark.parametrize(("waited_ms", "turned"), [(AGED_MS - 1, False), (AGED_MS, True)])
+def test_rule_6_a_job_that_has_waited_long_enough_ends_the_turn_of_another_model(waited_ms: int, turned: bool) -> None:
+    turn = Eviction(place=place(available=0, need=1), tenants=(tenant("busy", leases=1),))
+
+    found = decide(look(hungry_since_ms=NOW_MS - waited_ms, turns=(turn,)))
+
+    assert [type(decision) for decision in found] == ([MakeRoom, Wait] if turned else [Wait])
+
+
+def test_rule_7_when_every_pool_has_refused_for_good_the_most_telling_refusal_ends_the_jobs() -> None:
     absent = no("MODEL_NOT_FOUND", "a: no such file", permanent=True)
     broken = no("MODEL_INVALID", "b: truncated", permanent=True)
 
-    found = decided(pools=(pool("a", refusal=absent), pool("b", refusal=broken)))
-
-    assert found == [Reject("m", "MODEL_INVALID", "b: truncated")]
+    assert decide(look(askable=0, refusals=(absent, broken))) == [Reject("m", "MODEL_INVALID", "b: truncated")]
 
 
-def test_rule_6_while_one_pool_may_be_asked_later_the_jobs_wait() -> None:
-    absent = no("MODEL_NOT_FOUND", "a: no such file", permanent=True)
-    later = no("INSUFFICIENT_MEMORY", "b: needs 9 GiB", retry_at_ms=NOW_MS + 1)
-
-    found = decided(pools=(pool("a", refusal=absent), pool("b", refusal=later)))
-
-    assert found == [Wait("m", "backoff", "b: needs 9 GiB")]
-
-
-def test_models_are_decided_on_in_the_order_of_the_snapshot() -> None:
-    views = tuple(ModelView(model_ref=name, waiting=1) for name in ("z", "a", "m"))
-
-    found = decide(Snapshot(now_ms=NOW_MS, models=views))
-
-    assert [decision.model_ref for decision in found if isinstance(decision, Wait)] == ["z", "a", "m"]
-
-
-def test_nothing_that_waits_is_nothing_to_do() -> None:
-    assert decide(Snapshot(now_ms=NOW_MS)) == []
-
-
-refusals = st.builds(
-    Refusal,
-    code=st.sampled_from(["MODEL_NOT_FOUND", "INSUFFICIENT_MEMORY"]),
-    message=st.sampled_from(["x", "y"]),
-    retry_at_ms=st.integers(NOW_MS - 1, NOW_MS + 1),
-    permanent=st.booleans(),
+@pytest.mark.parametrize(
+    ("facts", "reason", "text"),
+    [
+        ({"absent": ("far",)}, "pool", "pool far has the model and is offline; no such file"),
+        ({"returning": True}, "pool", "pools may yet come back since the orchestrator was restarted"),
+    ],
 )
-small = st.integers(0, 3)
+def test_rule_7_while_a_pool_is_away_that_may_have_the_file_jobs_wait(
+    facts: dict[str, object], reason: str, text: str
+) -> None:
+    refusal = no("MODEL_NOT_FOUND", "no such file", permanent=True)
+
+    assert decide(look(askable=0, refusals=(refusal,), **facts)) == [Wait("m", reason, text)]  # type: ignore[arg-type]
 
 
-@st.composite
-def snapshots(draw: st.DrawFn) -> Snapshot:
-    """Draw a snapshot as the dispatcher makes them: heads only where slots are free, ids never twice."""
-    views = []
-    for m in range(draw(small)):
-        workers = tuple(
-            WorkerView(
-                worker_id=f"w{m}.{n}",
-                pool_id="p",
-                free_slots=draw(st.integers(1, 4)),
-                leases=draw(small),
-                memory_free_bytes=draw(small),
-            )
-            for n in range(draw(small))
-        )
-        slots = sum(view.free_slots for view in workers)
-        heads = jobs(*(f"j{m}.{n}" for n in range(draw(st.integers(1, slots + 2)) if slots else 0)))
-        pools = tuple(
-            pool(f"p{n}", has_file=draw(st.booleans()), memory=draw(small), refusal=draw(st.none() | refusals))
-            for n in range(draw(small))
-        )
-        views.append(
-            ModelView(
-                model_ref=f"m{m}",
-                waiting=len(heads) or 1,
-                heads=heads,
-                workers=workers,
-                busy_workers=draw(small),
-                starting=draw(small),
-                pools=pools,
-            )
-        )
-    return Snapshot(now_ms=NOW_MS, models=tuple(views))
+@pytest.mark.parametrize(
+    ("facts", "reason", "text"),
+    [
+        ({"online": 0, "askable": 0}, "pool", "no pool is online; start one with: llorch serve pool"),
+        (
+            {"online": 0, "askable": 0, "absent": ("a", "b")},
+            "pool",
+            "no pool is online; pool a, b has it and is offline; start one with: llorch serve pool",
+        ),
+        (
+            {"need_bytes": 9 * GIB},
+            "memory",
+            "it needs 9.0 GiB and the largest device that is online has 8.0 GiB",
+        ),
+        (
+            {"askable": 0, "refusals": (no("MODEL_NOT_FOUND", permanent=True), no("ENGINE_FAILED", "it died"))},
+            "backoff",
+            "it died; asked again in 5 s",
+        ),
+        ({}, "memory", "1.0 GiB are free nowhere, and what holds the memory has jobs to do"),
+    ],
+)
+def test_rule_8_the_reason_for_waiting_is_told(facts: dict[str, object], reason: str, text: str) -> None:
+    assert decide(look(**facts)) == [Wait("m", reason, text)]  # type: ignore[arg-type]
 
 
-def model_of(decision: Decision) -> str:
-    """Return the model that a decision is about; in these snapshots a job's name begins with its model's number."""
-    if isinstance(decision, Dispatch):
-        return "m" + decision.job_id.removeprefix("j").partition(".")[0]
-    return decision.model_ref
+def test_jobs_that_rest_between_attempts_need_nothing_while_slots_are_free() -> None:
+    assert decide(look(workers=(worker("w"),), slots=1)) == []
 
 
-@given(snapshots())
-def test_the_same_snapshot_gives_the_same_decisions(snapshot: Snapshot) -> None:
-    assert decide(snapshot) == decide(snapshot)
-
-
-@given(snapshots(), st.randoms(use_true_random=False))
-def test_the_order_in_which_workers_and_pools_are_listed_does_not_matter(snapshot: Snapshot, random: Random) -> None:
-    shuffled = [
-        ModelView(
-            model_ref=view.model_ref,
-            waiting=view.waiting,
-            heads=view.heads,
-            workers=tuple(random.sample(view.workers, len(view.workers))),
-            busy_workers=view.busy_workers,
-            starting=view.starting,
-            pools=tuple(random.sample(view.pools, len(view.pools))),
-        )
-        for view in snapshot.models
-    ]
-
-    found = decide(Snapshot(now_ms=NOW_MS, models=tuple(shuffled)))
-
-    chosen = [decision for decision in found if not isinstance(decision, Wait)]
-    assert chosen == [decision for decision in decide(snapshot) if not isinstance(decision, Wait)]
-
-
-@settings(max_examples=150)
-@given(snapshots())
-def test_no_worker_gets_more_jobs_than_it_has_free_slots_and_no_job_two_workers(snapshot: Snapshot) -> None:
-    given_out = [decision for decision in decide(snapshot) if isinstance(decision, Dispatch)]
-
-    free = {view.worker_id: view.free_slots for model in snapshot.models for view in model.workers}
-    assert all(count <= free[worker_id] for worker_id, count in Counter(d.worker_id for d in given_out).items())
-    assert all(count == 1 for count in Counter(d.job_id for d in given_out).values())
-    assert all(model_of(d) == "m" + d.worker_id.removeprefix("w").partition(".")[0] for d in given_out)
-
-
-@given(snapshots())
-def test_as_many_jobs_are_given_out_as_there_are_free_slots_and_the_first_ones(snapshot: Snapshot) -> None:
-    given_out = [decision.job_id for decision in decide(snapshot) if isinstance(decision, Dispatch)]
-
-    slots = {model.model_ref: sum(view.free_slots for view in model.workers) for model in snapshot.models}
-    assert given_out == [job for model in snapshot.models for job in model.heads[: slots[model.model_ref]]]
-
-
-@given(snapshots())
-def test_something_is_decided_for_every_model_that_jobs_wait_for(snapshot: Snapshot) -> None:
-    decided_on = {model_of(decision) for decision in decide(snapshot)}
-
-    assert decided_on == {model.model_ref for model in snapshot.models}
-
-
-@given(snapshots())
-def test_a_pool_is_asked_for_a_model_at_most_once_and_only_when_it_may_be(snapshot: Snapshot) -> None:
-    askable = {
-        (view.pool_id, model.model_ref)
-        for model in snapshot.models
-        for view in model.pools
-        if view.refusal is None or (not view.refusal.permanent and view.refusal.retry_at_ms <= NOW_MS)
+@pytest.mark.parametrize(
+    ("facts", "ended"),
+    [
+        ({}, True),
+        ({"waiting": 1}, False),
+        ({"tenant": tenant("w", last_used_ms=NOW_MS - 299_999)}, False),
+        ({"tenant": tenant("w", leases=1, last_used_ms=NOW_MS - 300_000)}, False),
+        ({"policy": ModelPolicy(keep_alive_s=-1)}, False),
+        ({"policy": ModelPolicy(min_replicas=1)}, False),
+        ({"policy": ModelPolicy(min_replicas=1), "workers": 2}, True),
+        ({"policy": ModelPolicy(keep_alive_s=0), "tenant": tenant("w", last_used_ms=NOW_MS)}, True),
+        ({"policy": ModelPolicy(keep_alive_s=301)}, False),
+    ],
+)
+def test_a_worker_without_jobs_ends_when_its_time_is_up(facts: dict[str, object], ended: bool) -> None:
+    base: dict[str, object] = {
+        "now_ms": NOW_MS,
+        "tenant": tenant("w", last_used_ms=NOW_MS - 300_000),
+        "policy": ModelPolicy(),
+        "waiting": 0,
+        "workers": 1,
     }
 
-    asked = [(d.pool_id, d.model_ref) for d in decide(snapshot) if isinstance(d, StartWorker)]
+    found = decide_idle(IdleSnapshot(**base | facts))  # type: ignore[arg-type]
 
-    assert set(asked) <= askable
-    assert len({model_ref for _, model_ref in asked}) == len(asked)
+    assert [decision.worker_id for decision in found if isinstance(decision, StopWorker)] == (["w"] if ended else [])

@@ -187,13 +187,46 @@ def test_the_heads_of_a_model_are_its_first_jobs_that_may_run() -> None:
     line.come("a", model_ref="other")
     batch = line.come("a", priority="batch")
 
-    early = line.queue.heads("m", 9, now_ms=99)
-    later = line.queue.heads("m", 2, now_ms=100)
+    line.queue.rested(now_ms=99)
+    early = line.queue.heads("m", 9)
+    rested = line.queue.rested(now_ms=100)
+    later = line.queue.heads("m", 2)
 
     assert early == [first, batch]
+    assert rested == {"m"}
     assert later == [resting, first]
-    assert line.queue.heads("m", 0, now_ms=100) == []
-    assert line.queue.heads("unknown", 9, now_ms=100) == []
+    assert line.queue.heads("m", 0) == []
+    assert line.queue.heads("unknown", 9) == []
+
+
+def test_the_jobs_of_a_model_are_all_there_also_those_that_rest() -> None:
+    line = Line()
+    resting = line.come("a", not_before_ms=100)
+    first = line.come("a")
+    line.come("a", model_ref="other")
+
+    assert line.queue.all_of("m", 9) == [first, resting]
+    assert line.queue.all_of("m", 1) == [first]
+    assert line.queue.waiting("m") == 2
+
+
+def test_a_resting_job_that_is_cancelled_is_gone_for_good() -> None:
+    line = Line()
+    resting = line.come("a", not_before_ms=100)
+
+    assert line.queue.remove(resting.id) is resting
+
+    assert line.queue.rested(now_ms=100) == set()
+    assert list(line.queue.models()) == []
+
+
+def test_of_models_the_one_comes_first_whose_job_waits_longest() -> None:
+    line = Line()
+    for model_ref, now_ms in (("young", 20), ("old", 10), ("young", 5), ("middle", 7)):
+        line.come(model_ref=model_ref, now_ms=now_ms)
+
+    assert list(line.queue.models()) == ["young", "middle", "old"]
+    assert [line.queue.oldest_ms(model_ref) for model_ref in ("young", "old", "nobody")] == [5, 10, 0]
 
 
 def test_models_with_interactive_jobs_come_first_and_each_once() -> None:

@@ -10,8 +10,6 @@ from llorch.job import JobId
 from llorch.wire.tasks import Priority
 from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, JobQueue, Ticket
 
-FAR_MS = 2**50
-
 
 class QueueAgainstAList(RuleBasedStateMachine):
     """The queue next to a plain list of its tickets, searched and sorted anew for every question."""
@@ -67,7 +65,8 @@ class QueueAgainstAList(RuleBasedStateMachine):
     def take(self, model_ref: str) -> None:
         expected = [ticket for ticket in self.in_order(model_ref) if ticket.not_before_ms <= self.now_ms][:1]
 
-        heads = self.queue.heads(model_ref, 1, now_ms=self.now_ms)
+        self.queue.rested(now_ms=self.now_ms)
+        heads = self.queue.heads(model_ref, 1)
 
         assert heads == expected
         for ticket in heads:
@@ -103,7 +102,9 @@ class QueueAgainstAList(RuleBasedStateMachine):
         assert set(queue.models()) == {ticket.model_ref for ticket in ordered}
         for model_ref in ("m", "n"):
             assert queue.waiting(model_ref) == len(self.in_order(model_ref))
-            assert queue.heads(model_ref, 10**6, now_ms=FAR_MS) == self.in_order(model_ref)
+            assert {t.id for t in queue.all_of(model_ref, 10**6)} == {t.id for t in self.in_order(model_ref)}
+            oldest = min((ticket.submitted_ms for ticket in self.in_order(model_ref)), default=0)
+            assert queue.oldest_ms(model_ref) == oldest
         late = {ticket.id for ticket in ordered if ticket.deadline_ms <= self.now_ms}
         assert {ticket.id for ticket in queue.expired(now_ms=self.now_ms)} == late
 

@@ -9,8 +9,8 @@ import pytest
 from llorch.job import State
 from llorch.wire.codec import encode
 from llorch.wire.tasks import Attempt, Explanation, JobError, Task, Timings
-from roles.orchestrator.fleet import Loading
-from roles.orchestrator.scheduler.decide import Wait
+from roles.orchestrator.scheduler.decisions import Dispatch, StartWorker, Wait
+from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.state.rows import AttemptRow, JobRow
 from roles.orchestrator.view import events_url, explain, task_of
 from tests.support.storing import row
@@ -45,7 +45,7 @@ FAILED = replace(
     QUEUED, state=State.FAILED, error_code="WORKER_LOST", error_message="it died", error_retriable=True, attempt=2
 )
 WAIT = Wait(QUEUED.model_ref, "pool", "no pool is online")
-LOADING = [Loading("w1", "p1", 41.6, known=True), Loading("w2", "p2", 0.0, known=False)]
+LOADING = [Loading("w1", "p1", "m", "cpu", 41.6, known=True), Loading("", "p2", "m")]
 
 
 def test_a_waiting_job_shows_its_place_and_nothing_that_has_not_happened() -> None:
@@ -185,18 +185,55 @@ def test_what_is_not_for_people_is_not_shown() -> None:
 def test_a_job_is_explained_in_words(
     row: JobRow, position: int | None, wait: Wait | None, loading: list[Loading], reason: str, text: str
 ) -> None:
-    found = explain(row, position=position, wait=wait, loading=loading, now_ms=10_000)
+    found = explain(row, position=position, last=wait, dispatch=None, loading=loading, now_ms=10_000)
 
     assert (found.reason, found.text) == (reason, text)
 
 
 def test_a_job_is_explained_as_data_too() -> None:
-    found = explain(QUEUED, position=4, wait=WAIT, loading=[], now_ms=0)
+    found = explain(QUEUED, position=4, last=WAIT, dispatch=None, loading=[], now_ms=0)
 
     assert found == Explanation(
         job_id="j",
         status="queued",
         reason="pool",
         text="Jobs served before it: 4. It waits because no pool is online.",
-        data={"model_ref": "file:/builtin/haiku.gguf", "attempts": 0, "position": 4, "pool_id": None},
+        data={
+            "model_ref": "file:/builtin/haiku.gguf",
+            "attempts": 0,
+            "position": 4,
+            "pool_id": None,
+            "decision": {"kind": "wait", "model_ref": QUEUED.model_ref, "reason": "pool", "text": "no pool is online"},
+        },
+    )
+
+
+def test_a_job_that_has_gone_to_a_worker_tells_why_there() -> None:
+    dispatch = Dispatch("j", "w", "p", 1, 4, 3)
+
+    found = explain(COMPLETED, position=None, last=WAIT, dispatch=dispatch, loading=[], now_ms=0)
+
+    assert found.text == (
+        "It ran on worker w of pool p and ended with eos. It went there because worker w of pool p was the least "
+        "loaded of 3 with a free slot (1 of 4 taken)."
+    )
+    assert found.data["decision"]["kind"] == "dispatch"
+
+
+def test_a_decision_about_another_attempt_explains_nothing() -> None:
+    dispatch = Dispatch("j", "another worker", "p", 1, 4, 1)
+
+    found = explain(COMPLETED, position=None, last=None, dispatch=dispatch, loading=[], now_ms=0)
+
+    assert found.text == "It ran on worker w of pool p and ended with eos."
+
+
+def test_a_job_for_which_a_worker_was_asked_for_tells_where_and_why() -> None:
+    start = StartWorker("m", "p", "cuda0", 2**30, 2**31, has_file=True)
+
+    found = explain(QUEUED, position=0, last=start, dispatch=None, loading=[], now_ms=0)
+
+    assert found.text == (
+        "It is about to be placed: a worker is started on cuda0 of pool p: it has the file, 1.0 GiB needed, "
+        "2.0 GiB available."
     )

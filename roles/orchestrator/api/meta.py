@@ -9,7 +9,7 @@ from llorch.edge import Endpoint, query, reply
 from llorch.models import BUILTIN_ALIASES
 from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
 from llorch.wire.tasks import MAX_TIMEOUT_MS
-from roles.orchestrator.api import anthropic, openai, operations, pools, tasks
+from roles.orchestrator.api import anthropic, decisions, openai, operations, pools, tasks
 from roles.orchestrator.api.keys import CORE, SETTINGS
 
 
@@ -67,6 +67,7 @@ ENDPOINTS = (
     *openai.ENDPOINTS,
     *anthropic.ENDPOINTS,
     *pools.ENDPOINTS,
+    *decisions.ENDPOINTS,
     Endpoint("GET", "/health", health, "The process answers.", replies={200: Health}, access="open"),
     Endpoint("GET", "/ready", ready, "Whether it takes work.", replies={200: ReadyReply, 503: ReadyReply}),
     Endpoint("GET", "/v2/meta/version", version, "Its version.", replies={200: Version}),

@@ -7,7 +7,7 @@ from aiohttp import web
 from llorch.edge import Endpoint, query, read, reply
 from llorch.wire.pools import Heartbeat, HeartbeatReply, Pool, PoolList, Register, Registered, Spawned, SpawnWorker
 from roles.orchestrator.api.keys import CORE, SETTINGS
-from roles.orchestrator.fleet import public
+from roles.orchestrator.pool_record import public
 
 
 async def register(request: web.Request) -> web.Response:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from llorch.wire import events
-from roles.orchestrator.fleet import Loading
 from roles.orchestrator.queue.order import Ticket
-from roles.orchestrator.scheduler.decide import Wait
+from roles.orchestrator.scheduler.decisions import Wait
+from roles.orchestrator.scheduler.progress import Loading
 
 
 def announcement(

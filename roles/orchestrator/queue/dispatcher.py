@@ -15,23 +15,20 @@ from itertools import islice
 from llorch import log
 from llorch.errors import LlorchError, TimeoutExceeded
 from llorch.job import JobId, Move
-from llorch.wire.pools import Spawned, SpawnWorker
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.queue.announcement import announcement
 from roles.orchestrator.queue.attempt import Patience
 from roles.orchestrator.queue.order import JobQueue, Ticket
+from roles.orchestrator.queue.placement import Placement
 from roles.orchestrator.queue.runs import Runs
 from roles.orchestrator.queue.service_rate import ServiceRate
 from roles.orchestrator.queue.settlement import Settlement, cancelled
 from roles.orchestrator.relay import Relay, Stream
-from roles.orchestrator.scheduler.decide import Decision, Dispatch, Reject, StartWorker, Wait, decide
-from roles.orchestrator.scheduler.snapshot import ModelView, Snapshot
 from roles.orchestrator.state.store import Store
 
 TICK_S = 1.0
-SPAWN_TIMEOUT_S = 30.0
 SETTLE_TOGETHER = 256
 """Jobs that are ended in one commit, where many end for one reason."""
 _log = log.get("orchestrator.dispatcher")
@@ -52,7 +49,6 @@ class Dispatcher:
     ) -> None:
         self.queue = JobQueue()
         self.rate = ServiceRate()
-        self.waits: dict[str, Wait] = {}
         self._store = store
         self._relay = relay
         self._fleet = fleet
@@ -68,6 +64,15 @@ class Dispatcher:
             patience=patience,
             clock_ms=clock_ms,
             over=self._over,
+        )
+        self.placement = Placement(
+            queue=self.queue,
+            fleet=fleet,
+            runs=self.runs,
+            metrics=metrics,
+            clock_ms=clock_ms,
+            fail=self._fail,
+            wake=self.wake,
         )
         self._wake = asyncio.Event()
         self._abandoned: set[JobId] = set()
@@ -89,7 +94,7 @@ class Dispatcher:
                     self._tasks.create_task(self.cancel(self._abandoned.pop()), name="cancel an abandoned job")
                 self._tick()
                 if not self._draining:
-                    self._schedule()
+                    self.placement.step(self._tasks)
                 if not self._told:
                     self._told = True
                     self._show_all()
@@ -106,12 +111,14 @@ class Dispatcher:
     def add(self, ticket: Ticket) -> None:
         """Take in a job that is on disk."""
         self.queue.add(ticket)
+        self.placement.changed(ticket.model_ref)
         self._wake.set()
 
     async def cancel(self, job_id: JobId) -> bool:
         """Cancel a job; False when it neither waits nor runs."""
         ticket = self.queue.remove(job_id)
         if ticket is not None:
+            self.placement.changed(ticket.model_ref)
             await self._settlement.settle(ticket, Move.CANCEL, cancelled(), None)
             return True
         running = self.runs.get(job_id)
@@ -138,76 +145,14 @@ class Dispatcher:
         """Take a job back into the queue if it is to run again; a slot is free in any case."""
         if ticket is not None:
             self.queue.add(ticket)
+            self.placement.changed(ticket.model_ref)
         self._wake.set()
-
-    def _schedule(self) -> None:
-        started = time.perf_counter()
-        decisions = decide(self._snapshot())
-        self._metrics.scheduling_ms.observe((time.perf_counter() - started) * 1000)
-        self.waits = {decision.model_ref: decision for decision in decisions if isinstance(decision, Wait)}
-        for decision in decisions:
-            self._act(decision)
-
-    def _snapshot(self) -> Snapshot:
-        now_ms = self._clock_ms()
-        return Snapshot(now_ms=now_ms, models=tuple(self._view(ref, now_ms) for ref in self.queue.models()))
-
-    def _view(self, model_ref: str, now_ms: int) -> ModelView:
-        workers, busy = self._fleet.ready_workers(model_ref)
-        slots = sum(worker.free_slots for worker in workers)
-        heads = self.queue.heads(model_ref, slots, now_ms=now_ms) if slots else []
-        return ModelView(
-            model_ref=model_ref,
-            waiting=self.queue.waiting(model_ref),
-            heads=tuple(ticket.id for ticket in heads),
-            workers=tuple(workers),
-            busy_workers=busy,
-            starting=len(self._fleet.loading(model_ref)) if not workers else 0,
-            pools=self._fleet.views(model_ref) if not workers else (),
-        )
-
-    def _act(self, decision: Decision) -> None:
-        if self._tasks is None:
-            return
-        if isinstance(decision, Dispatch):
-            ticket = self.queue.take(decision.job_id)
-            if ticket is not None:
-                self.runs.begin(ticket, decision.worker_id, self._tasks)
-        elif isinstance(decision, StartWorker):
-            token = f"asking {decision.model_ref}"
-            self._fleet.asked(decision.pool_id, token, decision.model_ref, now_ms=self._clock_ms())
-            self._tasks.create_task(self._start_worker(decision, token), name=token)
-        elif isinstance(decision, Reject):
-            self._reject(decision)
-
-    async def _start_worker(self, decision: StartWorker, token: str) -> None:
-        pool_id, model_ref = decision.pool_id, decision.model_ref
-        _log.info("worker_asked_for", pool_id=pool_id, model_ref=model_ref)
-        try:
-            client = self._fleet.pool(pool_id).client
-            spawned = await client.send(
-                "POST", "/v2/workers/spawn", Spawned, body=SpawnWorker(model_ref=model_ref), timeout_s=SPAWN_TIMEOUT_S
-            )
-        except LlorchError as error:
-            _log.warning("worker_refused", pool_id=pool_id, model_ref=model_ref, code=error.code, reason=error.message)
-            self._fleet.refused(
-                pool_id, model_ref, code=error.code, message=f"pool {pool_id}: {error.message}", now_ms=self._clock_ms()
-            )
-        else:
-            self._fleet.asked(pool_id, spawned.worker_id, model_ref, now_ms=self._clock_ms())
-        finally:
-            self._fleet.answered(pool_id, token)
-            self._wake.set()
-
-    def _reject(self, decision: Reject) -> None:
-        error = LlorchError(decision.message)
-        error.code = decision.code
-        self._fail(self.queue.heads(decision.model_ref, SETTLE_TOGETHER, now_ms=2**62), error)
 
     def _fail(self, tickets: Iterable[Ticket], error: LlorchError) -> None:
         """End waiting jobs with *error*, many in one commit; look again soon, for there may be more."""
         for ticket in tickets:
             if self._tasks is not None and self.queue.remove(ticket.id):
+                self.placement.changed(ticket.model_ref)
                 self._tasks.create_task(self._settlement.settle(ticket, Move.FAIL, error, None), name="fail a job")
                 self._wake.set()
 
@@ -219,6 +164,7 @@ class Dispatcher:
         self._ticked_at = now
         now_ms = self._clock_ms()
         self.queue.promote(now_ms=now_ms)
+        self.placement.look_at_all()
         for pool_id in self._fleet.expire(now_ms=now_ms):
             _log.warning("pool_offline", pool_id=pool_id)
             if self._tasks is not None:
@@ -241,7 +187,7 @@ class Dispatcher:
         kind, body = announcement(
             ticket,
             position=self.queue.position(ticket.id) or 0,
-            wait=self.waits.get(ticket.model_ref),
+            wait=self.placement.journal.wait(ticket.model_ref),
             loading=self._fleet.loading(ticket.model_ref),
         )
         self._relay.show(stream, kind, body, now_ms=self._clock_ms())

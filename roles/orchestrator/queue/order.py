@@ -5,7 +5,8 @@ tag, but after the tag served last and not before the first one that waits. Serv
 take turns and each is first come, first served. Jobs without a session share one. (Start-time fair queueing with equal
 weights and costs: Goyal, Vin, Cheng 1996, https://doi.org/10.1145/248156.248171.)
 
-Interactive jobs go before batch jobs; a batch job that has waited long enough is given a place among them.
+Interactive jobs go before batch jobs; a batch job that has waited long enough is given a place among them. A job that
+rests between two attempts keeps its place, but lies aside until its time has come: it is never looked at in vain.
 Every operation costs O(log n).
 """
 
@@ -57,7 +58,7 @@ class Ticket:
 
 
 class _Lane:
-    """One class: all tickets by place, and the same by model."""
+    """One class: all tickets by place, and those that may run by model."""
 
     def __init__(self) -> None:
         self.places: SortedList[_Key] = SortedList()
@@ -74,6 +75,8 @@ class JobQueue:
         self._tickets: dict[JobId, Ticket] = {}
         self._batch_by_age: SortedList[tuple[int, int, JobId]] = SortedList()
         self._by_deadline: SortedList[tuple[int, JobId]] = SortedList()
+        self._resting: SortedList[tuple[int, JobId]] = SortedList()
+        self._by_age: dict[str, SortedList[tuple[int, int]]] = {}
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -107,7 +110,11 @@ class JobQueue:
         self._tickets[ticket.id] = ticket
         self._by_deadline.add((ticket.deadline_ms, ticket.id))
         lane.places.add(key)
-        lane.models.setdefault(ticket.model_ref, SortedDict())[key] = ticket
+        self._by_age.setdefault(ticket.model_ref, SortedList()).add((ticket.submitted_ms, ticket.seq))
+        if ticket.not_before_ms > 0:
+            self._resting.add((ticket.not_before_ms, ticket.id))
+        else:
+            lane.models.setdefault(ticket.model_ref, SortedDict())[key] = ticket
         session = ticket.session_id or ""
         lane.last_tags[session] = max(lane.last_tags.get(session, -1), ticket.tag)
         if ticket.lane == "batch":
@@ -122,9 +129,14 @@ class JobQueue:
         lane = self._lanes[ticket.lane]
         key = (ticket.tag, ticket.seq)
         lane.places.remove(key)
-        waiting = lane.models[ticket.model_ref]
-        del waiting[key]
-        if not waiting:
+        ages = self._by_age[ticket.model_ref]
+        ages.remove((ticket.submitted_ms, ticket.seq))
+        if not ages:
+            del self._by_age[ticket.model_ref]
+        waiting = lane.models.get(ticket.model_ref)
+        if waiting is None or waiting.pop(key, None) is None:
+            self._resting.remove((ticket.not_before_ms, job_id))
+        elif not waiting:
             del lane.models[ticket.model_ref]
         if ticket.lane == "batch":
             self._batch_by_age.remove((ticket.submitted_ms, ticket.seq, ticket.id))
@@ -152,27 +164,55 @@ class JobQueue:
         """Return the first *count* jobs by position."""
         found: list[Ticket] = []
         for lane in self._lanes.values():
-            places = merge(*(waiting.items() for waiting in lane.models.values()), key=itemgetter(0))
+            resting = (self._tickets[job_id] for _, job_id in self._resting)
+            aside = sorted(((t.tag, t.seq), t) for t in resting if self._lanes[t.lane] is lane)
+            places = merge(aside, *(waiting.items() for waiting in lane.models.values()), key=itemgetter(0))
             found += (ticket for _, ticket in islice(places, count - len(found)))
         return found
 
+    def rested(self, *, now_ms: int) -> set[str]:
+        """Let the jobs run again that have rested long enough; return their models."""
+        found: set[str] = set()
+        while self._resting and self._resting[0][0] <= now_ms:
+            ticket = self._tickets[self._resting.pop(0)[1]]
+            waiting = self._lanes[ticket.lane].models.setdefault(ticket.model_ref, SortedDict())
+            waiting[ticket.tag, ticket.seq] = ticket
+            found.add(ticket.model_ref)
+        return found
+
     def models(self) -> Iterable[str]:
-        """Return the models that jobs wait for, those with interactive jobs first."""
-        return dict.fromkeys([*self._lanes["interactive"].models, *self._lanes["batch"].models])
+        """Return the models that jobs wait for: those with interactive jobs first, then by who waits longest."""
+        return sorted(self._by_age, key=self.urgency)
+
+    def urgency(self, model_ref: str) -> tuple[bool, int, int]:
+        """Return what models are served by, smallest first; models that no job waits for come last."""
+        ages = self._by_age.get(model_ref)
+        submitted_ms, seq = ages[0] if ages else (2**62, 0)
+        return model_ref not in self._lanes["interactive"].models, submitted_ms, seq
 
     def waiting(self, model_ref: str) -> int:
-        """Return how many jobs wait for a model."""
-        return sum(len(lane.models.get(model_ref, ())) for lane in self._lanes.values())
+        """Return how many jobs wait for a model, those that rest included."""
+        return len(self._by_age.get(model_ref, ()))
 
-    def heads(self, model_ref: str, count: int, *, now_ms: int) -> list[Ticket]:
-        """Return the first *count* jobs for a model that may run now, in order."""
+    def oldest_ms(self, model_ref: str) -> int:
+        """Return when the job was submitted that waits longest for a model; 0 when none does."""
+        ages = self._by_age.get(model_ref)
+        return ages[0][0] if ages else 0
+
+    def heads(self, model_ref: str, count: int) -> list[Ticket]:
+        """Return the first *count* jobs for a model that may run, in order; `rested` adds to them."""
         found: list[Ticket] = []
         for lane in self._lanes.values():
             waiting = lane.models.get(model_ref)
             if waiting is not None and len(found) < count:
-                ready = (ticket for ticket in waiting.values() if ticket.not_before_ms <= now_ms)
-                found += islice(ready, count - len(found))
+                found += islice(waiting.values(), count - len(found))
         return found
+
+    def all_of(self, model_ref: str, count: int) -> list[Ticket]:
+        """Return up to *count* jobs for a model, those that rest last."""
+        found = self.heads(model_ref, count)
+        resting = (self._tickets[job_id] for _, job_id in self._resting)
+        return found + list(islice((t for t in resting if t.model_ref == model_ref), count - len(found)))
 
     def expired(self, *, now_ms: int) -> list[Ticket]:
         """Return the jobs whose deadline has passed."""

@@ -1,119 +1,224 @@
 """From one snapshot to a list of decisions: the same snapshot, the same decisions. Pure.
 
-The rules, for each model that jobs wait for:
+The rules, for a model that jobs wait for; the first that applies is followed:
   1. A ready worker has a free slot: dispatch, least loaded first, then most free memory.
-  2. A worker has the model, busy or starting: wait for it.
-  3. No pool is online: wait for one.
-  4. A pool may be asked to start a worker: the one that has the file, then most free memory.
-  5. Every pool has refused for good: reject the jobs with the most telling refusal.
-  6. Else wait until a pool may be asked again.
+  2. Room is being made for it: end the idle workers that are in the way; start once all are gone.
+  3. It has workers, busy or starting: wait, or start another where memory is free, if many jobs wait.
+  4. It fits somewhere: start a worker; a pool that has the file first, then the best kind of device, then the
+     tightest fit, so that large holes stay for large models.
+  5. It fits once idle workers end: those used least recently, no more than needed.
+  6. Its jobs have waited for `AGED_MS` without one being dispatched: a worker of another model that has served for
+     `TURN_MS` takes no more jobs and ends when it has none.
+  7. Every pool has refused for good and none is away that may have the file: reject, with the most telling refusal.
+  8. Else wait, and say for what.
+
+Rule 5 serves the jobs of one model together: a worker whose model has jobs waiting is not idle. Rule 6 bounds how
+long another model waits for that. Models are decided on by how long they have been hungry, so one that has had its
+turn is behind all others: with m models that want the same memory, each waits for at most `AGED_MS` and m turns, each
+as long as `TURN_MS`, the longest job that then still runs, and a load.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
-from llorch.job import JobId
-from roles.orchestrator.scheduler.snapshot import ModelView, PoolView, Snapshot
+from roles.orchestrator.scheduler.decisions import (
+    Decision,
+    Dispatch,
+    DropRoom,
+    MakeRoom,
+    Reject,
+    StartWorker,
+    StopWorker,
+    Wait,
+    size,
+)
+from roles.orchestrator.scheduler.snapshot import Eviction, IdleSnapshot, Place, Refusal, Room, Snapshot, Tenant
 
-WaitReason = Literal["slot", "loading", "pool", "backoff"]
-
-
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """Give a job to a worker."""
-
-    job_id: JobId
-    worker_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class StartWorker:
-    """Ask a pool for a worker; it chooses the device."""
-
-    pool_id: str
-    model_ref: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """End every job that waits for this model: no pool can ever run it."""
-
-    model_ref: str
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing can be done for a model now, and this is why."""
-
-    model_ref: str
-    reason: WaitReason
-    text: str
-
-
-Decision = Dispatch | StartWorker | Reject | Wait
+AGED_MS = 30_000
+TURN_MS = 30_000
+REPLICA_QUEUE = 2
+"""Another worker is started when more than so many jobs wait for each slot that there is."""
+RANK = {"cuda": 0, "metal": 1, "cpu": 2}
 
 
 def decide(snapshot: Snapshot) -> list[Decision]:
-    """Return what to do now. O(m + j log w) for m models, j dispatched jobs, w workers in the snapshot."""
-    return [decision for model in snapshot.models for decision in _for_model(model, snapshot.now_ms)]
+    """Return what to do now about one model. O(j log w) for j dispatched jobs and w workers in the snapshot."""
+    decisions: list[Decision] = list(_dispatches(snapshot))
+    if snapshot.waiting > len(decisions):
+        decisions += _supply(snapshot, left=snapshot.waiting - len(decisions))
+    elif snapshot.room is not None:
+        decisions.append(DropRoom(snapshot.model_ref, "no job waits for the model any more"))
+    elif short(snapshot) and snapshot.places:
+        decisions.append(_start(snapshot, snapshot.places))
+    return decisions
 
 
-def _for_model(model: ModelView, now_ms: int) -> Iterator[Decision]:
-    if model.workers:
-        yield from _dispatches(model)
-        return
-    if model.busy_workers or model.starting:
-        yield _patience(model)
-        return
-    if not model.pools:
-        yield Wait(model.model_ref, "pool", "no pool is online; start one with: llorch serve pool")
-        return
-    askable = [pool for pool in model.pools if _may_ask(pool, now_ms)]
-    if askable:
-        best = min(askable, key=lambda pool: (not pool.has_file, -pool.memory_free_bytes, pool.pool_id))
-        yield StartWorker(best.pool_id, model.model_ref)
-        return
-    refusals = [pool.refusal for pool in model.pools if pool.refusal is not None]
-    telling = min(refusals, key=lambda refusal: (refusal.code == "MODEL_NOT_FOUND", refusal.message))
-    if all(refusal.permanent for refusal in refusals):
-        yield Reject(model.model_ref, telling.code, telling.message)
-    else:
-        waiting = next(refusal for refusal in refusals if not refusal.permanent)
-        yield Wait(model.model_ref, "backoff", waiting.message)
+def decide_idle(snapshot: IdleSnapshot) -> list[Decision]:
+    """Return what to do about a worker without jobs: end it when it has been idle for its model's `keep_alive_s`."""
+    tenant, policy = snapshot.tenant, snapshot.policy
+    idle_s = (snapshot.now_ms - tenant.last_used_ms) / 1000
+    spared = policy.pinned or snapshot.waiting or snapshot.workers <= policy.min_replicas
+    if tenant.leases or spared or idle_s < policy.keep_alive_s:
+        return []
+    return [StopWorker(tenant.worker_id, tenant.model_ref, "idle", f"it has had no job for {idle_s:.0f} s")]
 
 
-def _dispatches(model: ModelView) -> Iterator[Decision]:
+def victims(eviction: Eviction) -> tuple[Tenant, ...]:
+    """Return the workers to end: from the front, and of those only the ones that are needed."""
+    missing = eviction.place.need_bytes - eviction.place.available_bytes
+    chosen: list[Tenant] = []
+    for tenant in eviction.tenants:
+        if missing <= 0:
+            break
+        chosen.append(tenant)
+        missing -= tenant.memory_bytes
+    for tenant in reversed(chosen):
+        if missing + tenant.memory_bytes <= 0:
+            chosen.remove(tenant)
+            missing += tenant.memory_bytes
+    return tuple(chosen)
+
+
+def _dispatches(snapshot: Snapshot) -> Iterator[Dispatch]:
     """Rule 1: each job to the worker that has then the fewest leases a slot."""
     load = [
         (worker.leases / (worker.leases + worker.free_slots), -worker.memory_free_bytes, worker.worker_id, worker)
-        for worker in model.workers
+        for worker in snapshot.workers
     ]
     heapq.heapify(load)
-    free = {worker.worker_id: worker.free_slots for worker in model.workers}
-    for job_id in model.heads:
+    free = {worker.worker_id: worker.free_slots for worker in snapshot.workers}
+    for job_id in snapshot.heads:
         if not load:
             return
-        _, memory, worker_id, worker = heapq.heappop(load)
-        yield Dispatch(job_id, worker_id)
-        free[worker_id] -= 1
+        _, memory, worker_id, worker = load[0]
         slots = worker.leases + worker.free_slots
+        yield Dispatch(job_id, worker_id, worker.pool_id, slots - free[worker_id], slots, len(load))
+        free[worker_id] -= 1
         if free[worker_id]:
-            heapq.heappush(load, ((slots - free[worker_id]) / slots, memory, worker_id, worker))
+            heapq.heapreplace(load, ((slots - free[worker_id]) / slots, memory, worker_id, worker))
+        else:
+            heapq.heappop(load)
 
 
-def _patience(model: ModelView) -> Wait:
-    if model.busy_workers:
-        return Wait(model.model_ref, "slot", "every slot of the workers that have the model is busy")
-    return Wait(model.model_ref, "loading", "a worker is loading the model")
+def _supply(snapshot: Snapshot, *, left: int) -> Iterator[Decision]:
+    """Rules 2 to 8, for the jobs that found no slot."""
+    model_ref = snapshot.model_ref
+    if snapshot.room is not None:
+        yield from _in_room(snapshot, snapshot.room)
+        return
+    if snapshot.slots or snapshot.starting:
+        if snapshot.places and (short(snapshot) or hot(snapshot, left)):
+            yield _start(snapshot, snapshot.places, replica=True)
+        elif snapshot.slots and left and not snapshot.workers:
+            yield Wait(model_ref, "slot", "every slot of the workers that have the model is busy")
+        elif not snapshot.slots:
+            yield Wait(model_ref, "loading", "a worker is loading the model")
+        return
+    if snapshot.places:
+        yield _start(snapshot, snapshot.places)
+    elif snapshot.evictions:
+        yield from _evict(snapshot, snapshot.evictions)
+    elif snapshot.turns and snapshot.now_ms - snapshot.hungry_since_ms >= AGED_MS:
+        yield from _evict(snapshot, snapshot.turns)
+    else:
+        yield _patience(snapshot)
 
 
-def _may_ask(pool: PoolView, now_ms: int) -> bool:
-    if pool.refusal is None:
-        return True
-    return not pool.refusal.permanent and pool.refusal.retry_at_ms <= now_ms
+def _in_room(snapshot: Snapshot, room: Room) -> Iterator[Decision]:
+    """Rule 2. The books may still say that nothing is free: the pool measures, so it is asked."""
+    if not room.tenants:
+        place = next((p for p in snapshot.places if (p.pool_id, p.device) == (room.pool_id, room.device)), None)
+        available, has_file = (place.available_bytes, place.has_file) if place else (0, True)
+        yield StartWorker(
+            snapshot.model_ref, room.pool_id, room.device, snapshot.need_bytes, available, has_file=has_file
+        )
+        return
+    for tenant in room.tenants:
+        if not tenant.leases and tenant.worker_id not in room.told:
+            yield StopWorker(tenant.worker_id, tenant.model_ref, "room", f"{snapshot.model_ref} needs its memory")
+    jobs = sum(tenant.leases for tenant in room.tenants)
+    names = ", ".join(sorted({tenant.model_ref for tenant in room.tenants}))
+    after = f", which has {jobs} jobs to finish" if jobs else ""
+    yield Wait(
+        snapshot.model_ref, "room", f"memory on {room.device} of pool {room.pool_id} is being freed by {names}{after}"
+    )
+
+
+def _evict(snapshot: Snapshot, evictions: Sequence[Eviction]) -> Iterator[Decision]:
+    """Rules 5 and 6: the device with the file, then the one listed first, which ends the least recently used."""
+    best = min(evictions, key=lambda eviction: not eviction.place.has_file)
+    chosen, place = victims(best), best.place
+    names = ", ".join(f"{tenant.worker_id} ({tenant.model_ref})" for tenant in chosen)
+    text = (
+        f"room for {size(place.need_bytes)} is made on {place.device} of pool {place.pool_id}, where "
+        f"{size(place.available_bytes)} are available, by ending {names}"
+    )
+    room = tuple(tenant.worker_id for tenant in chosen)
+    yield MakeRoom(snapshot.model_ref, place.pool_id, place.device, place.need_bytes, room, text)
+    yield from _in_room(snapshot, Room(pool_id=place.pool_id, device=place.device, tenants=chosen))
+
+
+def _start(snapshot: Snapshot, places: Sequence[Place], *, replica: bool = False) -> StartWorker:
+    """Rule 4."""
+    best = min(places, key=_fit)
+    return StartWorker(
+        snapshot.model_ref,
+        best.pool_id,
+        best.device,
+        best.need_bytes,
+        best.available_bytes,
+        has_file=best.has_file,
+        replica=replica,
+    )
+
+
+def _fit(place: Place) -> tuple[bool, int, int, str, str]:
+    spare = place.available_bytes - place.need_bytes if place.need_bytes else -place.available_bytes
+    return (not place.has_file, RANK[place.backend], spare, place.pool_id, place.device)
+
+
+def short(snapshot: Snapshot) -> bool:
+    """Tell whether the model has fewer workers than the operator wants of it at least."""
+    have = len(snapshot.workers) + snapshot.busy + snapshot.starting
+    return have < snapshot.policy.min_replicas
+
+
+def hot(snapshot: Snapshot, left: int) -> bool:
+    """Tell whether so many jobs wait that another worker pays: not while one is on its way."""
+    have = len(snapshot.workers) + snapshot.busy
+    return not snapshot.starting and left > REPLICA_QUEUE * snapshot.slots and have < snapshot.policy.max_replicas
+
+
+def _patience(snapshot: Snapshot) -> Decision:
+    """Rules 7 and 8."""
+    model_ref, refusals = snapshot.model_ref, snapshot.refusals
+    if not snapshot.online:
+        away = f"; {_names(snapshot.absent)} has it and is offline" if snapshot.absent else ""
+        return Wait(model_ref, "pool", f"no pool is online{away}; start one with: llorch serve pool")
+    if not snapshot.askable and refusals and all(refusal.permanent for refusal in refusals):
+        if snapshot.absent:
+            text = f"{_names(snapshot.absent)} has the model and is offline; {_telling(refusals).message}"
+            return Wait(model_ref, "pool", text)
+        if snapshot.returning:
+            return Wait(model_ref, "pool", "pools may yet come back since the orchestrator was restarted")
+        return Reject(model_ref, _telling(refusals).code, _telling(refusals).message)
+    if snapshot.need_bytes > snapshot.largest_bytes:
+        needed, largest = size(snapshot.need_bytes), size(snapshot.largest_bytes)
+        return Wait(model_ref, "memory", f"it needs {needed} and the largest device that is online has {largest}")
+    later = next((refusal for refusal in refusals if not refusal.permanent), None)
+    if later is not None:
+        seconds = max(0, later.retry_at_ms - snapshot.now_ms) / 1000
+        return Wait(model_ref, "backoff", f"{later.message}; asked again in {seconds:.0f} s")
+    return Wait(
+        model_ref, "memory", f"{size(snapshot.need_bytes)} are free nowhere, and what holds the memory has jobs to do"
+    )
+
+
+def _telling(refusals: Sequence[Refusal]) -> Refusal:
+    return min(refusals, key=lambda refusal: (refusal.code == "MODEL_NOT_FOUND", refusal.message))
+
+
+def _names(pool_ids: Sequence[str]) -> str:
+    return "pool " + ", ".join(pool_ids)

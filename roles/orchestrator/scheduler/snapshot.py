@@ -1,14 +1,17 @@
-"""What a scheduling decision is made from: one frozen picture of demand and supply. Types only."""
+"""What a decision is made from: one frozen picture of one model's demand and of what could serve it. Types only.
+
+Everything is plain data, so that a recorded snapshot can be stored, read back and decided on again.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
-from llorch.job import JobId
+from llorch.policy import ModelPolicy
+from llorch.wire.pools import Backend
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerView:
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     """A ready worker with at least one free slot."""
 
     worker_id: str
@@ -18,46 +21,114 @@ class WorkerView:
     memory_free_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why a pool did not start a worker for a model, and from when it may be asked again."""
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a pool did not start a worker, and from when it may be asked again; `device` empty is all of the pool."""
 
+    pool_id: str
+    device: str = ""
     code: str
     message: str
     retry_at_ms: int
-    permanent: bool
+    permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolView:
-    """An online pool, seen by one model."""
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A device where a worker of the model fits now. `device` is empty where the pool has to choose.
 
-    pool_id: str
-    has_file: bool
-    memory_free_bytes: int
-    refusal: Refusal | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelView:
-    """One model that jobs wait for.
-
-    `heads` are the first jobs in order, at most as many as `workers` have free slots. `busy_workers` have the model
-    and no free slot; `starting` are on their way.
+    `available_bytes` is what may still be given away; `need_bytes` what the worker takes, 0 while nobody knows.
     """
 
+    pool_id: str
+    device: str
+    backend: Backend
+    has_file: bool
+    available_bytes: int
+    need_bytes: int
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that holds memory: idle since `last_used_ms`, if it has no leases."""
+
+    worker_id: str
     model_ref: str
-    waiting: int
-    heads: tuple[JobId, ...] = ()
-    workers: tuple[WorkerView, ...] = ()
-    busy_workers: int = 0
-    starting: int = 0
-    pools: tuple[PoolView, ...] = ()
+    memory_bytes: int
+    leases: int
+    last_used_ms: int
+    ready_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """Everything a decision depends on; models in the order in which they are to be served."""
+class Eviction(msgspec.Struct, frozen=True, kw_only=True):
+    """A device where the model would fit if (some of) these workers ended; those to end first come first."""
+
+    place: Place
+    tenants: tuple[Tenant, ...]
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory that is being made free for the model: the workers that still hold it, and those told to end."""
+
+    pool_id: str
+    device: str
+    tenants: tuple[Tenant, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag="model"):
+    """One model, with what a decision about it depends on.
+
+    Attributes:
+        now_ms: The time.
+        model_ref: The model.
+        policy: What the operator wants of it.
+        waiting: Jobs that wait, those that rest between attempts included.
+        heads: The first jobs that may run now, in order; at most as many as `workers` have free slots.
+        hungry_since_ms: Since when jobs wait without one of them being dispatched.
+        workers: Ready workers with a free slot, least loaded first; as many as could be needed.
+        busy: Ready workers without a free slot.
+        slots: Of all ready workers together.
+        starting: Workers on their way.
+        room: Memory that is being made free.
+        places: Where a worker fits, those with the file if there are any.
+        evictions: Where one fits once idle workers have ended.
+        turns: Where one fits once workers have ended that have served long enough.
+        refusals: Those of online pools that still hold, the most telling first.
+        online: Pools that take work.
+        askable: Pools that take work and have not refused this model.
+        absent: Pools that are away and have the file.
+        returning: Whether pools may yet come back that were there before this process was.
+        need_bytes: What a worker takes at least, 0 while nobody knows.
+        largest_bytes: What the largest device could give if it were empty.
+    """
 
     now_ms: int
-    models: tuple[ModelView, ...] = field(default=())
+    model_ref: str
+    policy: ModelPolicy = ModelPolicy()
+    waiting: int = 1
+    heads: tuple[str, ...] = ()
+    hungry_since_ms: int = 0
+    workers: tuple[WorkerView, ...] = ()
+    busy: int = 0
+    slots: int = 0
+    starting: int = 0
+    room: Room | None = None
+    places: tuple[Place, ...] = ()
+    evictions: tuple[Eviction, ...] = ()
+    turns: tuple[Eviction, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    online: int = 0
+    askable: int = 0
+    absent: tuple[str, ...] = ()
+    returning: bool = False
+    need_bytes: int = 0
+    largest_bytes: int = 0
+
+
+class IdleSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag="worker"):
+    """A ready worker without leases whose time is up, as far as the clock goes."""
+
+    now_ms: int
+    tenant: Tenant
+    policy: ModelPolicy
+    waiting: int
+    workers: int
+    """Ready workers of its model, itself included."""

@@ -1,0 +1,39 @@
+"""One pool, as its orchestrator knows it. Types and what people are shown of them; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llorch.client import Client
+from llorch.wire.pools import Device, Model, Pool, PoolState, Worker, WorkerReport
+
+
+@dataclass(slots=True)
+class PoolRecord:
+    """One pool and what it said last."""
+
+    pool_id: str
+    endpoint: str
+    version: str
+    last_seen_ms: int
+    client: Client
+    seq: int = -1
+    state: PoolState = "online"
+    devices: list[Device] = field(default_factory=list)
+    models: dict[str, Model] = field(default_factory=dict)
+    workers: dict[str, WorkerReport] = field(default_factory=dict)
+
+
+def public(pool: PoolRecord) -> Pool:
+    """Return a pool as people see it: without the workers' tokens."""
+    names = Worker.__struct_fields__
+    return Pool(
+        pool_id=pool.pool_id,
+        endpoint=pool.endpoint,
+        version=pool.version,
+        status=pool.state,
+        last_seen_ms=pool.last_seen_ms,
+        devices=pool.devices,
+        models=list(pool.models.values()),
+        workers=[Worker(**{name: getattr(worker, name) for name in names}) for worker in pool.workers.values()],
+    )

@@ -1,0 +1,83 @@
+"""Which pool, or device of one, is not to be asked for a model, and until when. The caller passes the time."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from roles.orchestrator.scheduler.capacity import Spot
+from roles.orchestrator.scheduler.snapshot import Refusal
+
+FIRST_MS = 2_000
+MOST_MS = 120_000
+PERMANENT = frozenset({"MODEL_NOT_FOUND", "MODEL_INVALID", "MODEL_INCOMPATIBLE", "BACKEND_UNAVAILABLE"})
+ABOUT_THE_POOL = frozenset(
+    {"MODEL_NOT_FOUND", "MODEL_INVALID", "MODEL_INCOMPATIBLE", "DRAINING", "POOL_UNREACHABLE", "UNREACHABLE"}
+)
+"""These would be the same on every device of the pool."""
+
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(slots=True)
+class _Model:
+    refusals: dict[Spot, Refusal] = field(default_factory=dict)
+    failures: dict[Spot, int] = field(default_factory=dict)
+
+
+class Backoff:
+    """Refusals by model. A pause doubles with every failure in a row, from `FIRST_MS` to `MOST_MS`."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, _Model] = {}
+
+    def refused(self, model_ref: str, spot: Spot, *, code: str, message: str, now_ms: int) -> None:
+        """Note that a worker was not started, or did not come up."""
+        spot = (spot[0], "") if code in ABOUT_THE_POOL else spot
+        model = self._models.setdefault(model_ref, _Model())
+        count = model.failures[spot] = model.failures.get(spot, 0) + 1
+        pause_ms = min(MOST_MS, FIRST_MS * 2 ** min(count - 1, 10))
+        model.refusals[spot] = Refusal(
+            pool_id=spot[0],
+            device=spot[1],
+            code=code,
+            message=message,
+            retry_at_ms=now_ms + pause_ms,
+            permanent=code in PERMANENT,
+        )
+
+    def came_up(self, model_ref: str, pool_id: str) -> None:
+        """Forget what a pool has refused: a worker of the model is ready there, or its file has come."""
+        model = self._models.get(model_ref)
+        if model is None:
+            return
+        _forget(model.refusals, pool_id)
+        _forget(model.failures, pool_id)
+        if not model.refusals and not model.failures:
+            del self._models[model_ref]
+
+    def forget(self, pool_id: str, *, failures: bool) -> None:
+        """Forget what a pool has refused: it has registered anew. With *failures*, also how often: it is gone."""
+        for model in self._models.values():
+            _forget(model.refusals, pool_id)
+            if failures:
+                _forget(model.failures, pool_id)
+
+    def of(self, model_ref: str) -> list[Refusal]:
+        """Return what was refused, by spot."""
+        model = self._models.get(model_ref)
+        return [model.refusals[spot] for spot in sorted(model.refusals)] if model is not None else []
+
+    def blocked(self, model_ref: str, *, now_ms: int) -> set[Spot]:
+        """Return the spots that are not to be asked now."""
+        model = self._models.get(model_ref)
+        if model is None:
+            return set()
+        return {spot for spot, no in model.refusals.items() if no.permanent or no.retry_at_ms > now_ms}
+
+
+def _forget(known: MutableMapping[Spot, Entry], pool_id: str) -> None:
+    for spot in [spot for spot in known if spot[0] == pool_id]:
+        del known[spot]

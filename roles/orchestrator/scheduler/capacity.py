@@ -1,0 +1,222 @@
+"""What every device can still give away, kept in order so that a place is found without looking at all. No clock.
+
+Memory is counted twice, as a pool's preflight does it, and the smaller result holds: what is free now less what
+starting workers have not taken yet, and all there is less what all workers hold. What has been promised since and no
+heartbeat can show yet goes off both. Owned by the fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sortedcontainers import SortedList
+
+from llorch.wire.pools import Backend, Device, Worker
+from roles.orchestrator.scheduler.decide import RANK
+from roles.orchestrator.scheduler.snapshot import Place
+
+ENOUGH = 4
+FEW = 8
+"""Up to so many pools are looked at one by one; among more, a place is soon found in the order of what is free."""
+LIVE = frozenset({"starting", "ready", "busy", "draining"})
+
+Spot = tuple[str, str]
+"""A pool and one of its devices."""
+_Key = tuple[int, int, str, str]
+
+
+@dataclass(slots=True)
+class DeviceBook:
+    """One device, what its pool says of it and what was promised since."""
+
+    backend: Backend
+    total_bytes: int
+    free_bytes: int
+    reserve_bytes: int
+    held_bytes: int = 0
+    pending_bytes: int = 0
+    promised: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def available_bytes(self) -> int:
+        """What may still be given away; below 0 when more has been promised than there is."""
+        free = min(self.free_bytes - self.pending_bytes, self.total_bytes - self.held_bytes)
+        return free - sum(self.promised.values()) - self.reserve_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a place is sought for.
+
+    `needs` says what a worker takes on each pool that knows the file, at least `least_bytes`; `need_bytes` is for the
+    others, 0 if unknown.
+    `blocked` are spots that are not to be asked now, with an empty device for all of a pool; `taken` those not wanted.
+    """
+
+    needs: Mapping[str, int]
+    need_bytes: int
+    least_bytes: int = 0
+    blocked: Collection[Spot] = ()
+    taken: Collection[Spot] = ()
+
+    def need(self, pool_id: str) -> int:
+        """Return what a worker takes on a pool."""
+        return self.needs.get(pool_id, 0) or self.need_bytes
+
+    def open(self, spot: Spot) -> bool:
+        """Tell whether a spot may be asked."""
+        return spot not in self.blocked and (spot[0], "") not in self.blocked and spot not in self.taken
+
+
+class Capacity:
+    """The devices of the pools that take work."""
+
+    def __init__(self) -> None:
+        self._books: dict[Spot, DeviceBook] = {}
+        self._pools: dict[str, list[Spot]] = {}
+        self._keys: dict[Spot, _Key] = {}
+        self._order: SortedList[_Key] = SortedList()
+        self._sizes: SortedList[int] = SortedList()
+        self._promises: dict[str, Spot] = {}
+
+    def update(
+        self, pool_id: str, devices: Iterable[Device], workers: Iterable[Worker], *, without: Collection[Backend] = ()
+    ) -> bool:
+        """Take in what a pool says; tell whether one of its devices can give away more than before.
+
+        Only its best kind of device counts: a model does not run on the processor because the accelerators are full.
+
+        Args:
+            pool_id: The pool.
+            devices: All that it has.
+            workers: All that it knows, also those that ended.
+            without: Kinds of devices that no engine of it computes on.
+        """
+        usable = [device for device in devices if device.backend not in without]
+        best = min((RANK[device.backend] for device in usable), default=0)
+        before = {spot: self._books[spot] for spot in self._pools.get(pool_id, ())}
+        books = {
+            (pool_id, device.id): DeviceBook(
+                device.backend, device.memory_total_bytes, device.memory_free_bytes, device.reserve_bytes
+            )
+            for device in usable
+            if RANK[device.backend] == best
+        }
+        for worker in workers:
+            book = books.get((pool_id, worker.device))
+            if book is not None and worker.status in LIVE:
+                book.held_bytes += worker.memory_bytes
+                book.pending_bytes += worker.memory_bytes if worker.status == "starting" else 0
+        grown = False
+        for spot in before.keys() - books.keys():
+            self._remove(spot)
+        for spot, book in books.items():
+            old = before.get(spot)
+            if old is not None:
+                book.promised = old.promised
+            grown |= old is None or book.available_bytes > old.available_bytes
+            self._put(spot, book)
+        self._pools[pool_id] = list(books)
+        return grown
+
+    def drop(self, pool_id: str) -> None:
+        """Forget a pool: it takes no work any more."""
+        for spot in self._pools.pop(pool_id, ()):
+            self._remove(spot)
+
+    def spots(self, pool_id: str) -> list[Spot]:
+        """Return the devices of a pool that count."""
+        return self._pools.get(pool_id, [])
+
+    def promise(self, token: str, spot: Spot, size_bytes: int) -> None:
+        """Note memory that will be taken, until `withdraw`; another promise under the same token replaces it."""
+        self.withdraw(token)
+        book = self._books.get(spot)
+        if book is not None:
+            book.promised[token] = size_bytes
+            self._promises[token] = spot
+            self._put(spot, book)
+
+    def withdraw(self, token: str) -> bool:
+        """Forget a promise; tell whether there was one."""
+        spot = self._promises.pop(token, None)
+        book = self._books.get(spot) if spot is not None else None
+        if spot is None or book is None or token not in book.promised:
+            return False
+        del book.promised[token]
+        self._put(spot, book)
+        return True
+
+    def available(self, spot: Spot) -> int:
+        """Return what a device can give away."""
+        book = self._books.get(spot)
+        return book.available_bytes if book is not None else 0
+
+    def backend(self, spot: Spot) -> Backend | None:
+        """Return what kind of device it is; None when it is not there."""
+        book = self._books.get(spot)
+        return book.backend if book is not None else None
+
+    def largest(self) -> int:
+        """Return what the largest device could give if it were empty."""
+        return self._sizes[-1] if self._sizes else 0
+
+    def places(self, wanted: Wanted, *, elsewhere: bool) -> tuple[Place, ...]:
+        """Return some of the best places for a worker: with the file if there are any; without it if *elsewhere*."""
+        with_file = wanted.needs
+        if with_file:
+            if len(with_file) <= FEW:
+                spots = (spot for pool_id in with_file for spot in self._pools.get(pool_id, ()))
+                keys: Iterable[_Key] = sorted((self._keys[spot] for spot in spots), reverse=not wanted.need_bytes)
+            else:
+                keys = (key for key in self._ordered(wanted) if key[2] in with_file)
+            found = self._fitting(keys, wanted)
+            if found:
+                return found
+        if not elsewhere:
+            return ()
+        return self._fitting((key for key in self._ordered(wanted) if key[2] not in with_file), wanted)
+
+    def place(self, spot: Spot, wanted: Wanted) -> Place:
+        """Describe a device as a place for a worker, whether one fits or not."""
+        pool_id, device = spot
+        need = wanted.need(pool_id)
+        return Place(
+            pool_id=pool_id,
+            device=device if need else "",
+            backend=self._books[spot].backend,
+            has_file=pool_id in wanted.needs,
+            available_bytes=self._books[spot].available_bytes,
+            need_bytes=need,
+        )
+
+    def _fitting(self, keys: Iterable[_Key], wanted: Wanted) -> tuple[Place, ...]:
+        found: list[Place] = []
+        for _, available, pool_id, device in keys:
+            if available >= wanted.need(pool_id) and wanted.open((pool_id, device)):
+                found.append(self.place((pool_id, device), wanted))
+                if len(found) == ENOUGH:
+                    break
+        return tuple(found)
+
+    def _ordered(self, wanted: Wanted) -> Iterator[_Key]:
+        """Yield devices, the best kinds first; tightest fits first, or most free first while the need is unknown."""
+        if wanted.need_bytes > self.largest():
+            return
+        for rank in sorted(RANK.values()):
+            low, high = (rank, wanted.least_bytes, "", ""), (rank + 1, -(2**62), "", "")
+            yield from self._order.irange(low, high, reverse=not wanted.need_bytes)
+
+    def _put(self, spot: Spot, book: DeviceBook) -> None:
+        self._remove(spot)
+        self._books[spot] = book
+        key = self._keys[spot] = (RANK[book.backend], book.available_bytes, *spot)
+        self._order.add(key)
+        self._sizes.add(book.total_bytes - book.reserve_bytes)
+
+    def _remove(self, spot: Spot) -> None:
+        book = self._books.pop(spot, None)
+        if book is not None:
+            self._order.remove(self._keys.pop(spot))
+            self._sizes.remove(book.total_bytes - book.reserve_bytes)

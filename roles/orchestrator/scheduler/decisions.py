@@ -1,0 +1,106 @@
+"""What can be decided, each with the words that tell people of it. Types only."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+WaitReason = Literal["slot", "loading", "pool", "backoff", "memory", "room"]
+StopReason = Literal["idle", "room"]
+
+
+class Dispatch(msgspec.Struct, frozen=True, tag_field="kind", tag="dispatch"):
+    """Give a job to a worker."""
+
+    job_id: str
+    worker_id: str
+    pool_id: str
+    leases: int
+    slots: int
+    choices: int
+
+    @property
+    def text(self) -> str:
+        """Say it in words."""
+        among = "the only one with a free slot"
+        if self.choices > 1:
+            among = f"the least loaded of {self.choices} with a free slot"
+        return f"worker {self.worker_id} of pool {self.pool_id} was {among} ({self.leases} of {self.slots} taken)"
+
+
+class StartWorker(msgspec.Struct, frozen=True, tag_field="kind", tag="start_worker"):
+    """Ask a pool for a worker; without a device, the pool chooses it."""
+
+    model_ref: str
+    pool_id: str
+    device: str
+    need_bytes: int
+    available_bytes: int
+    has_file: bool
+    replica: bool = False
+
+    @property
+    def text(self) -> str:
+        """Say it in words."""
+        where = f"{self.device} of pool {self.pool_id}" if self.device else f"pool {self.pool_id}"
+        file = "has the file" if self.has_file else "may have the file"
+        fit = f"{size(self.available_bytes)} available"
+        if self.need_bytes:
+            fit = f"{size(self.need_bytes)} needed, {fit}"
+        more = "another worker, for many jobs wait" if self.replica else "a worker"
+        return f"{more} is started on {where}: it {file}, {fit}"
+
+
+class StopWorker(msgspec.Struct, frozen=True, tag_field="kind", tag="stop_worker"):
+    """End a worker that has no lease."""
+
+    worker_id: str
+    model_ref: str
+    reason: StopReason
+    text: str
+
+
+class MakeRoom(msgspec.Struct, frozen=True, tag_field="kind", tag="make_room"):
+    """Keep memory of a device for a model, and give these workers no more jobs: they end once they have none."""
+
+    model_ref: str
+    pool_id: str
+    device: str
+    need_bytes: int
+    worker_ids: tuple[str, ...]
+    text: str
+
+
+class DropRoom(msgspec.Struct, frozen=True, tag_field="kind", tag="drop_room"):
+    """The memory that was kept for a model is not wanted any more."""
+
+    model_ref: str
+    text: str
+
+
+class Reject(msgspec.Struct, frozen=True, tag_field="kind", tag="reject"):
+    """End every job that waits for this model: no pool can ever run it."""
+
+    model_ref: str
+    code: str
+    text: str
+
+
+class Wait(msgspec.Struct, frozen=True, tag_field="kind", tag="wait"):
+    """Nothing can be done for a model now, and this is why."""
+
+    model_ref: str
+    reason: WaitReason
+    text: str
+
+
+Decision = Dispatch | StartWorker | StopWorker | MakeRoom | DropRoom | Reject | Wait
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,330 @@
+"""All that could serve: pools, devices, workers, what was asked of them; and one model's part of it as a snapshot.
+
+Told of facts by the fleet and of deeds by the dispatcher; decides nothing and does nothing. No I/O; the caller passes
+the time. `changed` names the models that may have to be decided on anew, `grown` says that memory has come free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from llorch.job import JobId
+from llorch.policy import ModelPolicy
+from llorch.wire.pools import Backend, Device, Model, WorkerReport
+from roles.orchestrator.scheduler.backoff import Backoff
+from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
+from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
+from roles.orchestrator.scheduler.memory import need
+from roles.orchestrator.scheduler.needs import Needs
+from roles.orchestrator.scheduler.progress import Loading, Progress
+from roles.orchestrator.scheduler.rooms import Rooms
+from roles.orchestrator.scheduler.serving import MOST_HEADS, ReadyWorker, Serving
+from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Snapshot, Tenant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a pool says of itself."""
+
+    devices: Sequence[Device] = ()
+    models: Sequence[Model] = ()
+    workers: Sequence[WorkerReport] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What waits for a model. `heads` gives the first jobs that may run, `waits` how many wait for another model."""
+
+    waiting: int
+    oldest_ms: int
+    heads: Callable[[int], tuple[str, ...]]
+    waits: Callable[[str], int]
+
+
+@dataclass(slots=True)
+class _Pool:
+    """One online pool, as told last."""
+
+    facts: Facts = Facts()
+    refs: frozenset[str] = frozenset()
+    workers: dict[str, WorkerReport] = field(default_factory=dict)
+    closed: set[Backend] = field(default_factory=set)
+    """Kinds of devices that no engine there computes on."""
+
+
+class Supply:
+    """The one owner of what is known of supply.
+
+    Args:
+        policies: What the operator wants, by model reference.
+        default: What holds for every other model.
+        started_ms: When this process began.
+        settle_ms: So long after that, a pool that is not there may yet come back.
+    """
+
+    def __init__(
+        self, policies: Mapping[str, ModelPolicy], default: ModelPolicy, *, started_ms: int = 0, settle_ms: int = 0
+    ) -> None:
+        self.capacity = Capacity()
+        self.serving = Serving(policies, default)
+        self.backoff = Backoff()
+        self.needs = Needs()
+        self.progress = Progress()
+        self.rooms = Rooms(self.capacity, self.serving)
+        self.changed: set[str] = set()
+        self.grown = False
+        self.wanted_always = [ref for ref, policy in policies.items() if policy.min_replicas]
+        self._started_ms = started_ms
+        self._settled_ms = started_ms + settle_ms
+        self._pools: dict[str, _Pool] = {}
+        self._away: dict[str, frozenset[str]] = {}
+        self._served_ms: dict[str, int] = {}
+
+    def hear(self, pool_id: str, facts: Facts, *, now_ms: int, anew: bool = False) -> None:
+        """Take in what an online pool says; *anew* when it has just registered."""
+        if anew:
+            self.backoff.forget(pool_id, failures=False)
+        self._away.pop(pool_id, None)
+        known = self._pools.get(pool_id)
+        pool = self._pools[pool_id] = known or _Pool()
+        if anew:
+            pool.closed.clear()
+        if known is None or pool.facts.models != facts.models:
+            self._take_models(pool_id, pool, facts)
+        before, pool.workers = pool.workers, {worker.worker_id: worker for worker in facts.workers}
+        pool.facts = facts
+        for worker_id in self.progress.shown(pool.workers):
+            self.capacity.withdraw(worker_id)
+        self.progress.seen(pool_id, facts.workers)
+        self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
+        for worker_id in before.keys() - pool.workers.keys():
+            self._gone(worker_id)
+        for worker in facts.workers:
+            was = before.get(worker.worker_id)
+            if _failed_to_start(worker, was, first=known is None):
+                self._failed(pool_id, worker, now_ms=now_ms)
+            self._take_worker(pool_id, worker, was, now_ms=now_ms)
+        self.grown |= known is None
+
+    def leave(self, pool_id: str, *, for_good: bool, now_ms: int) -> None:
+        """Note that a pool takes no work: it is draining, silent, or, *for_good*, has said goodbye."""
+        pool = self._pools.pop(pool_id, None)
+        if pool is not None:
+            self._away[pool_id] = pool.refs
+            for ref in pool.refs:
+                self.needs.forget(ref, pool_id)
+            for worker_id in pool.workers:
+                self._gone(worker_id)
+            self.progress.leave(pool_id)
+            self.capacity.drop(pool_id)
+            self.rooms.leave(pool_id, now_ms=now_ms)
+        if for_good:
+            self._away.pop(pool_id, None)
+            self.backoff.forget(pool_id, failures=True)
+        self.grown = True
+
+    def snapshot(self, model_ref: str, demand: Demand, *, now_ms: int) -> Snapshot:
+        """Return what a decision about a model depends on. Costs O(log n) in pools, devices, workers and jobs."""
+        workers = self.serving.free(model_ref)
+        slots = min(MOST_HEADS, sum(worker.free_slots for worker in workers))
+        heads = demand.heads(slots) if slots else ()
+        serving, starting = self.serving.workers(model_ref), len(self.progress.of(model_ref))
+        base = Snapshot(
+            now_ms=now_ms,
+            model_ref=model_ref,
+            policy=self.serving.policy(model_ref),
+            waiting=demand.waiting,
+            heads=heads,
+            hungry_since_ms=self.hungry_since(model_ref, demand.oldest_ms),
+            workers=workers,
+            busy=len(serving) - len(workers) if len(workers) < MOST_HEADS else 0,
+            slots=self.serving.slots(model_ref),
+            starting=starting,
+            room=self.rooms.of(model_ref, now_ms=now_ms),
+            online=len(self._pools),
+        )
+        return self._with_places(base, demand, more=demand.waiting > len(heads))
+
+    def idle(self, tenant: Tenant, waiting: int, *, now_ms: int) -> IdleSnapshot:
+        """Return what a decision about a worker without jobs depends on."""
+        return IdleSnapshot(
+            now_ms=now_ms,
+            tenant=tenant,
+            policy=self.serving.policy(tenant.model_ref),
+            waiting=waiting,
+            workers=len(self.serving.workers(tenant.model_ref)),
+        )
+
+    def hungry_since(self, model_ref: str, oldest_ms: int) -> int:
+        """Return since when jobs wait for a model without one of them being dispatched."""
+        return max(oldest_ms, self._served_ms.get(model_ref, 0))
+
+    def dispatched(self, model_ref: str, *, now_ms: int) -> None:
+        """Note that a job of a model goes to a worker."""
+        self._served_ms[model_ref] = now_ms
+
+    def released(self, worker_id: str, job_id: JobId, *, now_ms: int) -> None:
+        """Take a slot back from a job."""
+        worker = self.serving.get(worker_id)
+        self.serving.release(worker_id, job_id, now_ms=now_ms)
+        if worker is not None:
+            self.changed.add(worker.claimed or worker.model_ref)
+            self.grown |= not self.serving.leases(worker_id)
+
+    def lost(self, worker_id: str) -> None:
+        """Note that a worker may be gone; when its pool says that it is there, it is."""
+        self._gone(worker_id)
+
+    def asked(self, token: str, loading: Loading, *, need_bytes: int, now_ms: int) -> None:
+        """Note that a worker was asked for; its memory is promised until a heartbeat shows it."""
+        worker = self._pools[loading.pool_id].workers if loading.pool_id in self._pools else {}
+        if token in worker:
+            return
+        self.progress.asked(token, loading, now_ms=now_ms)
+        if loading.device:
+            self.capacity.promise(token, (loading.pool_id, loading.device), need_bytes)
+
+    def answered(self, token: str) -> None:
+        """Note that a request under *token* is over."""
+        self.progress.answered(token)
+        self.capacity.withdraw(token)
+
+    def refused(self, model_ref: str, spot: Spot, *, code: str, message: str, now_ms: int, need_bytes: int = 0) -> None:
+        """Note that a worker was not started. What the pool says that it needs is learnt; else it is not asked soon."""
+        self.changed.add(model_ref)
+        if need_bytes and not self.needs.range(model_ref)[1]:
+            self.needs.learn(model_ref, need_bytes)
+            return
+        pool = self._pools.get(spot[0])
+        if code == "BACKEND_UNAVAILABLE" and spot[1] and pool is not None:
+            backend = self.capacity.backend(spot)
+            if backend is not None and backend != "cpu":
+                pool.closed.add(backend)
+                self.capacity.update(spot[0], pool.facts.devices, pool.facts.workers, without=pool.closed)
+        self.backoff.refused(model_ref, spot, code=code, message=message, now_ms=now_ms)
+
+    def forget_unseen(self, *, now_ms: int) -> None:
+        """Forget workers that were asked for so long ago that a heartbeat would have shown them."""
+        for token, model_ref in self.progress.overdue(now_ms=now_ms):
+            self.answered(token)
+            self.changed.add(model_ref)
+
+    def _with_places(self, base: Snapshot, demand: Demand, *, more: bool) -> Snapshot:
+        """Add what the rules beyond dispatching need, if they are reached."""
+        model_ref, now_ms = base.model_ref, base.now_ms
+        serving = bool(base.slots or base.starting)
+        few = short(base)
+        if not few and (not more or base.workers or (serving and not hot(base, demand.waiting))):
+            return base
+        needs = self.needs.of(model_ref)
+        blocked = self.backoff.blocked(model_ref, now_ms=now_ms)
+        taken = self.serving.spots(model_ref) if serving else ()
+        least, most = self.needs.range(model_ref)
+        wanted = Wanted(needs=needs, need_bytes=most, least_bytes=least, blocked=blocked, taken=taken)
+        if serving:
+            places = self.capacity.places(wanted, elsewhere=False) if wanted.need_bytes else ()
+            return replace(base, places=places, need_bytes=wanted.need_bytes)
+        elsewhere = not needs or model_ref.startswith("file:")
+        refusals = tuple(no for no in self.backoff.of(model_ref) if no.pool_id in self._pools)
+        candidates: Collection[str] = self._pools if elsewhere else needs
+        found = replace(
+            base,
+            places=self.capacity.places(wanted, elsewhere=elsewhere),
+            refusals=refusals,
+            askable=len(candidates) - self._closed(blocked, candidates),
+            absent=tuple(sorted(pool_id for pool_id, refs in self._away.items() if model_ref in refs)),
+            returning=demand.oldest_ms < self._started_ms and now_ms < self._settled_ms,
+            need_bytes=wanted.need_bytes,
+            largest_bytes=self.capacity.largest(),
+        )
+        if found.places or found.room is not None or not more:
+            return found
+        return self._with_evictions(found, wanted, demand, elsewhere=elsewhere)
+
+    def _with_evictions(self, found: Snapshot, wanted: Wanted, demand: Demand, *, elsewhere: bool) -> Snapshot:
+        def kept(model_ref: str) -> bool:
+            return len(self.serving.workers(model_ref)) <= self.serving.policy(model_ref).min_replicas
+
+        def spare(model_ref: str) -> bool:
+            return demand.waits(model_ref) > 0 or kept(model_ref)
+
+        evictions = self.serving.evictions(self.capacity, wanted, elsewhere=elsewhere, spare=spare)
+        if evictions or found.now_ms - found.hungry_since_ms < AGED_MS:
+            return replace(found, evictions=evictions)
+        since_ms = found.now_ms - TURN_MS
+        turns = self.serving.turns(self.capacity, wanted, elsewhere=elsewhere, since_ms=since_ms, spare=kept)
+        return replace(found, turns=turns)
+
+    def _closed(self, blocked: set[Spot], candidates: Collection[str]) -> int:
+        """Return how many pools have nothing left to ask."""
+        count = 0
+        for pool_id in {pool_id for pool_id, _ in blocked}:
+            if pool_id in candidates:
+                spots = self.capacity.spots(pool_id)
+                count += (pool_id, "") in blocked or all(spot in blocked for spot in spots)
+        return count
+
+    def _take_models(self, pool_id: str, pool: _Pool, facts: Facts) -> None:
+        refs = frozenset(model.model_ref for model in facts.models)
+        for ref in pool.refs - refs:
+            self.needs.forget(ref, pool_id)
+        for model in facts.models:
+            policy = self.serving.policy(model.model_ref)
+            self.needs.put(model.model_ref, pool_id, need(model, policy))
+        for ref in refs - pool.refs:
+            self.backoff.came_up(ref, pool_id)
+        pool.refs = refs
+        self.changed |= refs
+
+    def _take_worker(self, pool_id: str, worker: WorkerReport, before: WorkerReport | None, *, now_ms: int) -> None:
+        ref, spot = worker.model_ref, (pool_id, worker.device)
+        if worker.status in {"ready", "busy"} and worker.uri is not UNSET:
+            if self.serving.get(worker.worker_id) is None:
+                self.backoff.came_up(ref, pool_id)
+                self.changed.add(ref)
+            elif before is not None and before.slots != worker.slots:
+                self.changed.add(ref)
+            self.serving.put(
+                ReadyWorker(
+                    worker_id=worker.worker_id,
+                    pool_id=pool_id,
+                    device=worker.device,
+                    model_ref=ref,
+                    slots=worker.slots,
+                    memory_bytes=worker.memory_bytes,
+                    memory_free_bytes=self.capacity.available(spot),
+                    ready_ms=now_ms,
+                    last_used_ms=now_ms,
+                )
+            )
+            return
+        if worker.status in {"stopped", "failed"}:
+            self._gone(worker.worker_id)
+        elif worker.status == "draining":
+            self.rooms.draining(worker.worker_id)
+
+    def _failed(self, pool_id: str, worker: WorkerReport, *, now_ms: int) -> None:
+        code = worker.error_code if worker.error_code is not UNSET else "ENGINE_FAILED"
+        reason = worker.error if worker.error is not UNSET else "it did not start"
+        message = f"a worker on {worker.device} of pool {pool_id} failed to start: {reason}"
+        self.backoff.refused(worker.model_ref, (pool_id, worker.device), code=code, message=message, now_ms=now_ms)
+        self.changed.add(worker.model_ref)
+
+    def _gone(self, worker_id: str) -> None:
+        worker = self.serving.get(worker_id)
+        self.rooms.gone(worker_id)
+        if worker is not None:
+            self.serving.remove(worker_id)
+            self.changed |= {worker.model_ref, worker.claimed} - {""}
+            self.grown = True
+
+
+def _failed_to_start(worker: WorkerReport, before: WorkerReport | None, *, first: bool) -> bool:
+    """Tell whether a worker has failed since the pool spoke last, and was never ready."""
+    if worker.status != "failed" or worker.ready_ms is not UNSET:
+        return False
+    return before.status == "starting" if before is not None else not first
