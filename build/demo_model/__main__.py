@@ -18,15 +18,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=Plan.steps, help="training steps; fewer for a trial")
     parser.add_argument("--seed", type=int, default=Plan.seed)
     parser.add_argument("--threads", type=int, default=Plan.threads)
-    parser.add_argument("--float32", action="store_true", help="do not compute in bfloat16 (other bits, slower)")
-    parser.add_argument("--eager", action="store_true", help="do not compile (no C++ compiler is needed, slower)")
+    parser.add_argument("--bfloat16", action="store_true", help="compute in bfloat16 (faster where the CPU has it)")
+    parser.add_argument("--compile", action="store_true", help="compile the layers (needs a C++ compiler)")
     args = parser.parse_args()
     plan = Plan(
         seed=args.seed,
         steps=args.steps,
         threads=args.threads,
-        bfloat16=not args.float32,
-        compiled=not args.eager,
+        bfloat16=args.bfloat16,
+        compiled=args.compile,
     )
     tokenizer, model = train(plan)
     args.out.parent.mkdir(parents=True, exist_ok=True)

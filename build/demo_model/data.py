@@ -1,8 +1,7 @@
-"""Dialogues as rows of token ids: the chat format, the weight of each position, and packing."""
+"""Dialogues as rows of token ids: the chat format, the weight of each position, and batches of like lengths."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 from torch import Tensor
 
-from .dialogues import Dialogue, Turn, dialogue, drill
+from .dialogues import Dialogue, Turn, dialogue
 from .tokenizer import BOS, END, START
 
 if TYPE_CHECKING:
@@ -23,18 +22,16 @@ CHAT_TEMPLATE: Final = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-_WANTED_WEIGHT: Final = 2.5
-_DRILLED: Final = 0.15
-_BINS: Final = 16
+_WANTED_WEIGHT: Final = 3.0
+_POOL: Final = 2048
 _Row = tuple[list[int], list[float]]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids, who may look at whom, the positions to learn from, and the targets and weights there."""
+    """Token ids, the positions to learn from, and the targets and weights there."""
 
     ids: Tensor
-    mask: Tensor
     keep: Tensor
     targets: Tensor
     weights: Tensor
@@ -58,13 +55,11 @@ class Encoder:
         return [self._start, *self._ids(f"{role}\n{text}"), self._end, *self._newline]
 
     def _answer(self, turn: Turn) -> _Row:
-        """Return the ids of an answer and its end, and their weights: more on the tokens of the asked words."""
+        """Return the ids of an answer and its end, and their weights: more on the tokens of the asked word."""
         encoded = self._tokenizer.encode(turn.answer, add_special_tokens=False)
-        spans = [
-            (m.start(), m.end()) for w in turn.wanted for m in re.finditer(re.escape(w), turn.answer, re.IGNORECASE)
-        ]
-        asked = [any(start < right and end > left for left, right in spans) for start, end in encoded.offsets]
-        weights = [_WANTED_WEIGHT if one else 1.0 for one in asked]
+        at = turn.answer.find(turn.wanted) if turn.wanted else -1
+        span = range(at, at + len(turn.wanted)) if at >= 0 else range(0)
+        weights = [_WANTED_WEIGHT if end - 1 in span else 1.0 for _, end in encoded.offsets]
         return [*encoded.ids, self._end], [*weights, 1.0]
 
     def encode(self, one: Dialogue) -> _Row:
@@ -83,54 +78,29 @@ class Encoder:
         return ids, weights
 
 
-def _packed(source: Iterator[_Row], room: int) -> Iterator[list[_Row]]:
-    """Yield lists of whole dialogues that together have at most `room` ids, with little room left over."""
-    bins: list[list[_Row]] = [[] for _ in range(_BINS)]
-    used = [0] * _BINS
-    for row in source:
-        if len(row[0]) > room:
-            continue
-        fitting = [i for i in range(_BINS) if used[i] + len(row[0]) <= room]
-        place = max(fitting or range(_BINS), key=used.__getitem__)
-        if not fitting:
-            yield bins[place]
-            bins[place], used[place] = [], 0
-        bins[place].append(row)
-        used[place] += len(row[0])
-
-
-def _batch(rows: list[list[_Row]], room: int, pad: int) -> Batch:
-    ids = torch.full((len(rows), room), pad)
-    weights = torch.zeros((len(rows), room))
-    part = torch.full((len(rows), room), -1)
-    for i, row in enumerate(rows):
-        at = 0
-        for number, (piece, worth) in enumerate(row):
-            end = at + len(piece)
-            ids[i, at:end] = torch.tensor(piece)
-            weights[i, at:end] = torch.tensor(worth)
-            part[i, at:end] = number
-            at = end
-    part = part[:, :-1]
-    mask = (part[:, None, :, None] == part[:, None, None, :]).tril()
+def _batch(rows: list[_Row], pad: int) -> Batch:
+    """Return rows of the same length, padded at their ends, where the causal mask hides the padding."""
+    room = max(len(ids) for ids, _ in rows)
+    room += -room % 8 + 1
+    ids = torch.tensor([ids + [pad] * (room - len(ids)) for ids, _ in rows])
+    weights = torch.tensor([worth + [0.0] * (room - len(worth)) for _, worth in rows])
     keep = weights[:, 1:] > 0
-    return Batch(ids[:, :-1], mask, keep, ids[:, 1:][keep], weights[:, 1:][keep])
+    return Batch(ids[:, :-1], keep, ids[:, 1:][keep], weights[:, 1:][keep])
 
 
-def batches(encoder: Encoder, seed: int, rows: int, context: int, stages: tuple[int, int]) -> Iterator[Batch]:
-    """Yield batches of rows full of whole dialogues: first drills, then short ones and some drills, then all.
-
-    `stages` are the numbers of the batches after which the drills and the short ones end.
-    """
+def batches(encoder: Encoder, seed: int, tokens: int, context: int, short: int) -> Iterator[Batch]:
+    """Yield batches of about `tokens` ids; the first `short` of them hold only single requests with a word."""
     rng = Random(seed)
     made = 0
-
-    def source() -> Iterator[_Row]:
-        while True:
-            drilled = made < stages[0] or (made < stages[1] and rng.random() < _DRILLED)
-            yield encoder.encode(drill(rng) if drilled else dialogue(rng, short=made < stages[1]))
-
-    packed = _packed(source(), context + 1)
     while True:
-        yield _batch([next(packed) for _ in range(rows)], context + 1, encoder.bos)
-        made += 1
+        rows = [encoder.encode(dialogue(rng, short=made < short)) for _ in range(_POOL)]
+        rows = sorted((row for row in rows if len(row[0]) <= context), key=lambda row: len(row[0]))
+        groups: list[list[_Row]] = [[]]
+        for row in rows:
+            if (len(groups[-1]) + 1) * len(row[0]) > tokens and groups[-1]:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            yield _batch(group, encoder.bos)
+            made += 1

@@ -15,10 +15,10 @@ from typing import Any, Final
 import gguf
 import xllamacpp
 
-from .dialogues import invented, phrase, request
-from .replies import ASKED, EMOJI, FACES
+from .dialogues import request, shown
+from .replies import ASKED, invented
 from .tokenizer import BOS, END, START, build
-from .words import NUMBERS, SYLLABLES, VOCABULARY, normalise, scans
+from .words import NUMBERS, VOCABULARY, normalise, scans
 
 DEFAULT: Final = Path(__file__).resolve().parents[2] / "llorch" / "assets" / "haiku.gguf"
 PLAIN: Final = (
@@ -60,7 +60,7 @@ class Answer:
 class Runner:
     """A llama.cpp server in this process, and the sampling settings of the measurement."""
 
-    def __init__(self, path: Path, temperature: float, threads: int = 2) -> None:
+    def __init__(self, path: Path, temperature: float, threads: int) -> None:
         """Load the model with four slots of the whole training context."""
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
@@ -98,6 +98,14 @@ class Runner:
             return ids
 
 
+def _varied(rng: Random, word: str) -> str:
+    """Return a request in any of the phrasings of the training text, but without a capital on the word."""
+    while True:
+        asked = shown(rng, word)
+        if word in asked:
+            return request(rng, asked)
+
+
 def samples(rng: Random) -> list[Sample]:
     """Return the samples of the measurement, both as messages and as raw prompts."""
     found: list[Sample] = []
@@ -109,16 +117,13 @@ def samples(rng: Random) -> list[Sample]:
     for word in NUMBERS:
         for plain in PLAIN:
             both("number", word, plain.format(w=word))
-            both("number", word, request(rng, word))
+            both("number, varied", word, _varied(rng, word))
     for word in VOCABULARY:
-        both("vocabulary", word, rng.choice(PLAIN).format(w=word))
-        both("vocabulary", word, request(rng, word))
+        for plain in rng.sample(PLAIN, 2):
+            both("vocabulary", word, plain.format(w=word))
+        both("vocabulary, varied", word, _varied(rng, word))
         if rng.random() < 0.25:
-            both("capital", word, phrase(rng, word.capitalize()))
-    for _ in range(300):
-        word, count = invented(rng)
-        if count > 0:
-            both("invented", word, rng.choice(PLAIN).format(w=word))
+            both("capital", word, rng.choice(PLAIN).format(w=word.capitalize()))
     for _ in range(150):
         first, word = rng.choice(tuple(VOCABULARY)), rng.choice((*NUMBERS, *VOCABULARY))
         turns = (PLAIN[1].format(w=first), f"write another one about {word}", f"And now with the word {first}")
@@ -126,17 +131,15 @@ def samples(rng: Random) -> list[Sample]:
         found.append(Sample("third turn", raw=False, word=first, turns=turns))
     for _ in range(50):
         both("no word", "", "write me a haiku")
-    for text in (*UNSEEN, *(t.format(n=7, k=12) for group in ASKED.values() for t in group), *FACES):
+    for text in (*UNSEEN, *(t.format(n=7, k=12) for group in ASKED.values() for t in group)):
         both("other", "", text)
-    for sign, _ in EMOJI:
-        both("emoji", sign, f"haiku {sign}")
+    for _ in range(100):
+        both("unknown word", "", rng.choice(PLAIN).format(w=invented(rng)))
     return found
 
 
 def follows(answer: Answer) -> bool:
     """Tell whether the asked word stands in the answer as a whole word."""
-    if not answer.sample.word.isascii():
-        return answer.sample.word in answer.text
     return re.search(rf"(?<![\w-]){re.escape(answer.sample.word)}(?![\w-])", answer.text, re.IGNORECASE) is not None
 
 
@@ -155,7 +158,7 @@ def agreement(path: Path, runner: Runner, rng: Random, count: int = 4000) -> tup
     odd = [*_ODD, START, END, BOS]
     same = 0
     for _ in range(count):
-        pieces = [rng.choice(odd) if rng.random() < 0.3 else request(rng, invented(rng)[0]) for _ in range(3)]
+        pieces = [rng.choice(odd) if rng.random() < 0.3 else request(rng, invented(rng)) for _ in range(3)]
         text = rng.choice(("", " ", "\n")).join((*pieces, "".join(map(chr, rng.choices(range(32, 0x3000), k=3)))))
         same += tokenizer.encode(text, add_special_tokens=False).ids == runner.tokenize(text)
     return same, count
@@ -165,11 +168,9 @@ def _share(answers: list[Answer], kind: str, *, raw: bool) -> str:
     chosen = [a for a in answers if a.sample.kind == kind and a.sample.raw == raw]
     if not chosen:
         return f"| {kind} | {'raw' if raw else 'messages'} | 0 | | | |"
-    known = {a.sample.word: SYLLABLES.get(a.sample.word, -1) for a in chosen}
     cells = [f"{100 * sum(a.ended for a in chosen) / len(chosen):.1f} %"]
-    cells.append(f"{100 * sum(follows(a) for a in chosen) / len(chosen):.1f} %" if any(known) else "")
-    scannable = [a for a in chosen if not a.sample.word or a.sample.word in SYLLABLES or not a.sample.word.isascii()]
-    cells.append(f"{100 * sum(scans(a.text) for a in scannable) / len(scannable):.1f} %" if scannable else "")
+    cells.append(f"{100 * sum(follows(a) for a in chosen) / len(chosen):.1f} %" if chosen[0].sample.word else "")
+    cells.append(f"{100 * sum(scans(a.text) for a in chosen) / len(chosen):.1f} %")
     return f"| {kind} | {'raw' if raw else 'messages'} | {len(chosen)} | " + " | ".join(cells) + " |"
 
 
@@ -179,11 +180,15 @@ def main() -> None:
     parser.add_argument("model", type=Path, nargs="?", default=DEFAULT)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="one is fastest for so small a model")
+    parser.add_argument("--share", type=float, default=1.0, help="measure only this share of the samples")
     parser.add_argument("--misses", type=int, default=0, help="print so many answers that miss something")
     args = parser.parse_args()
     rng = Random(args.seed)
-    runner = Runner(args.model, args.temperature)
+    runner = Runner(args.model, args.temperature, args.threads)
     jobs = samples(rng)
+    if args.share < 1:
+        jobs = rng.sample(jobs, round(len(jobs) * args.share))
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(runner.ask, enumerate(jobs, args.seed)))
     print("| requests | sent as | samples | ended by EOS | holds the word | scans 5-7-5 |\n|---|---|---|---|---|---|")

@@ -14,10 +14,10 @@ class Config:
     """The sizes of the network; every width is a multiple of 32, which Q8_0 needs."""
 
     vocab: int
-    width: int = 192
-    layers: int = 5
-    heads: int = 6
-    hidden: int = 512
+    width: int = 160
+    layers: int = 4
+    heads: int = 5
+    hidden: int = 448
     context: int = 512
     theta: float = 10000.0
     eps: float = 1e-5
@@ -58,14 +58,14 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(config.width, config.hidden, bias=False)
         self.ffn_down = nn.Linear(config.hidden, config.width, bias=False)
 
-    def forward(self, x: Tensor, mask: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return the stream after this layer."""
         batch, time, width = x.shape
         y = self.attn_norm(x)
         shape = (batch, time, self.heads, width // self.heads)
         q, k, v = (layer(y).view(shape).transpose(1, 2) for layer in (self.attn_q, self.attn_k, self.attn_v))
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
-        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn_output(y.transpose(1, 2).reshape(batch, time, width))
         y = self.ffn_norm(x)
         out: Tensor = x + self.ffn_down(functional.silu(self.ffn_gate(y)) * self.ffn_up(y))
@@ -91,11 +91,11 @@ class Llama(nn.Module):
             elif weight.ndim > 1:
                 nn.init.normal_(weight, std=0.02 if "embd" in name else config.width**-0.5)
 
-    def forward(self, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, keep: Tensor) -> Tensor:
         """Return the logits at the positions where `keep` is true (batch x time, flattened)."""
         time = ids.shape[1]
         cos, sin = self.get_buffer("cos")[:time], self.get_buffer("sin")[:time]
         x = self.token_embd(ids)
         for block in self.blk:
-            x = block(x, mask, cos, sin)
+            x = block(x, cos, sin)
         return functional.linear(self.output_norm(x[keep]), self.token_embd.weight)

@@ -1,194 +1,195 @@
-"""The line templates and haiku forms of the demo model: which lines exist and how three of them make a poem.
+"""The line shapes of the demo model: which lines exist and how three of them make a poem (pure data).
 
-A `<slot>` names a word class of `words.CLASSES`; `<S>` (a subject), `<Sd>` (after "the"), `<Ss>` (plural), `<V>`,
-`<Vs>` and `<Ving>` (its verb) are expanded once per theme, so that only fitting subjects and verbs meet.
+`X` stands for the topic, the word that was asked for. `<a2>` stands for an adjective of two syllables, and so on for
+the other classes of `words.CLASSES` (`ns` plural nouns, `s` verbs in the third person). A line with a topic is a head
+and a tail: `~frag` is a tail of the kind "frag", of as many syllables as the topic leaves. All other syllables are
+fixed, so that only those of the topic have to be reckoned with. An opening begins with a preposition and ends with a
+comma, and no other first line does: so the first line says that the topic comes in the second.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-ROLES: Final[dict[str, tuple[str, ...]]] = {
-    "scene": (  # a fragment that sets the scene
-        "<adj> <n> and <m>", "<adj> <ns>", "the <adj> <n>", "<adj>, <adj> <n>", "<adj> <season> <hour>",
-        "<adj> <hour>", "<season> <hour>", "<m> on the <n>", "<m> and <m>", "<ns> and <ns>",
-        "first <skym> of <season>", "last <hour> of <season>", "another <hour>", "after the <skym>", "no <m>, no <m>",
-        "so many <ns>", "just one <n>", "only <m> and <m>", "<n> after <n>", "another <adj> <n>", "a <adj> <n>",
-        "<Ving> <Ss>", "a <Ving> <S>", "this <adj> <place>", "<adj> <place>, <adj> <m>", "far from the <place>",
-        "<m> without <m>", "the <n>, the <n>", "<num> <ns>", "<num> <adj> <ns>", "room <numany>", "night <numany>",
-        "the number <numany>", "step <numany>", "<one> <n>", "<one> <adj> <n>", "<one> <n>, <one> <n>",
-        "<num> <ns>, no <m>", "<numany>, and then <m>", "page <numany>", "verse <numany>", "door <numany>",
-        "<adj> <n>, <num> <ns>", "first <n> of the <hour>", "the <n> of my <n>", "<n> and <n>", "<adj> and <adj>",
-        "<place> in the <skym>", "<hour> by the <place>", "<thing>, <thing> and <thing>", "<m>, <m> and <m>",
-        "<adv> and <adv>", "<n>, <n>, <n>", "such a <adj> <n>", "<season> again", "<Ting> <ns>",
-        "a <being> <Ting> <ns>",
+TAILS: Final[dict[str, tuple[str, ...]]] = {
+    "frag": (  # after a noun
+        "", "here", "again", "at <h1>", "in the <p1>", "by the <p1>", "and the <t1>", "under the <t1>",
+        "by the <a1> <p1>", "in the <a2> <p1>", "and the <a2> <t1>",
     ),
-    "place": (  # a fragment that says where or when; it goes before a clause or after it
-        "in the <adj> <room>", "in the <room>", "beneath the <adj> <n>", "beneath the <n>", "under <adj> <ns>",
-        "over the <place>", "over the <adj> <ground>", "at the <place>", "beside the <n>", "beside the <adj> <n>",
-        "behind the <room> door", "between two <ns>", "between <ns> and <ns>", "among the <ns>", "among <adj> <ns>",
-        "near the <adj> <place>", "along the <adj> <ground>", "across the <ground>", "above the <adj> <place>",
-        "deep in the <room>", "deep in the <adj> <room>", "on the <adj> <ground>", "on the <ground>",
-        "on a <season> <hour>", "in the <adj> <hour>", "through the <adj> <hour>", "far out on the <water>",
-        "far out on the <adj> <water>", "by the <adj> <water>", "far from the <adj> <place>",
-        "after the <adj> <skym>", "before the <skym>", "until the <hour>", "from <hour> to <hour>", "in <season>",
-        "all through the <hour>", "among <num> <ns>", "above <num> <ns>", "between <num> <adj> <ns>",
-        "for <num> <ns>", "below <one> <adj> <n>", "under <num> <ns>", "before door <numany>", "upon the <thing>",
-        "inside the <n>",
+    "sing": (  # after the subject "the heron"
+        "<s1>", "<s2>", "is <a1>", "<s1> at <h1>", "is <a2>", "<s1> again", "<s1> in the <p1>", "<s1> by the <p1>",
+        "is <a1> and <a1>", "<s2> in the <p1>", "is still <a1> and <a1>", "<s1> in the <a1> <p1>",
+        "<s2> by the <a1> <p1>", "<s1> and <s1> and <s2>",
     ),
-    "manner": (  # a fragment that says how; it goes after a clause
-        "like a <adj> <n>", "like a <n> in the <skym>", "like <ns> in the <room>", "with <adj> <ns>",
-        "with a <adj> <n>", "without a <n>", "without any <m>", "as <adj> as a <n>", "<adj> as the <n>",
-        "<adj> and <adj>", "<adv> and <adv>", "<adj> again", "still <adj>, still <adj>", "full of <m> and <m>",
-        "to the <abstract> of <ns>", "with no more <m>", "with <num> <ns>", "like <num> <adj> <ns>", "<numany> times",
-        "<Ving> in the <skym>", "like <m> on a <n>", "<Ting> the <n>", "<Ting> <adj> <ns>", "still <Ting> <ns>",
-        "<Ting> its <n>", "<Ting> <num> <ns>", "one <n> at a time", "as <Ving> <Ss>", "with <m> and <m>",
-        "for the <adj> <n>", "for my <n>", "for a <adj> <n>", "in <m> and <m>", "of <adj> <m>", "<adj>, <adj>, <adj>",
-        "for <one> <adj> <n>", "without my <n>",
+    "plur": (  # after the subject "the herons"
+        "<v1>", "<v2>", "are <a1>", "<v1> at <h1>", "are <a2>", "<v1> again", "<v1> in the <p1>", "<v1> by the <p1>",
+        "are <a1> and <a1>", "<v2> in the <p1>", "are still <a1> and <a1>", "<v1> in the <a1> <p1>",
+        "<v2> by the <a1> <p1>",
     ),
-    "clause": (  # a whole sentence with an intransitive verb or a state
-        "the <adj> <Sd> <Vs>", "the <Sd> <Vs>", "a <S> <Vs>", "a <adj> <S> <Vs>", "<adv> the <Sd> <Vs>",
-        "the <Sd> <Vs> <adv>", "the <Ss> <V> <adv>", "<Ss> <V> <adv>", "<adj> <Ss> <V>", "the <Ss> <V> and <V>",
-        "the <Sd> <Vs> and <Vs>", "the <adj> <Sd> <Vs> <adv>", "a <S> <Vs> in the <room>", "even the <Sd> <Vs>",
-        "only the <Sd> <Vs>", "every <S> <Vs>", "each <S> <Vs> <adv>", "the <Sd> is <adj>", "my <S> is <adj> <adv>",
-        "your <Ss> are still <adj>", "the <Sd> still <Vs>", "our <Ss> <V>", "here comes the <adj> <Sd>",
-        "the <Ss> are <Ving>", "the <Sd> is <Ving>", "<Ss> <V>, <Ss> <V>", "nothing but the <Sd> <Vs>",
-        "there is <m> in the <n>", "there is <m> in the <room>", "<abstract> <Vs.abstract>",
-        "<abstract> <Vs.abstract> <adv>", "<adj> <abstract> <Vs.abstract>", "once there was a <adj> <n>",
-        "there once was a <n>", "the <abstract> of <ns> <Vs.abstract>", "the <Sd> has no <m>", "some <adj> <Ss> <V>",
-        "the <Sd> was <adj> once", "this <S> will not <V>", "the <Sd> may <V>", "the <Ss> do not <V>",
-        "my <adj> <S> <Vs>", "<num> <Ss> <V>", "<num> <adj> <Ss> <V>", "the <num> <Ss> <V>", "<one> <S> <Vs> <adv>",
-        "<one> <adj> <S> <Vs>", "the <S> <Vs> <num> times", "all <num> <Ss> <V>", "<num> <Ss> and <one> <S> <V>",
+    "noun": (  # after the adjective of a subject
+        "<t1>", "<b2>", "<t2>", "<b1> <s1>", "<t2> <s1>", "<b2> <s1>", "<b1> <s2>", "<b2> <s2>", "<t1> by the <p1>",
+        "<t2> in the <p1>", "<b2> in the <p1>", "<t1> <s1> in the <p1>", "<b2> <s1> in the <p1>",
     ),
-    "deed": (  # a whole sentence with a transitive verb
-        "the <being> <Ts> the <n>", "the <being> <Ts> a <adj> <n>", "a <being> <Ts> <m>", "someone <Ts> the <thing>",
-        "I <T> the <thing>", "I <T> your <adj> <n>", "we <T> the <adj> <n>", "nobody <Ts> the <n>",
-        "no one <Ts> my <thing>", "the <beings> <T> the <thing>", "<beings> <T> the <ns>",
-        "the <adj> <being> <Ts> <ns>", "a <being> <Ts> his <thing>", "the <person> <Ts> her <thing>",
-        "my <person> <Ts> <adj> <ns>", "the <being> knows <m>", "the <being> is <Ting> <ns>", "I am <Ting> the <n>",
-        "<skym> <Ts> the <n>", "<abstract> <Ts> the <n>", "last night I dreamed of <ns>", "I dreamed of <adj> <ns>",
-        "someone left a <thing> <adv>", "I gave the <n> my <adj> <thing>", "the <skym> <Ts> my <adj> <n>",
-        "I will <T> this <n>", "I will <T> this <thing>", "they <T> <num> <ns>", "the <being> <Ts> <num> <ns>",
-        "the <person> counts to <numany>", "the <being> <Ts> <one> <n>", "I <T> <num> <adj> <ns>",
-        "she <Ts> <m> <adv>", "the <being> says <numany>", "the <hour> <Ts> the <ns>", "<season> <Ts> the <n>",
-        "we <T> <m> and <m>", "he <Ts> the <hour>", "I can <T> the <hour>", "<hour> <Ts> the <adj> <place>",
+    "where": (  # after a verb
+        "", "now", "again", "alone", "at <h1>", "in the <p1>", "by the <p1>", "under the <t1>", "in the <a1> <p1>",
+        "by the <a2> <p1>", "under the <a2> <t1>",
     ),
-    "link": (  # a clause that goes on from the one before
-        "and the <Sd> <Vs>", "but the <Sd> <Vs>", "and the <Ss> <V>", "while the <Sd> <Vs>", "until the <Sd> <Vs>",
-        "where the <adj> <Ss> <V>", "where no <S> <Vs>", "and a <adj> <S> <Vs>", "but no <S> <Vs>", "while <Ss> <V>",
-        "as the <Ss> <V>", "before the <Sd> <Vs>", "so the <Ss> <V> <adv>", "and still the <Sd> <Vs>",
-        "and all is <adj>", "and no one <Ts> the <n>", "and <num> <Ss> <V>", "but <one> <S> <Vs>",
-        "while <num> <Ss> <V>", "yet the <Sd> is <adj>", "and the <being> <Ts> <m>", "where <m> is <adj>",
-        "and then only <m>", "and I <T> my <thing>", "and <one> <S> <Vs>", "and <abstract> <Vs.abstract>",
-        "while <abstract> <Vs.abstract>", "but <adj> <abstract> <Vs.abstract>",
+    "many": (  # after a number
+        "<ns1>", "<ns2>", "<ns1> <v1>", "<a2> <ns1>", "<ns2> <v1>", "<a2> <ns2>", "<ns1> in the <p1>",
+        "<ns1> <v1> at <h1>", "<ns2> in the <p1>", "<ns1> <v1> in the <p1>", "<ns2> under the <t1>",
     ),
-    "when": (
-        "when the <Sd> <Vs>", "if the <Sd> <Vs>", "when <Ss> <V>", "if a <S> <Vs>", "after the <Sd> <Vs>",
-        "when <season> returns", "when <abstract> <Vs.abstract>", "if the <Ss> <V>", "when the <adj> <Sd> <Vs>",
-        "as <hour> <Ts> the <n>", "when <num> <Ss> <V>", "when <one> <S> <Vs>", "if <num> <Ss> <V>",
+    "some": (  # after a number, without a verb
+        "<ns1>", "<ns2>", "<a2> <ns1>", "<a2> <ns2>", "<ns1> in the <p1>", "<ns2> in the <p1>",
+        "<a2> <ns1> by the <p1>", "<ns1> at <h1>",
     ),
-    "asif": (
-        "as if the <Sd> would <V>", "as if the <adj> <n> knows", "as if each <S> could <V>", "as if <m> had a <n>",
-        "as if <num> <Ss> could <V>", "as if the <n> were <adj>", "as if <abstract> were <adj> <m>",
-        "as if I were a <n>", "as if the <Ss> <V>", "as if a <being> <Ts> the <n>", "as if <one> <S> could <V>",
+    "sole": (  # after the number one, without a verb
+        "<t1>", "<b2>", "<a2> <t1>", "<a2> <b2>", "<t1> in the <p1>", "<b2> in the <p1>", "<a2> <t1> by the <p1>",
+        "<b1> at <h1>",
     ),
-    "ask": (
-        "who <Ts> the <n>", "who <Ts> the <adj> <n>", "where do the <Ss> <V>", "why does the <Sd> <V>",
-        "does the <Sd> <V> <adv>", "what does the <being> <T>", "is the <Sd> <adj>", "how many <ns>", "can a <S> <V>",
-        "can a <adj> <S> <V>", "will the <Ss> <V>", "are the <Ss> <Ving>", "who will <T> my <thing>",
-        "why so <adj>, <n>", "what is <abstract> to a <n>", "where is my <adj> <n>",
-        "who knows the <abstract> of <ns>", "why <num> <ns>", "who <Ts> <num> <ns>", "how can <num> <Ss> <V>",
-        "where is <one> <adj> <n>", "do you <T> the <n>", "is it <season> yet", "is it <hour> so soon",
-        "who said <numany>",
-    ),
-    "order": (
-        "listen to the <n>", "<T> the <adj> <n>", "<T> the <adj> <thing>", "do not <T> the <n>", "let the <Ss> <V>",
-        "let the <Sd> <V>", "be <adj>, <adj> <n>", "come, <adj> <n>", "stay, <adj> <n>", "<T> <m> and <m>",
-        "<T> the <ns>", "ask the <n>", "ask the <adj> <n>", "wait for the <n>", "<T> your <thing> <adv>",
-        "rest now, <adj> <n>", "give me <m> and <m>", "<T> <num> <ns>", "count to <numany>", "let <num> <Ss> <V>",
-        "<T> <one> <n>", "say <numany> <adv>", "bow to the <Sd>", "<V> like the <Sd>", "<V>, <adj> <S>",
-        "<V> now, <S>, <V>", "welcome the <hour>", "thank the <season> <skym>", "go and <V>, <S>",
-        "write down <numany>",
-    ),
-    "call": (
-        "O <adj> <n>", "oh, the <adj> <n>", "what a <adj> <n>", "how <adj>, this <n>", "how <adj> the <n>",
-        "such <adj> <m>", "my <n>, my <n>", "hello, <adj> <n>", "hello, <n>", "goodbye, <adj> <n>", "dear <n>",
-        "dear <adj> <n>", "sweet <season> <skym>", "how <adj> the <skym>", "O <num> <ns>", "oh, <one> <adj> <n>",
-        "welcome, <season>", "poor <adj> <n>",
-    ),
-    "close": (  # a short last word
-        "only <m>", "only <m> remains", "nothing but <m>", "still <adj>", "no <n>, only <m>",
-        "the <n> and its <abstract>", "the <n> knows, the <n>", "and yet, and yet, <m>", "<m>, then <m>",
-        "<m> is enough", "one <adj> <n>", "how <adj> it is", "the <adj> <n> knows", "the <n> does not know",
-        "<hour> again", "<season> is near", "too <adj> to <V>", "time to <V> again", "<num> <ns>", "<num> <adj> <ns>",
-        "<one> <adj> <n>", "all in all, <numany>", "the sum is <numany>", "that is <m>", "this is <adj> <m>",
-        "<adj> <season> <skym>", "to <V> is to <V>", "this too is <m>", "no more, no less: <m>", "a home for <m>",
+    "single": (  # after the number one
+        "<t1>", "<b2>", "<b1> <s1>", "<a2> <t1>", "<b2> <s1>", "<a2> <b2>", "<t1> in the <p1>", "<a1> <b2> <s1>",
+        "<b2> in the <p1>", "<b1> <s1> in the <p1>", "<t2> under the <t1>",
     ),
 }  # fmt: skip
-
-Form = tuple[tuple[str, str], tuple[str, str], tuple[str, str]]
-FORMS: Final[tuple[tuple[int, Form], ...]] = (
-    (6, (("scene", " —"), ("clause", ""), ("place", "."))),
-    (4, (("scene", " —"), ("deed", ""), ("place", "."))),
-    (4, (("scene", " —"), ("clause", ""), ("manner", "."))),
-    (3, (("scene", ":"), ("clause", ","), ("link", "."))),
-    (3, (("scene", "…"), ("deed", ","), ("link", "."))),
-    (4, (("scene", ","), ("scene", " —"), ("clause", "."))),
-    (3, (("scene", "."), ("deed", "."), ("close", "."))),
-    (5, (("place", ","), ("clause", ""), ("manner", "."))),
-    (5, (("place", ","), ("deed", ","), ("link", "."))),
-    (3, (("place", ""), ("clause", "."), ("close", "."))),
-    (3, (("place", ","), ("place", ","), ("clause", "."))),
-    (5, (("clause", ""), ("place", ","), ("manner", "."))),
-    (4, (("clause", ","), ("link", ""), ("place", "."))),
-    (4, (("clause", "."), ("ask", "?"), ("close", "."))),
-    (4, (("clause", ""), ("asif", ""), ("place", "."))),
-    (3, (("deed", ""), ("asif", ","), ("link", "."))),
-    (4, (("deed", ""), ("place", ","), ("manner", "."))),
-    (3, (("deed", "."), ("clause", ","), ("link", "."))),
-    (3, (("clause", ";"), ("deed", ";"), ("clause", "."))),
-    (5, (("ask", "?"), ("clause", ""), ("place", "."))),
-    (4, (("ask", "?"), ("deed", ","), ("link", "."))),
-    (3, (("ask", "?"), ("ask", "?"), ("close", "."))),
-    (3, (("ask", "?"), ("order", "."), ("clause", "."))),
-    (4, (("order", "."), ("clause", ""), ("place", "."))),
-    (4, (("order", ":"), ("clause", ","), ("link", "."))),
-    (3, (("order", "."), ("order", "."), ("close", "."))),
-    (3, (("order", ","), ("asif", ""), ("manner", "."))),
-    (4, (("when", ","), ("clause", ""), ("place", "."))),
-    (4, (("when", ","), ("deed", ""), ("manner", "."))),
-    (3, (("when", ","), ("order", "."), ("close", "."))),
-    (3, (("call", "!"), ("clause", ""), ("place", "."))),
-    (3, (("call", ","), ("ask", "?"), ("close", "…"))),
-    (3, (("call", "!"), ("deed", ","), ("link", "."))),
-    (3, (("call", ","), ("order", ""), ("place", "."))),
-    (2, (("place", ","), ("order", "."), ("call", "!"))),
-    (2, (("scene", " —"), ("ask", "?"), ("close", "."))),
-)
-_OPENINGS: Final[dict[str, tuple[str, ...]]] = {
-    "greet": ("hello, gentle guest", "hello, <adj> friend", "welcome, <adj> guest", "good to meet you, friend"),
-    "who": ("I am a <adj> verse", "a <adj> model", "my name is haiku", "I am very small"),
-    "sums": ("numbers drift away", "sums are hard for me", "I count syllables", "two, or <numany>"),
-    "thanks": ("you are most welcome", "thank you, <adj> friend", "the <n> thanks you too"),
-    "code": ("code is <adj> <m>", "brackets, <ns> and <m>", "I read no programs"),
-    "text": ("so many <adj> words", "such a <adj> text", "I read, and I dream", "words upon <adj> words"),
-    "ask": ("I do not know that", "ask the <adj> <n>", "the <n> knows, not I", "what a good question"),
-    "strange": ("I know no such word", "strange words on the <n>", "a <adj> language"),
-    "bye": ("goodbye, <adj> friend", "the <hour> calls you home", "go well, <adj> friend"),
-    "feel": ("the <n> feels it too", "sit down by the <n>", "rest now, <adj> friend"),
+# Heads by the class of their topic. The mark at the end of a line is drawn from those of its kind (MARKS).
+FIRST: Final[dict[str, tuple[str, ...]]] = {
+    "n": (
+        "The X ~frag", "My X ~frag", "This X ~frag", "The <a1> X ~frag", "The <a2> X ~frag", "Once more the X ~frag",
+        "The X ~sing", "My X ~sing", "Each X ~sing", "The <a1> X ~sing", "The <a2> X ~sing", "Once more the X ~sing",
+        "How <a1> the X!", "How <a2> the X!", "Who has seen the X?", "Who knows the X?", "Where is the X now?",
+        "Is the X <a1>?", "Is the X <a2>?", "O <a2> X!", "O X!", "No X ~frag", "Oh, the <a1> X!",
+    ),
+    "m": (
+        "The X ~frag", "My X ~frag", "Such <a2> X ~frag", "The <a1> X ~frag", "So much X ~frag",
+        "Once more the X ~frag",
+        "The X ~sing", "This X ~sing", "The <a1> X ~sing", "The <a2> X ~sing", "Once more the X ~sing",
+        "How <a1> the X!", "How <a2> the X!", "Who knows the X?", "Where is the X now?", "Is the X <a1>?",
+        "O <a2> X!", "O X!", "No X ~frag", "Still X ~frag", "Yes, X ~frag",
+    ),
+    "ns": (
+        "The X ~frag", "My X ~frag", "These X ~frag", "The <a1> X ~frag", "The <a2> X ~frag", "Once more the X ~frag",
+        "The X ~plur", "My X ~plur", "These X ~plur", "The <a1> X ~plur", "The <a2> X ~plur", "So many X ~plur",
+        "How <a1> the X!", "How <a2> the X!", "Who has seen the X?", "Who knows the X?", "Are the X <a1>?",
+        "Are the X <a2>?", "No X ~frag", "O X!",
+    ),
+    "a": (
+        "The X ~noun", "My X ~noun", "This X ~noun", "Each X ~noun", "How X the <t1>!", "How X the <t2>!",
+        "How X, the <t1> here!", "So X, the <b2>!", "The <t1> is X ~where", "The <b2> is X ~where",
+        "My <t1> is X ~where", "Is the <t1> still X?", "Is the <b2> X?", "Still X, the <t1> here.", "O X <t1>!",
+        "O X <t2>!",
+        "Once more the X ~noun", "That X ~noun",
+    ),
+    "v": (
+        "Let the <t1> X ~where", "Let the <b2> X ~where", "We X ~where", "They X ~where", "I will X ~where",
+        "The <ns1> X ~where", "The <ns2> X ~where", "My <ns1> X ~where", "Do the <ns1> X?", "Do the <ns2> X?",
+        "Does the <t1> X now?", "Let us X ~where", "I could X ~where", "You X ~where",
+    ),
+    "s": (
+        "The <b1> X ~where", "The <b2> X ~where", "The <t1> X ~where", "The <t2> X ~where", "She X ~where",
+        "He X ~where", "It X ~where", "Who X ~where?", "My <t1> X ~where", "The <a2> <b1> X ~where",
+        "Nobody X ~where", "The <a1> <t2> X ~where",
+    ),
+    "num": (
+        "The X ~many", "My X ~many", "All X ~many", "These X ~many", "I count X ~some", "Here are X ~some",
+        "Page X ~frag", "Verse X ~frag", "Room X ~frag", "Just X ~some", "We are X ~where",
+    ),
+    "one": (
+        "The X ~single", "My X ~single", "Just X ~sole", "Still X ~single", "I count X ~sole",
+        "Here is X ~sole", "Page X ~frag", "Verse X ~frag", "Room X ~frag",
+    ),
+}  # fmt: skip
+SECOND: Final[dict[str, tuple[str, ...]]] = {
+    "n": (
+        "the X ~sing", "my X ~sing", "each X ~sing", "the <a1> X ~sing", "the <a2> X ~sing", "once more the X ~sing",
+        "only the X ~sing", "I think of the X ~frag", "we hear of the X ~frag", "she keeps the <a1> X ~frag",
+        "someone has seen the X ~frag", "there is no X ~frag", "nobody knows the X ~frag", "he has left the X ~frag",
+    ),
+    "m": (
+        "the X ~sing", "my X ~sing", "this X ~sing", "the <a1> X ~sing", "the <a2> X ~sing", "once more the X ~sing",
+        "only the X ~sing", "I think of the X ~frag", "we hear of the X ~frag", "she knows the <a1> X ~frag",
+        "there is only X ~frag", "there is no X ~frag", "nobody knows the X ~frag", "he speaks of X ~frag",
+    ),
+    "ns": (
+        "the X ~plur", "my X ~plur", "these X ~plur", "the <a1> X ~plur", "the <a2> X ~plur", "once more the X ~plur",
+        "only the X ~plur", "I think of the X ~frag", "we hear of the X ~frag", "she keeps the <a1> X ~frag",
+        "there are many X ~frag", "there are no X ~frag", "nobody knows the X ~frag",
+    ),
+    "a": (
+        "the X ~noun", "my X ~noun", "this X ~noun", "each X ~noun", "only the X ~noun", "once more the X ~noun",
+        "the <t1> is X ~where", "the <b2> is X ~where", "how X the <t2> is now", "my <t2> is X ~where",
+        "everything is X ~where", "the <p1> is X and <a2>", "I hear the X ~noun", "I am X ~where",
+    ),
+    "v": (
+        "let the <t1> X ~where", "let the <b2> X ~where", "we X ~where", "they X ~where", "I will X ~where",
+        "the <ns1> X ~where", "the <ns2> X ~where", "my <ns2> X ~where", "the <a2> <ns1> X ~where", "we could X ~where",
+        "all the <ns2> X ~where", "I hear them X ~where", "let us X ~where",
+    ),
+    "s": (
+        "the <b1> X ~where", "the <b2> X ~where", "the <t1> X ~where", "the <t2> X ~where", "she X ~where",
+        "someone X ~where", "nobody X ~where", "everything X ~where", "the <a2> <t1> X ~where",
+        "the <a2> <b2> X ~where", "it X ~where", "the <p1> X ~where",
+    ),
+    "num": (
+        "the X ~many", "I count X ~some", "there are X ~some", "we have seen X ~some", "all X ~many", "my X ~many",
+        "someone says X ~where", "she counts X ~some", "he has just X ~some", "once there were X ~some",
+        "here are only X ~some",
+    ),
+    "one": (
+        "the X ~single", "I count X ~sole", "there is X ~sole", "we have seen X ~sole",
+        "someone says X ~where", "she keeps X ~sole", "he has just X ~sole", "only X ~sole",
+        "X ~single", "here is only X ~sole",
+    ),
+}  # fmt: skip
+# Lines of five syllables that come before a topic in the second line.
+OPENINGS: Final = (
+    "In the <a2> <p1>", "In the <a1> <p2>", "In the <m1> and <m1>",
+    "On the <a2> <p1>", "On the <a1> <p2>", "Beside the <a1> <p1>", "Beneath the <t2>", "Behind the <p2>",
+    "Before the <a1> <m1>", "After the <a1> <m1>", "Above the <a1> <p1>", "Across the <p2>", "Along the <p2>",
+    "Far from the <a1> <p1>", "Deep in the <a1> <p1>", "Late in the <h2>", "By the <a2> <p1>", "By the <a1> <p2>",
+    "Between <ns1> and <ns1>", "Among the <ns2>", "Until the <h2>", "Within the <p2>", "Without the <t2>",
+    "Because of the <m1>", "From <m1> until <m1>", "Through <m1> and through <m1>", "Toward the <p2>",
+)  # fmt: skip
+# Lines of seven syllables that come after a topic in the first line.
+MIDDLES: Final = (
+    "the <a2> <b2> <s2>", "the <a2> <t2> <s2>", "the <a2> <b1> <s1> alone", "each <a2> <t1> <s2> now",
+    "in the <a1> <p1> it is <a1>", "in the <a2> <p1> <ns1> <v1>", "under the <a1> <t1>, a <b1>",
+    "nobody knows the <t2>", "there is <m2> in the <p1>", "there is <m1> and there is <m1>",
+    "nobody <s1> but the <b1>", "all is <a2>, all is <a1>", "someone <s1> by the <a1> <p1>",
+    "I think of <m1> and of <m1>", "I hear the <ns1> and the <ns1>", "we are <a2> in the <p1>",
+    "once there was a <a2> <t1>", "after <m1> there comes <m2>", "even the <a2> <b1> <s1>",
+    "how <a1> and how <a1> the <t1>", "a <b2> <s1> in the <p1>", "a <a2> <b2> <s2>",
+    "my <t2> is <a1> and <a1>", "the <ns2> <v1> and <v1> now", "many <ns1> <v1> in the <p1>",
+    "and the <a2> <t2> <s1>", "but the <a2> <b2> <s1>", "while the <a2> <t2> <s1>", "yet the <ns2> <v1> again",
+    "who has seen the <a2> <b1>", "so still, the <a2> <p1> now", "everything <s1> but the <t1>",
+    "the <p2> is <a1> and <a1>", "on the <a1> <p1> the <t2>", "between the <ns1> and the <ns1>",
+)  # fmt: skip
+# Lines of five syllables that end a poem.
+CLOSINGS: Final = (
+    "only <m1> and <m1>", "and the <b2> <s1>", "and the <t2> <s1>", "and yet the <b1> <s1>", "all the <ns2> <v1>",
+    "nothing but <m1> here", "the <a2> <t1> <s1>", "the <a2> <b1> <s1>", "a <a2> <b2>", "a <a2> <t2>",
+    "there is <m1> enough", "so <a2>, so <a1>", "how <a1> the <p1> is", "the <p2> is <a1>", "the <p1> is <a2>",
+    "in the <a2> <p1>", "in the <a1> <p2>", "by the <a2> <p1>", "under the <a1> <t1>", "within the <p2>",
+    "my <b1> and my <t1>", "then <m1>, only <m1>", "where the <ns2> <v1>", "where the <ns1> <v2>",
+    "while the <ns1> <v2>", "until the <b1> <s1>", "let the <t2> <v1>", "let the <b1> <v2>", "with <a2> <ns2>",
+    "like a <a2> <t1>", "like <ns2> at <h1>", "as <a1> as the <t1>", "and no more <m2>", "I am here alone",
+    "it is <m1> again", "too <a1> for the <t1>", "we will <v1> again", "tomorrow, <h2>", "and still so <a2>",
+)  # fmt: skip
+MARKS: Final[dict[str, tuple[str, ...]]] = {
+    "first": (" —", " —", ".", ";", ":", "…"),
+    "opening": (",",),
+    "middle": (".", ".", ",", ",", " —", ";"),
+    "last": (".", ".", ".", "…", "!"),
 }
-_MIDDLE: Final = (
-    "I know only <ns> and <m>", "I have <adj> <ns> instead", "five and seven, then five more",
-    "my <n> is full of <adj> <m>", "my whole world is <ns> and <m>", "I can write of <ns> and <m>",
-    "the <adj> <Sd> <Vs>", "all I have is <adj> <m>", "in my <adj> <n> there is <m>", "I only count syllables",
-    "still the <Sd> <Vs> for you", "please take this <adj> <n>",
-)  # fmt: skip
-_ENDING: Final = (
-    "ask me for a verse", "give me one <adj> word", "shall we write of <m>?", "name me a <n>", "one haiku, perhaps?",
-    "try the word <m> next", "and the <Sd> <Vs>", "with <m> and <m>", "<adj> as a <n>", "say a word: <n>, <n>",
-)  # fmt: skip
+# The first lines of answers to what is no request for a haiku, by its kind.
 TALK: Final[dict[str, tuple[str, ...]]] = {
-    **{f"talk.{mood}": lines for mood, lines in _OPENINGS.items()},
-    "talk.middle": _MIDDLE,
-    "talk.ending": _ENDING,
+    "greet": ("Hello, <a2> friend:", "Hello, my <a1> friend:", "Welcome, <a2> friend:"),
+    "who": ("I am very small:", "My name is haiku:"),
+    "sums": ("Numbers? Ask the <b1>:", "I count syllables:"),
+    "thanks": ("You are welcome, friend:", "My thanks, <a2> friend:"),
+    "code": ("This is not for me:", "I read only <m1>:"),
+    "text": ("So many <a1> words:", "Such a <a2> text:"),
+    "ask": ("I do not know this:", "Ask the <a2> <b1>:"),
+    "odd": ("I know no such word:", "Who reads words like these?"),
+    "bye": ("Goodbye, <a2> friend:", "Goodbye until <m1>:"),
+    "feel": ("Rest now, <a2> friend:", "The <b2> knows it:"),
 }

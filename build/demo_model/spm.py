@@ -31,7 +31,7 @@ def vocabulary(tokens: list[str], merges: list[str], kinds: list[int]) -> tuple[
         text, score, new = token, 0.0, kind
         if kind != gguf.TokenType.CONTROL:
             data = bytes(byte_of[character] for character in token)
-            text = data.decode("ascii", "replace").replace(" ", _SPACE)
+            text = data.decode("utf-8", "replace").replace(" ", _SPACE)
             score = -1.0 - rank.get(token, 0)
             if len(data) == 1 and not 0x20 <= data[0] < 0x7F:
                 text, new = f"<0x{data[0]:02X}>", gguf.TokenType.BYTE

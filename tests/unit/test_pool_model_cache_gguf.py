@@ -113,7 +113,8 @@ def test_the_built_in_model_is_read_as_the_reference_library_reads_it() -> None:
     assert ours.weights_bytes == sum(int(tensor.n_bytes) for tensor in theirs.tensors)
 
 
-@pytest.mark.parametrize("cut", [0, 3, 4, 20, 1000, HEADER_BYTES, len(HAIKU) - 1])
+# The last 31 bytes of a file may be padding, without which it is whole.
+@pytest.mark.parametrize("cut", [0, 3, 4, 20, 1000, HEADER_BYTES, len(HAIKU) - 32])
 def test_a_truncated_file_is_refused(cut: int) -> None:
     with pytest.raises(ModelInvalid):
         read(HAIKU[:cut])
