@@ -195,6 +195,10 @@ class Client:
             )
             kind = errors.Refused if refused else errors.Unreachable
             raise kind(f"{self.what} at {self.url} cannot be reached: {reason}") from error
+        except RuntimeError as error:  # aiohttp's word for a session that was closed under its user
+            if self._session is None or not self._session.closed:
+                raise
+            raise errors.Unreachable(f"{self.what} at {self.url} is not there any more") from error
 
 
 class _Request:

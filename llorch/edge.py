@@ -144,8 +144,8 @@ async def stream(
             **(headers or {}),
         }
     )
-    await response.prepare(request)
     try:
+        await response.prepare(request)
         async for block in blocks:
             await response.write(block)
         await response.write_eof()
