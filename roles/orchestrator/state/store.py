@@ -333,7 +333,7 @@ def _row(values: tuple[object, ...]) -> JobRow:
 def _end_attempt(db: sqlite3.Connection, seq: int, number: int, outcome: str, now_ms: int) -> None:
     db.execute(
         "UPDATE attempts SET ended_ms = ?, outcome = ?, worker_url = NULL, worker_token = NULL "
-        "WHERE job_seq = ? AND number = ?",
+        "WHERE job_seq = ? AND number = ? AND ended_ms IS NULL",
         (now_ms, outcome, seq, number),
     )
 
