@@ -16,22 +16,6 @@ def token(index: int, text: str) -> bytes:
     return b'event: token\nid: %d.0\ndata: {"i":%d,"t":%b}\n\n' % (index + 1, index, encode(text))
 
 
-def started(row: JobRow, serial: int) -> tuple[EventId, bytes]:
-    """Return the first `started` event, whose serial the row has."""
-    event_id = EventId(0, serial)
-    body = events.Started(
-        job_id=row.id,
-        worker_id=row.worker_id or "",
-        model_ref=row.model_ref,
-        engine=row.engine or "",
-        seed=row.seed,
-        correlation_id=row.correlation_id,
-        attempt=row.attempt,
-        tokens_in=row.tokens_in or 0,
-    )
-    return event_id, encode_event("started", str(event_id), encode(body))
-
-
 def terminal(row: JobRow) -> tuple[EventId, bytes]:
     """Return the terminal event; it is the same whenever it is read."""
     event_id = EventId(row.pieces, row.final_event or 0)

@@ -62,7 +62,7 @@ async def _recover(store: Store, relay: Relay, dispatcher: Dispatcher, row: JobR
         attempts = await store.attempts(row.seq)
         ticket.failures = sum(attempt.outcome not in UNCOUNTED for attempt in attempts)
         generated = await store.generated(row.seq)
-        relay.restore(relay.open(row.id, row.seq), row, generated)
+        await relay.restore(relay.open(row.id, row.seq), row, generated)
     if row.state == State.QUEUED:
         dispatcher.add(ticket)
     elif place is not None:

@@ -23,8 +23,8 @@ from llorch.job import FINAL, JobId
 from llorch.sse import KEEPALIVE, encode_event, parse_block
 from llorch.wire import events
 from llorch.wire.codec import encode
-from llorch.wire.events import START, EventId
-from roles.orchestrator.job_events import started, terminal, token
+from llorch.wire.events import START, EventId, parse_event_id
+from roles.orchestrator.job_events import terminal, token
 from roles.orchestrator.state.rows import Chunk, Generated, JobRow
 from roles.orchestrator.state.store import Store
 
@@ -106,16 +106,15 @@ class Relay:
         """Return the streams that somebody reads."""
         return [stream for stream in self._streams.values() if stream.readers]
 
-    def restore(self, stream: Stream, row: JobRow, generated: Generated) -> None:
+    async def restore(self, stream: Stream, row: JobRow, generated: Generated) -> None:
         """Let the stream of a job found on disk go on behind its stored token events."""
         stream.first = stream.stored = stream.durable = generated.pieces
         stream.exact = generated.ids is not None
         stream.ids = generated.ids if generated.ids is not None else array("i")
         stream.stored_ids = len(stream.ids)
         stream.held = generated.held
-        stream.serial = max(row.started_event or 0, row.submitted_ms)
-        if row.started_event is not None:
-            stream.notices = [started(row, row.started_event)]
+        stream.notices = await self._notices(row.seq)
+        stream.serial = max([row.started_event or 0, row.submitted_ms, *(i.serial for i, _ in stream.notices)])
 
     def tokens(self, stream: Stream, pieces: Sequence[events.WorkerToken]) -> None:
         """Add token events; readers get the text, the model's tokens stay here."""
@@ -259,6 +258,11 @@ class Relay:
             raise JobNotFound("the output of this job is not kept any more")
         return b"".join(parts), position
 
+    async def _notices(self, seq: int) -> list[tuple[EventId, bytes]]:
+        """Return the `started` events of a job as they were told, each with its id."""
+        kept = [attempt.started for attempt in await self._store.attempts(seq) if attempt.started is not None]
+        return [(parse_event_id(event.id), encoded) for encoded in kept if (event := parse_block(encoded))]
+
     async def _replay(self, job_id: JobId, after: EventId) -> AsyncGenerator[bytes, None]:
         """Yield the events of a job that has ended, from disk."""
         row = await self._store.get(job_id)
@@ -270,7 +274,7 @@ class Relay:
             async for block in self.follow(job_id, after):
                 yield block
             return
-        notices = [] if row.started_event is None else [started(row, row.started_event)]
+        notices = await self._notices(row.seq)
         position = after
         while position.tokens < row.pieces:
             block, position = await self._stored(row.seq, notices, position, row.pieces)

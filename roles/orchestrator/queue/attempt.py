@@ -273,6 +273,7 @@ class Runner:
         self._store.start(
             stream.job_id, engine=body.engine, tokens_in=body.tokens_in, event_serial=serial, now_ms=now_ms
         )
+        self._store.told(stream.seq, target.attempt, stream.notices[-1][1])
 
     async def _watch(self, attempt: Attempt) -> None:
         """End an attempt that does not get on, or whose worker's host is gone."""

@@ -87,6 +87,8 @@ class AttemptRow:
     dispatched_ms: int
     ended_ms: int | None
     outcome: str | None
+    started: bytes | None = None
+    """Its `started` event as readers got it; None where it did not begin."""
 
 
 @dataclass(frozen=True, slots=True)

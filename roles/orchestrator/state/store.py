@@ -109,6 +109,11 @@ class Store:
 
         _ = self.writer.submit(operation)
 
+    def told(self, seq: int, attempt: int, event: bytes) -> None:
+        """Keep, with the next commit, the `started` event of an attempt as readers get it."""
+        statement = "UPDATE attempts SET started = ? WHERE job_seq = ? AND number = ?"
+        _ = self.writer.submit(lambda db: db.execute(statement, (event, seq, attempt)).rowcount)
+
     def first_token(self, job_id: JobId, *, now_ms: int) -> None:
         """Note, with the next commit, when a job's first token came."""
         statement = "UPDATE jobs SET first_token_ms = coalesce(first_token_ms, ?) WHERE id = ?"
