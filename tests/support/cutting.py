@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random
 from urllib.parse import urlsplit
 
 
@@ -16,6 +17,7 @@ class Line:
         url: Where clients connect.
         lose_answers: So many of the next connections are cut when their answer begins, before any of it arrives.
         accepted: How many connections there have been.
+        broken: How many ends of connections `cut` has broken.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -23,21 +25,27 @@ class Line:
         self.url = ""
         self.lose_answers = 0
         self.accepted = 0
+        self.broken = 0
         self._open: set[asyncio.StreamWriter] = set()
 
-    def cut(self) -> int:
-        """Break every connection that is open; return how many were."""
-        count = len(self._open)
-        for writer in self._open:
+    def cut(self, random: Random | None = None, *, share: float = 1.0) -> int:
+        """Break every connection that is open, or each end of one with probability *share*; return how many were."""
+        chosen = [writer for writer in self._open if random is None or random.random() < share]
+        for writer in chosen:
             writer.transport.abort()
-        return count
+        self.broken += len(chosen)
+        return len(chosen)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Relay one connection, both ways, until either side ends it."""
         self.accepted += 1
         lose, self.lose_answers = self.lose_answers > 0, max(0, self.lose_answers - 1)
-        with contextlib.suppress(OSError):
+        try:
             far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.transport.abort()  # what a client sees of a server that is not there
+            return
+        with contextlib.suppress(OSError):
             self._open |= {writer, far_writer}
             try:
                 async with asyncio.TaskGroup() as tasks:
