@@ -59,6 +59,8 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `reserve_bytes` of each device are left to other programs; its workers use at most `memory_limit_bytes` of each, 0
     is no limit.
+    `keep_workers` leaves workers running when the pool is told to stop; `orphan_s` is how long a worker without jobs
+    then waits for the next process of the pool.
     """
 
     host: str = "127.0.0.1"
@@ -79,6 +81,8 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ready_timeout_s: Seconds = 60.0
     stop_grace_s: Seconds = 30.0
     drain_s: Seconds = 30.0
+    keep_workers: bool = False
+    orphan_s: Annotated[float, Meta(gt=0, le=30 * 86_400)] = 600.0
 
 
 class Worker(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

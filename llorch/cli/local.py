@@ -44,6 +44,8 @@ def sites(settings: Settings) -> Sequence[Site]:
 class Launcher:
     """Starts workers in this event loop; owns their tasks, so it has to outlive the pool that uses it."""
 
+    outlived = False
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tasks: asyncio.TaskGroup | None = None
@@ -87,6 +89,7 @@ class Child:
     """A worker inside this process. Its failure, a bug in it included, is its own end and nobody else's."""
 
     pid: int | None = None
+    birth = ""
 
     def __init__(self, app: web.Application) -> None:
         self._app = app
@@ -125,6 +128,12 @@ class Child:
         """End it now."""
         if self.task is not None:
             self.task.cancel()
+
+    def leave(self) -> None:
+        """Do nothing: it cannot go on without this process."""
+
+    async def tidy(self) -> None:
+        """Do nothing: it has no log file."""
 
     async def url(self) -> str | None:
         """Return where it answers, once it does."""

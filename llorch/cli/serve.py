@@ -34,6 +34,9 @@ def pool(
     advertise: Annotated[
         str | None, typer.Option("--advertise", metavar="URL", help="The address that the orchestrator is told.")
     ] = None,
+    keep_workers: Annotated[
+        bool | None, typer.Option("--keep-workers", help="Leave workers running on a stop, for the next pool process.")
+    ] = None,
     host: Host = None,
     port: Port = None,
     data_dir: DataDir = None,
@@ -41,6 +44,7 @@ def pool(
 ) -> int:
     """Manage this host's devices, models and workers (default port 9200)."""
     flags = {
+        "keep_workers": keep_workers,
         "host": host,
         "port": port,
         "data_dir": data_dir,
@@ -76,6 +80,9 @@ def worker(
     callback_url: Annotated[
         str, typer.Option("--callback-url", metavar="URL", help="The pool that is told when it is ready.")
     ] = "",
+    orphan_s: Annotated[
+        float, typer.Option("--orphan-s", min=0, help="Seconds without jobs or its pool before it ends [for ever].")
+    ] = 0.0,
     host: Host = None,
     port: Port = None,
     config: Config = None,
@@ -108,6 +115,7 @@ def worker(
         threads=own.threads,
         batch=own.batch,
         reattach_s=own.reattach_s,
+        orphan_s=orphan_s,
     )
     return run(lambda: serve([Site(create(options), own.host, own.port)], token=token))
 

@@ -69,7 +69,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker as its pool knows it; `progress` is the percentage loaded, `error` why it failed."""
+    """A worker as its pool knows it; `progress` is the percentage loaded, `error` why it failed.
+
+    `adopted` tells that it was started before the pool was, by an earlier process of it.
+    """
 
     worker_id: str
     model_ref: str
@@ -89,6 +92,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     error: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
     pid: int | UnsetType = UNSET
+    adopted: bool = False
 
 
 class WorkerReport(Worker, frozen=True, kw_only=True):

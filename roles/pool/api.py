@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import signal
 
 import msgspec
 from aiohttp import web
@@ -67,6 +69,13 @@ async def logs(request: web.Request) -> web.Response:
     return reply(WorkerLogs(worker_id, list(await request.app[POOL].supervisor.logs(worker_id))))
 
 
+async def handover(request: web.Request) -> web.Response:
+    """POST /v2/handover: end this process as on SIGTERM, but leave the workers to the next one of this pool."""
+    left = request.app[POOL].supervisor.hand_over()
+    os.kill(os.getpid(), signal.SIGTERM)
+    return reply(WorkerList([view(record) for record in left]), status=202)
+
+
 async def models(request: web.Request) -> web.Response:
     """GET /v2/models."""
     query(request)
@@ -99,7 +108,7 @@ async def ready(request: web.Request) -> web.Response:
 async def report(request: web.Request) -> web.Response:
     """POST /v2/report: the orchestrator has come back and wants to know."""
     query(request)
-    request.app[POOL].supervisor.changed()
+    request.app[POOL].supervisor.roster.changed()
     return web.Response(status=204)
 
 
@@ -149,6 +158,13 @@ ENDPOINTS = (
     Endpoint("POST", _ID + "/stop", stop, "Stop a worker.", replies={202: Worker}),
     Endpoint("POST", _ID + "/drain", drain, "Let a worker finish and end.", replies={202: Worker}),
     Endpoint("GET", _ID + "/logs", logs, "A worker's last log lines.", replies={200: WorkerLogs}),
+    Endpoint(
+        "POST",
+        "/v2/handover",
+        handover,
+        "End the pool but not its workers, which its next process takes over; for upgrades.",
+        replies={202: WorkerList},
+    ),
     Endpoint("GET", "/v2/models", models, "The model files of this host.", replies={200: ModelList}),
     Endpoint(
         "POST",

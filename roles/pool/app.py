@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -25,8 +26,14 @@ from roles.pool.metrics import Facts, LifecycleMetrics
 from roles.pool.model_cache.catalogue import Catalogue
 from roles.pool.worker_lifecycle import engines
 from roles.pool.worker_lifecycle.launcher import Launcher
+from roles.pool.worker_lifecycle.ledger import Ledger
 from roles.pool.worker_lifecycle.processes import ProcessLauncher, worker_command
+from roles.pool.worker_lifecycle.roster import Roster
 from roles.pool.worker_lifecycle.supervisor import HEALTH_INTERVAL_S, Patience, Supervisor
+from roles.pool.worker_lifecycle.takeover import take_over, watch_strangers
+
+LOCK_PATIENCE_S = 3.0
+LOCK_POLL_S = 0.05
 
 
 def create(
@@ -47,21 +54,31 @@ def create(
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         data = data_dir(own, "pool")
-        logs_dir = await asyncio.to_thread(_prepare, data)
+        logs_dir, workers_dir = await asyncio.to_thread(_prepare, data)
         address = app[ADDRESS] = asyncio.get_running_loop().create_future()
         changed = asyncio.Event()
         async with AsyncExitStack() as stack:
+            await asyncio.to_thread(stack.enter_context, _alone(data))
             sampler = Sampler()
             stack.callback(sampler.close)
+            ledger = Ledger(workers_dir)
+            stack.push_async_callback(ledger.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            starter = launcher or ProcessLauncher(logs_dir, functools.partial(worker_command, config=settings.source))
             supervisor = Supervisor(
-                launcher or ProcessLauncher(logs_dir, functools.partial(worker_command, config=settings.source)),
+                starter,
                 tasks,
-                patience=Patience(own.ready_timeout_s, own.drain_s, own.stop_grace_s, health_interval_s),
+                Roster(ledger if starter.outlived else None, changed.set, _now_ms),
+                patience=Patience(
+                    own.ready_timeout_s,
+                    own.drain_s,
+                    own.stop_grace_s,
+                    min(health_interval_s, own.orphan_s / 4),
+                    own.orphan_s,
+                ),
                 metrics=metrics,
-                changed=changed.set,
-                clock_ms=_now_ms,
             )
+            strangers = await take_over(ledger, logs_dir, supervisor)
             addresses = tasks.create_task(_addresses(settings, address), name="addresses")
             found = tasks.create_task(asyncio.to_thread(engines.installed), name="engines")
             pool = app[POOL] = Pool(
@@ -75,17 +92,24 @@ def create(
             )
             facts = Facts(pool.newest_devices, lambda: (record.status for record in supervisor.workers()))
             metrics.registry.register(facts)
-            app[DRAIN] = supervisor.close
-            loops: list[asyncio.Task[object]] = [addresses, found]
+
+            async def drain() -> None:
+                if own.keep_workers and supervisor.can_hand_over:
+                    supervisor.hand_over()
+                await supervisor.close()
+
+            app[DRAIN] = drain
+            watching = tasks.create_task(watch_strangers(strangers, supervisor), name="strangers")
+            loops: list[asyncio.Task[object]] = [addresses, found, watching]
             if own.orchestrator:
                 client = await stack.enter_async_context(
                     Client(own.orchestrator, token=settings.token, what="the orchestrator")
                 )
                 heartbeats = Heartbeats(pool, client, changed)
-                stack.push_async_callback(heartbeats.goodbye)
+                stack.push_async_callback(_goodbye, heartbeats, supervisor)
                 loops.append(tasks.create_task(heartbeats.run(), name="heartbeats"))
             yield
-            await supervisor.close()
+            await drain()
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
@@ -101,20 +125,47 @@ def _models_dir(named: str, data: Path) -> Path:
     return Path(named).expanduser() if named else data / "models"
 
 
-def _prepare(data: Path) -> Path:
-    """Make the data directory, for the owner alone; return where the workers' logs go."""
-    logs_dir = data / "logs"
+async def _goodbye(heartbeats: Heartbeats, supervisor: Supervisor) -> None:
+    """Say that this pool ends, unless its workers go on: the orchestrator would give up their jobs."""
+    if not supervisor.handing_over:
+        await heartbeats.goodbye()
+
+
+def _prepare(data: Path) -> tuple[Path, Path]:
+    """Make the data directory, for the owner alone; return where the workers' logs and records go."""
+    logs_dir, workers_dir = data / "logs", data / "workers"
     try:
-        for folder in (data, logs_dir):
+        for folder in (data, logs_dir, workers_dir):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
-        if not os.access(logs_dir, os.W_OK | os.X_OK):
-            raise PermissionError(13, os.strerror(13))
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(13, os.strerror(13))
     except OSError as error:
         raise InvalidConfiguration(
             f"the pool's data directory {data} cannot be used: {error.strerror}; choose another --data-dir"
         ) from None
-    return logs_dir
+    return logs_dir, workers_dir
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Be the only pool with this data directory, whose workers would otherwise have two owners. Blocks.
+
+    The system frees the lock when a process ends, however it does; one that is just ending gets a moment.
+    """
+    with (data / "lock").open("ab") as lock:
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise InvalidConfiguration(
+                        f"another pool uses the data directory {data}; stop it, or choose another --data-dir"
+                    ) from None
+            time.sleep(LOCK_POLL_S)
+        yield
 
 
 def _now_ms() -> int:

@@ -89,7 +89,8 @@ class Pool:
         file = await asyncio.to_thread(self.catalogue.inspect, request.model_ref)
         engines = await asyncio.shield(self._engines)
         addresses = await asyncio.shield(self._addresses)
-        pending = self.supervisor.pending()
+        roster = self.supervisor.roster
+        pending = roster.pending()
         devices = await self._sampler.sample(max_age_s=0)
         # From here to the new record nothing else runs, so that two spawns cannot count on the same memory. A worker
         # that became ready since the devices were measured still counts as pending.
@@ -97,7 +98,7 @@ class Pool:
             file.metadata,
             request,
             devices=self._limited(devices),
-            commitments=self.supervisor.commitments(pending | self.supervisor.pending()),
+            commitments=roster.commitments(pending | roster.pending()),
             engines=engines,
             defaults=self._defaults,
         )

@@ -18,6 +18,7 @@ from roles.worker.backend.llamacpp import LlamaCpp
 from roles.worker.core import Core
 from roles.worker.metrics import WorkerMetrics
 from roles.worker.options import WorkerOptions
+from roles.worker.orphan import Contact
 
 __all__ = ["WorkerOptions", "create"]
 
@@ -39,6 +40,7 @@ def create(options: WorkerOptions) -> web.Application:
     if options.engine != "llamacpp":
         raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: llamacpp")
     metrics = WorkerMetrics(CollectorRegistry())
+    contact = Contact(options.token, options.orphan_s)
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         address = app[ADDRESS] = asyncio.get_running_loop().create_future()
@@ -51,6 +53,8 @@ def create(options: WorkerOptions) -> web.Application:
                 tasks.create_task(core.sweep(), name="worker-sweep"),
                 tasks.create_task(core.time_stops(), name="worker-stops"),
             ]
+            if options.orphan_s:
+                loops.append(tasks.create_task(contact.watch(lambda: core.jobs.busy > 0), name="worker-orphan"))
             try:
                 yield
             finally:
@@ -59,7 +63,9 @@ def create(options: WorkerOptions) -> web.Application:
                 core.abandon()
                 await engine.close()
 
-    return create_app(ENDPOINTS, lifetime, metrics=metrics, token=options.token, max_body_bytes=options.max_body_bytes)
+    app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=options.token, max_body_bytes=options.max_body_bytes)
+    app.middlewares.append(contact.listen)
+    return app
 
 
 def _engine(options: WorkerOptions, tasks: asyncio.TaskGroup) -> Engine:

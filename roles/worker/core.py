@@ -29,12 +29,11 @@ from roles.worker.inference.job import Job
 from roles.worker.inference.jobs import Jobs
 from roles.worker.metrics import WorkerMetrics
 from roles.worker.options import WorkerOptions
+from roles.worker.orphan import callback_waits
 
 CAPABILITIES = ["text-gen"]
 MEMORY: dict[str, MemoryArchitecture] = {"cpu": "system", "cuda": "vram-only", "metal": "unified"}
 END_S = 2.0
-CALLBACK_TRIES = 5
-CALLBACK_WAIT_S = 0.2
 PROGRESS_STEP = 10.0
 
 _log = log.get("worker")
@@ -187,7 +186,11 @@ class Core:
         self._progress = percent
 
     async def _call_back(self, uri: str) -> None:
-        """Tell the pool that this worker takes jobs; a pool that just restarts is asked again for a moment."""
+        """Tell the pool that this worker takes jobs; one that is away is told when it is back.
+
+        Raises:
+            EngineFailed: The engine has died meanwhile.
+        """
         o, facts = self._options, self._executor.model
         body = Ready(
             worker_id=o.worker_id,
@@ -202,11 +205,20 @@ class Core:
             context_length=facts.context_length,
         )
         async with Client(o.callback_url, token=o.token, what="the pool") as pool:
-            for left in reversed(range(CALLBACK_TRIES)):
+            for wait_s in callback_waits(patient=o.orphan_s > 0):
                 try:
                     async with pool.request("POST", "", body=body, timeout_s=10):
                         return
-                except errors.Unreachable:
-                    if not left:
-                        raise
-                await asyncio.sleep(CALLBACK_WAIT_S)
+                except errors.Unreachable as error:
+                    away = error
+                if reason := await self._dies_within(wait_s):
+                    raise errors.EngineFailed(reason)
+            raise away
+
+    async def _dies_within(self, limit_s: float) -> str:
+        """Return why the engine has died; empty when it has not within *limit_s*."""
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._engine.died()
+        except TimeoutError:
+            return ""

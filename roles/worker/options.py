@@ -28,6 +28,7 @@ class WorkerOptions:
         batch: Tokens computed at once while a prompt is read; a cancellation waits for at most one batch.
         reattach_s: How long a job without a reader goes on, and how long the events of a finished one are kept.
         drain_s: How long running jobs may take when the worker is told to stop.
+        orphan_s: How long it goes on without a job and without its pool; 0 for ever.
         max_body_bytes: Larger requests are answered with 413.
     """
 
@@ -45,4 +46,5 @@ class WorkerOptions:
     batch: int = 128
     reattach_s: float = 60.0
     drain_s: float = 25.0
+    orphan_s: float = 0.0
     max_body_bytes: int = 64 * 1024 * 1024

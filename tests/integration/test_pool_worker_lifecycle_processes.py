@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,11 +10,7 @@ import pytest
 
 from llorch.program import WORKER_TOKEN_VARIABLE
 from roles.pool.worker_lifecycle.processes import (
-    MAX_LINE_CHARACTERS,
-    MAX_LOGS,
-    MAX_TAIL_BYTES,
     ProcessLauncher,
-    tail,
     worker_command,
     worker_environment,
 )
@@ -39,10 +34,11 @@ def test_the_command_line_says_everything_but_the_token() -> None:
     command = worker_command(SPEC, config="/etc/l.toml")
 
     assert (
-        command[-26:]
+        command[-28:]
         == (
             "serve worker --model /m --model-ref file:/m --worker-id w --backend cpu --device cpu --engine llamacpp "
-            "--slots 2 --ctx 64 --host 127.0.0.1 --port 0 --callback-url http://127.0.0.1:9200 --config /etc/l.toml"
+            "--slots 2 --ctx 64 --host 127.0.0.1 --port 0 --callback-url http://127.0.0.1:9200 "
+            "--orphan-s 600 --config /etc/l.toml"
         ).split()
     )
 
@@ -85,27 +81,3 @@ async def test_signals_to_what_has_ended_do_nothing(tmp_path: Path) -> None:
     child.kill()
 
     assert await child.url() is None
-
-
-async def test_old_logs_make_room_for_new_ones(tmp_path: Path) -> None:
-    for number in range(MAX_LOGS + 5):
-        path = tmp_path / f"{number}.log"
-        path.write_text("old")
-        os.utime(path, (number, number))
-
-    child = await python("", tmp_path).start(SPEC)
-    await child.wait()
-
-    assert len(list(tmp_path.glob("*.log"))) == MAX_LOGS + 1
-    assert not (tmp_path / "0.log").exists()
-
-
-def test_of_a_log_only_the_end_is_read(tmp_path: Path) -> None:
-    log = tmp_path / "w.log"
-    log.write_bytes(b"first\n" + b"x" * (2 * MAX_TAIL_BYTES) + b"\n\xff middle\nlast")
-
-    assert tail(log, 2) == ["\ufffd middle", "last"]
-    assert tail(log, 100) == ["\ufffd middle", "last"]
-    log.write_text("y" * (MAX_LINE_CHARACTERS + 1))
-    assert tail(log, 1) == ["y" * MAX_LINE_CHARACTERS]
-    assert tail(tmp_path / "none", 5) == []

@@ -2,7 +2,8 @@
 
 Run as `python child_worker.py MODE WORKER_ID MODEL_REF CALLBACK_URL`, with its token in the environment. The mode says
 what it does wrong: `good`, `silent` (never ready), `crash` (ends while loading), `impostor` (calls back with another
-token), `deaf` (does not answer once it is ready), `stubborn` (will not end, and has a child that will not either).
+token), `deaf` (does not answer once it is ready), `stubborn` (will not end, and has a child that will not either),
+`mute` (is ready at SIGUSR1 and calls nobody).
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def call_back(uri: str) -> None:
 
 
 def main() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     uri = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever).start()
@@ -111,7 +113,11 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         child = subprocess.Popen([sys.executable, "-c", FOREVER])
         print(f"child {child.pid}", flush=True)
-    if MODE != "silent":
+    if MODE == "mute":
+        print("waits", flush=True)
+        signal.sigwait({signal.SIGUSR1})
+        is_ready.set()
+    elif MODE != "silent":
         with contextlib.ExitStack() as undone:
             undone.callback(server.shutdown)
             call_back(uri)

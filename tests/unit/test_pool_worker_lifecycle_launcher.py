@@ -20,6 +20,7 @@ SPEC = WorkerSpec(
     port=0,
     callback_url="http://127.0.0.1:9200",
     token="secret",
+    orphan_s=600.0,
 )
 
 

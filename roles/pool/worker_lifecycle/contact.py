@@ -11,11 +11,11 @@ ANSWER_TIMEOUT_S = 5.0
 _log = log.get("pool.contact")
 
 
-async def health(url: str, token: str) -> WorkerHealth | None:
-    """Return what a worker says of itself; None where it does not answer."""
+async def health(url: str, token: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> WorkerHealth | None:
+    """Return what a worker says of itself; None where it does not answer. It takes this as a sign of its pool."""
     try:
         async with Client(url, token=token, what="the worker") as client:
-            return await client.send("GET", "/health", WorkerHealth, timeout_s=ANSWER_TIMEOUT_S)
+            return await client.send("GET", "/health", WorkerHealth, timeout_s=timeout_s)
     except LlorchError:
         return None
 

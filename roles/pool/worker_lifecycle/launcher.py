@@ -29,6 +29,7 @@ class WorkerSpec:
         port: Its port; 0 takes a free one.
         callback_url: The pool's base URL; `POST /v2/internal/workers/ready` goes there.
         token: The one-time spawn token: the worker's endpoints and the callback ask for it.
+        orphan_s: How long it goes on without a job when no pool asks for its health any more; 0 for ever.
     """
 
     worker_id: str
@@ -43,6 +44,7 @@ class WorkerSpec:
     port: int
     callback_url: str
     token: str = field(repr=False)
+    orphan_s: float = 0.0
 
 
 class Child(Protocol):
@@ -52,8 +54,15 @@ class Child(Protocol):
     def pid(self) -> int | None:
         """The process; None for a worker inside this one."""
 
-    async def wait(self) -> int:
-        """Return the exit status when it has ended and nothing of it is left; negative is a signal's number."""
+    @property
+    def birth(self) -> str:
+        """What tells its process from a later one with the same id; empty for a worker inside this one."""
+
+    async def wait(self) -> int | None:
+        """Return the exit status when it has ended and nothing of it is left; negative is a signal's number.
+
+        None when it cannot be known: only a parent is told.
+        """
 
     def terminate(self) -> None:
         """Ask it to end. Nothing happens when it already has."""
@@ -61,15 +70,25 @@ class Child(Protocol):
     def kill(self) -> None:
         """End it and everything it started, now. Nothing happens when it already has ended."""
 
+    def leave(self) -> None:
+        """Let it run on when this process ends. Only for what `Launcher.outlived` launchers start."""
+
     async def url(self) -> str | None:
         """Return where it answers, as soon as that is known; long before it is ready."""
 
     async def lines(self, limit: int) -> list[str]:
         """Return the last lines it logged, at most *limit*; also after its end."""
 
+    async def tidy(self) -> None:
+        """Keep what it logs from growing without bound."""
+
 
 class Launcher(Protocol):
-    """Starts workers."""
+    """Starts workers. `outlived` tells whether they go on when this process ends, whatever ends it."""
+
+    @property
+    def outlived(self) -> bool:
+        """Whether its workers are processes of their own."""
 
     async def start(self, spec: WorkerSpec) -> Child:
         """Start one.

@@ -1,8 +1,9 @@
-"""Workers as processes of their own: start, signal, wait, and read what they logged.
+"""Workers as processes of their own: start, take over, signal, wait, and read what they logged.
 
 Strategy: each worker leads a session and a process group of its own, so that it does not die with the pool and can be
 ended with everything it started. The group matters: a frozen one-file executable is two processes, and killing only
 the first leaves the second holding the GPU. What it writes goes to a file, not a pipe: a pipe ends with the pool.
+A pool that takes a worker over is not its parent, and so cannot know its exit status; its end it sees at once.
 """
 
 from __future__ import annotations
@@ -12,23 +13,19 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
-from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 from llorch import program
+from roles.pool.worker_lifecycle import identity, log_files
 from roles.pool.worker_lifecycle.launcher import WorkerSpec
 
-MAX_LOGS = 50
-MAX_TAIL_BYTES = 256 * 1024
-MAX_HEAD_BYTES = 64 * 1024
-MAX_LINE_CHARACTERS = 2000
 END_CHECKS = 100
 END_CHECK_S = 0.02
+POLL_S = 0.1
 _URL = re.compile(r"^https?://\S+$", re.MULTILINE)
 Command = Callable[[WorkerSpec], Sequence[str]]
 
@@ -47,6 +44,7 @@ def worker_command(spec: WorkerSpec, *, config: str = "") -> list[str]:
         "--host": spec.host,
         "--port": str(spec.port),
         "--callback-url": spec.callback_url,
+        "--orphan-s": f"{spec.orphan_s:g}",
     }
     if config:
         arguments["--config"] = config
@@ -62,12 +60,14 @@ def worker_environment(token: str) -> Mapping[str, str]:
 
 
 class ProcessLauncher:
-    """Starts workers as processes.
+    """Starts workers as processes, which go on when this one ends.
 
     Args:
         logs_dir: Where what they write is kept, one file a worker, readable by the owner alone.
         command: The command line for a worker.
     """
+
+    outlived = True
 
     def __init__(self, logs_dir: Path, command: Command = worker_command) -> None:
         self._logs_dir = logs_dir
@@ -79,12 +79,15 @@ class ProcessLauncher:
         Raises:
             OSError: It cannot be started.
         """
-        log = self._logs_dir / f"{spec.worker_id}.log"
-        output = await asyncio.to_thread(_open_log, log)
+        return await asyncio.to_thread(self._start, spec)
+
+    def _start(self, spec: WorkerSpec) -> ChildProcess:
+        log = log_file(self._logs_dir, spec.worker_id)
+        output = log_files.open_log(log)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command(spec),
-                stdin=DEVNULL,
+            process = subprocess.Popen(
+                self._command(spec),
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=worker_environment(spec.token),
@@ -95,67 +98,97 @@ class ProcessLauncher:
         return ChildProcess(process, log)
 
 
-class ChildProcess:
-    """A worker process, its group and its log file."""
+class AdoptedProcess:
+    """A worker process that somebody else started, its group and its log file.
 
-    def __init__(self, process: Process, log: Path) -> None:
-        self._process = process
+    Args:
+        pid: The process, which leads the group.
+        birth: Its `identity.birth`.
+        log: Its log file.
+        url: Where it answers, if that is known.
+    """
+
+    def __init__(self, pid: int, birth: str, log: Path, url: str = "") -> None:
+        self.pid = pid
+        self.birth = birth
         self._log = log
-        self._url: str | None = None
+        self._url = url
+        self._over = False
 
-    @property
-    def pid(self) -> int:
-        """The process, which leads the group."""
-        return self._process.pid
-
-    async def wait(self) -> int:
-        """Return its exit status, when nothing of its group or session is left."""
-        code = await self._process.wait()
-        _signal_group(self.pid, signal.SIGKILL)
+    async def wait(self) -> int | None:
+        """Return its exit status, when nothing of its group or session is left; None where nobody can know it."""
+        await _end(self.pid, self.birth)
+        code = self._reap()
+        self._over = True
         await asyncio.to_thread(end_session, self.pid)
         return code
 
     def terminate(self) -> None:
         """Send SIGTERM to the group."""
-        if self._process.returncode is None:
+        if not self._over:
             _signal_group(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL to the group."""
-        if self._process.returncode is None:
+        if not self._over:
             _signal_group(self.pid, signal.SIGKILL)
+
+    def leave(self) -> None:
+        """Let it run on; from now on it gets no signal from here."""
+        self._over = True
 
     async def url(self) -> str | None:
         """Return the URL that it printed once it was bound."""
-        if self._url is None:
-            found = _URL.search(await asyncio.to_thread(_head, self._log))
-            self._url = found[0] if found else None
-        return self._url
+        if not self._url:
+            found = _URL.search(await asyncio.to_thread(log_files.head, self._log))
+            self._url = found[0] if found else ""
+        return self._url or None
 
     async def lines(self, limit: int) -> list[str]:
         """Return the end of its log."""
-        return await asyncio.to_thread(tail, self._log, limit)
+        return await asyncio.to_thread(log_files.tail, self._log, limit)
+
+    async def tidy(self) -> None:
+        """Keep its log small. Where it answers stands at the beginning, so that has to be known first."""
+        if self._url:
+            await asyncio.to_thread(log_files.rotate, self._log)
+
+    def _reap(self) -> int | None:
+        return None
 
 
-def tail(file: Path, limit: int) -> list[str]:
-    """Return the last *limit* lines of a log file, of which at most `MAX_TAIL_BYTES` are read."""
-    try:
-        with file.open("rb") as log:
-            start = max(0, log.seek(0, os.SEEK_END) - MAX_TAIL_BYTES)
-            log.seek(start)
-            data = log.read(MAX_TAIL_BYTES)
-    except OSError:
-        return []
-    lines = data.decode("utf-8", "replace").splitlines()
-    if start:
-        lines = lines[1:]
-    return [line[:MAX_LINE_CHARACTERS] for line in lines[-limit:]]
+class ChildProcess(AdoptedProcess):
+    """A worker process that this one started, and whose exit status it therefore gets."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        super().__init__(process.pid, identity.birth(process.pid), log)
+        self._process = process
+
+    def leave(self) -> None:
+        """Let it run on; nobody here waits for it any more."""
+        super().leave()
+        self._process.returncode = 0  # what Popen takes for: is not mine any more
+
+    def _reap(self) -> int:
+        return self._process.wait()
 
 
-def end_session(leader: int) -> None:
-    """Kill every process of the session that *leader* led, and return when they are gone, at the latest after 2 s."""
+def log_file(logs_dir: Path, worker_id: str) -> Path:
+    """Return where a worker's log is."""
+    return logs_dir / f"{worker_id}.log"
+
+
+def end_session(leader: int, *, token: str = "") -> None:
+    """Kill every process of the session that *leader* led, and return when they are gone, at the latest after 2 s.
+
+    Args:
+        leader: It has ended itself.
+        token: Kill only those that have this worker's token; empty for all.
+    """
+    if not token:
+        _signal_group(leader, signal.SIGKILL)
     for _ in range(END_CHECKS):
-        left = [pid for pid in psutil.pids() if pid != leader and _alive_in(pid, leader)]
+        left = identity.members(leader, token=token)
         if not left:
             return
         for pid in left:
@@ -164,39 +197,33 @@ def end_session(leader: int) -> None:
         time.sleep(END_CHECK_S)
 
 
-def _alive_in(pid: int, leader: int) -> bool:
+async def _end(pid: int, birth: str) -> None:
+    """Return when a process has ended: at once where the system tells, else a moment later."""
     try:
-        return os.getsid(pid) == leader and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except (ProcessLookupError, PermissionError, psutil.Error):
-        return False
+        descriptor = os.pidfd_open(pid) if sys.platform == "linux" else None
+    except OSError:
+        descriptor = None
+    if descriptor is None:
+        await _polled_end(pid, birth)
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        if await asyncio.to_thread(identity.birth, pid) == birth:  # else the descriptor is another process's
+            loop.add_reader(descriptor, ended.set)
+            await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def _polled_end(pid: int, birth: str) -> None:
+    while True:
+        if not birth or await asyncio.to_thread(identity.birth, pid) != birth:
+            return
+        await asyncio.sleep(POLL_S)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
     # macOS says EPERM, not ESRCH, of a group that has only zombies left.
     with contextlib.suppress(ProcessLookupError, *([PermissionError] if sys.platform == "darwin" else [])):
         os.killpg(group, number)
-
-
-def _head(file: Path) -> str:
-    try:
-        with file.open("rb") as log:
-            data = log.read(MAX_HEAD_BYTES)
-    except OSError:
-        return ""
-    whole, _, _ = data.rpartition(b"\n")
-    return whole.decode("utf-8", "replace")
-
-
-def _open_log(file: Path) -> int:
-    """Open a new log, and remove the oldest ones."""
-    old = sorted(file.parent.glob("*.log"), key=_modified, reverse=True)[MAX_LOGS:]
-    for path in old:
-        path.unlink(missing_ok=True)
-    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-
-def _modified(file: Path) -> float:
-    try:
-        return file.stat().st_mtime
-    except OSError:
-        return 0.0

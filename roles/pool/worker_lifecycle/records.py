@@ -26,7 +26,9 @@ MAX_ERROR_CHARACTERS = 500
 class Record:
     """A worker. Times are Unix milliseconds; 0 is not yet.
 
-    `was_ready` tells a worker that was lost from one that never came; `condemned` is why it is being killed.
+    `was_ready` tells a worker that was lost from one that never came; `condemned` is why it is being killed. `adopted`
+    tells that an earlier process of the pool started it; `left_alone`, that its process may still run but cannot be
+    told for sure to be it.
     """
 
     worker_id: str
@@ -50,6 +52,8 @@ class Record:
     error: str = ""
     error_code: str = ""
     condemned: tuple[str, str] | None = None
+    adopted: bool = False
+    left_alone: bool = False
 
     @property
     def live(self) -> bool:
@@ -68,14 +72,23 @@ class Record:
 
 def ready(record: Record, body: Ready, *, now_ms: int) -> Record:
     """It called back: its model is loaded."""
+    return _ready(record, body, uri=body.uri, now_ms=now_ms)
+
+
+def loaded(record: Record, health: WorkerHealth, *, uri: str, now_ms: int) -> Record:
+    """It said, when asked, that its model is loaded; its callback may be on its way, or went to a pool that is gone."""
+    return _ready(record, health, uri=uri, now_ms=now_ms)
+
+
+def _ready(record: Record, facts: Ready | WorkerHealth, *, uri: str, now_ms: int) -> Record:
     return replace(
         record,
         status="ready",
-        uri=body.uri,
+        uri=uri,
         progress=100.0,
-        slots=body.slots,
-        context_length=body.context_length,
-        memory_bytes=max(body.memory_bytes, 0) or record.memory_bytes,
+        slots=facts.slots,
+        context_length=facts.context_length,
+        memory_bytes=max(facts.memory_bytes, 0) or record.memory_bytes,
         ready_ms=now_ms,
     )
 
@@ -103,15 +116,35 @@ def condemned(record: Record, code: str, reason: str) -> Record:
     return record if record.condemned else replace(record, condemned=(code, reason))
 
 
-def exited(record: Record, code: int, *, last_line: str, now_ms: int) -> Record:
-    """Its process has ended."""
+def adopted(record: Record, pid: int) -> Record:
+    """It was started by an earlier process of this pool, and still runs."""
+    return replace(record, pid=pid, adopted=True, misses=0)
+
+
+def left_alone(record: Record, reason: str, *, now_ms: int) -> Record:
+    """It may still run, but that process cannot be told for sure to be it."""
+    return replace(
+        record, status="failed", left_alone=True, error_code="WORKER_LOST", error=reason, slots_busy=0, ended_ms=now_ms
+    )
+
+
+def not_there(record: Record) -> Record:
+    """The process that was left alone has ended."""
+    return replace(record, left_alone=False)
+
+
+def exited(record: Record, code: int | None, *, last_line: str, now_ms: int) -> Record:
+    """Its process has ended; *code* is None when nobody could be told how."""
     ended = replace(record, exit_code=code, ended_ms=now_ms, slots_busy=0)
     if record.condemned:
         error_code, reason = record.condemned
         return replace(ended, status="failed", error_code=error_code, error=reason)
     if record.status == "draining" or (record.was_ready and code == 0):
         return replace(ended, status="stopped")
-    how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+    if code is None:
+        how = "exit status unknown: the pool that started it had ended before"
+    else:
+        how = f"killed by signal {-code}" if code < 0 else f"exit status {code}"
     last = reason_of(last_line)
     return replace(
         ended,
@@ -140,6 +173,12 @@ def end_reason(before: Record, after: Record) -> str:
     if not before.was_ready:
         return "startup_timeout" if after.error_code == "STARTUP_TIMEOUT" else "start_failed"
     return "unhealthy" if before.condemned else "crashed"
+
+
+def lasting(before: Record, after: Record) -> bool:
+    """Tell whether a change has to be known after a restart of the pool."""
+    kept = ("status", "uri", "pid", "condemned", "memory_bytes")
+    return any(getattr(before, name) != getattr(after, name) for name in kept)
 
 
 def noteworthy(before: Record, after: Record) -> bool:
@@ -176,6 +215,7 @@ def view(record: Record, *, host: str = "") -> Worker:
         error=record.error or UNSET,
         error_code=record.error_code or UNSET,
         pid=UNSET if record.pid is None else record.pid,
+        adopted=record.adopted,
     )
 
 

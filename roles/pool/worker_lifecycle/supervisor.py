@@ -1,8 +1,6 @@
-"""The one owner of worker records: starts workers, watches them, stops them. Decides nothing about what should run.
+"""The workers of this host: starts them, takes over those that run already, stops them. Decides nothing else.
 
-Strategy: each worker has one task from start to end (`_live`), which waits for its process; beside it runs a watch,
-which asks for progress until the worker is ready and for its health afterwards. Every change of a record goes through
-`_put`. Whoever wants a worker gone only marks it; the exit of the process is what makes it so.
+Each worker has one task from start to end, a `Life`. What is known of it is in the `Roster`.
 """
 
 from __future__ import annotations
@@ -10,36 +8,37 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 
 from llorch import log
 from llorch.errors import Conflict, Draining, WorkerNotFound
 from llorch.wire.workers import Ready
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache.catalogue import ModelFile
-from roles.pool.worker_lifecycle import contact, records
+from roles.pool.worker_lifecycle import records
+from roles.pool.worker_lifecycle.adoption import Finding
 from roles.pool.worker_lifecycle.launcher import Child, Launcher, WorkerSpec
-from roles.pool.worker_lifecycle.preflight import Commitment, Plan
+from roles.pool.worker_lifecycle.life import Life, Surroundings
+from roles.pool.worker_lifecycle.preflight import Plan
 from roles.pool.worker_lifecycle.records import Record
+from roles.pool.worker_lifecycle.roster import Roster
+from roles.pool.worker_lifecycle.watch import Watch
 
-KEEP_ENDED_MS = 600_000
-START_POLL_S = 0.1
 HEALTH_INTERVAL_S = 10.0
-SLOWEST_LOAD_BYTES_S = 100_000_000
-"""Loading is given the time that reading the weights at this rate takes; measured rates below it replace it."""
 MAX_LOG_LINES = 200
 _log = log.get("pool.supervisor")
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long the supervisor waits for a worker."""
+    """How long a pool waits for a worker; `orphan_s` is how long a worker without jobs waits for a pool."""
 
     ready_timeout_s: float
     drain_s: float
     stop_grace_s: float
     health_interval_s: float = HEALTH_INTERVAL_S
+    orphan_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,62 +50,47 @@ class Home:
     port: int = 0
 
 
-class _Run:
-    """What is not data: a worker's child, and what is asked of it."""
-
-    def __init__(self, spec: WorkerSpec) -> None:
-        self.spec = spec
-        self.child: Child | None = None
-        self.started = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.stop_asked = asyncio.Event()
-
-    def end(self) -> None:
-        """Nothing is left of it; who waits for anything need not any more."""
-        self.ended.set()
-        self.stop_asked.set()
-
-
 class Supervisor:
     """All workers of this host.
 
     Args:
         launcher: Starts them.
         tasks: Owns their tasks.
+        roster: Owns their records.
         patience: How long to wait for them.
         metrics: Counts starts and stops.
-        changed: Called when the orchestrator should hear of something at once.
-        clock_ms: Unix milliseconds.
     """
 
     def __init__(
         self,
         launcher: Launcher,
         tasks: asyncio.TaskGroup,
+        roster: Roster,
         *,
         patience: Patience,
         metrics: LifecycleMetrics,
-        changed: Callable[[], None],
-        clock_ms: Callable[[], int],
     ) -> None:
+        self.roster = roster
+        self.draining = False
+        self.handing_over = False
         self._launcher = launcher
         self._tasks = tasks
-        self._patience = patience
+        self._orphan_s = patience.orphan_s
         self._metrics = metrics
-        self.changed = changed
-        self._clock_ms = clock_ms
-        self._records: dict[str, Record] = {}
-        self._runs: dict[str, _Run] = {}
-        self._load_rate = float(SLOWEST_LOAD_BYTES_S)
-        self.draining = False
+        self._watch = Watch(
+            roster, metrics, ready_timeout_s=patience.ready_timeout_s, health_interval_s=patience.health_interval_s
+        )
+        self._around = Surroundings(
+            launcher, roster, self._watch, metrics, drain_s=patience.drain_s, stop_grace_s=patience.stop_grace_s
+        )
+        self._lives: dict[str, Life] = {}
 
     def workers(self) -> list[Record]:
         """Return all records, oldest first; those that ended long ago are forgotten."""
-        oldest = self._clock_ms() - KEEP_ENDED_MS
-        for worker_id, record in list(self._records.items()):
-            if not record.live and record.ended_ms < oldest:
-                del self._records[worker_id], self._runs[worker_id]
-        return list(self._records.values())
+        found = self.roster.all()
+        for worker_id in self._lives.keys() - {record.worker_id for record in found}:
+            del self._lives[worker_id]
+        return found
 
     def worker(self, worker_id: str) -> Record:
         """Return one record.
@@ -114,18 +98,7 @@ class Supervisor:
         Raises:
             WorkerNotFound: No such worker, or it ended long ago.
         """
-        try:
-            return self._records[worker_id]
-        except KeyError:
-            raise WorkerNotFound("there is no worker with that id on this host") from None
-
-    def pending(self) -> frozenset[str]:
-        """Return the ids of workers that have not taken all their memory yet."""
-        return frozenset(r.worker_id for r in self._records.values() if r.live and not r.was_ready)
-
-    def commitments(self, pending: frozenset[str]) -> list[Commitment]:
-        """Return the memory of all living workers; those in *pending* have not taken theirs."""
-        return [r.commitment(pending=r.worker_id in pending) for r in self._records.values() if r.live]
+        return self.roster.get(worker_id)
 
     def start(self, file: ModelFile, plan: Plan, home: Home) -> Record:
         """Start a worker; its memory counts as taken from now on.
@@ -139,7 +112,7 @@ class Supervisor:
             worker_id=str(uuid.uuid4()),
             model_ref=file.ref,
             plan=plan,
-            started_ms=self._clock_ms(),
+            started_ms=self.roster.clock_ms(),
             weights_bytes=file.metadata.weights_bytes,
             token=secrets.token_urlsafe(32),
             memory_bytes=plan.memory_bytes,
@@ -157,12 +130,36 @@ class Supervisor:
             port=home.port,
             callback_url=home.callback_url,
             token=record.token,
+            orphan_s=self._orphan_s,
         )
-        run = _Run(spec)
-        self._records[record.worker_id], self._runs[record.worker_id] = record, run
-        self._tasks.create_task(self._live(record.worker_id, run), name=f"worker {record.worker_id}")
-        self.changed()
+        life = self._new(record, str(file.path))
+        self._run(life, life.begin(spec))
         return record
+
+    def adopt(self, found: Finding, child: Child | None) -> None:
+        """Take in what became of a worker that an earlier process of this pool left.
+
+        Args:
+            found: What is known of it.
+            child: Its process; None when there is none that is surely its.
+        """
+        before, path = found.saved.record, found.saved.model_path
+        if child is not None and child.pid is not None:
+            record = records.adopted(before, child.pid)
+            life = self._new(record, path, birth=child.birth)
+            _log.info("worker_adopted", worker_id=record.worker_id, pid=child.pid, status=record.status)
+            self._run(life, life.follow(child))
+            if record.status == "draining":
+                self._end_later(life, record)
+        elif found.fate == "strange":
+            self._new(records.left_alone(before, found.reason, now_ms=self.roster.clock_ms()), path)
+            _log.warning("worker_left_alone", worker_id=before.worker_id, reason=found.reason)
+        else:
+            self._new(before, path).over(before, None, last_line=found.reason)
+
+    def ended_alone(self, worker_id: str) -> None:
+        """Take in that a process that was left alone has ended."""
+        self.roster.put(records.not_there(self.roster.get(worker_id)))
 
     def ready(self, worker_id: str, body: Ready) -> Record:
         """Take in a worker's callback.
@@ -171,17 +168,14 @@ class Supervisor:
             WorkerNotFound: No such worker.
             Conflict: It is not starting: the callback counts once.
         """
-        record = self.worker(worker_id)
+        record, life = self._one(worker_id)
+        if record.status in {"ready", "busy"} and record.uri == body.uri and not life.called_back:
+            life.called_back = True  # it was asked, and said so, a moment before it called
+            return record
         if record.status != "starting" or record.condemned:
             raise Conflict(f"this worker is {record.status}; it can become ready only while it is starting")
-        now_ms = self._clock_ms()
-        after = self._put(records.ready(record, body, now_ms=now_ms))
-        load_s = (now_ms - record.started_ms) / 1000
-        if load_s > 1:
-            self._load_rate = min(self._load_rate, max(record.weights_bytes / load_s, 1.0))
-        self._metrics.starts.labels("ready").inc()
-        _log.info("worker_ready", worker_id=worker_id, model_ref=record.model_ref, load_ms=round(load_s * 1000))
-        return after
+        life.called_back = True
+        return self._watch.ready(records.ready(record, body, now_ms=self.roster.clock_ms()))
 
     def drain(self, worker_id: str) -> Record:
         """Let a worker finish its jobs and then end, however long that takes.
@@ -205,143 +199,68 @@ class Supervisor:
         Raises:
             WorkerNotFound: No such worker.
         """
-        record = self.worker(worker_id)
-        run = self._runs[worker_id]
-        lines = await run.child.lines(MAX_LOG_LINES) if run.child else []
-        return [line.replace(str(run.spec.path), record.model_ref) for line in lines]
+        _, life = self._one(worker_id)
+        lines = await life.child.lines(MAX_LOG_LINES) if life.child else []
+        return [life.public(line) for line in lines]
+
+    @property
+    def can_hand_over(self) -> bool:
+        """Whether the workers can go on without this process."""
+        return self._launcher.outlived
+
+    def hand_over(self) -> list[Record]:
+        """Leave the workers running when this process ends; return them.
+
+        Raises:
+            Conflict: They cannot go on without this process.
+        """
+        if not self.can_hand_over:
+            raise Conflict("the workers run inside this process and end with it")
+        self.handing_over = True
+        return [record for record in self.workers() if record.live]
 
     async def close(self) -> None:
-        """Start no more workers, stop all there are, and return when they have ended."""
+        """Start no more workers, stop all there are, and return when they have ended.
+
+        After `hand_over` they are left running instead, for the next process of this pool.
+        """
         self.draining = True
-        self.changed()
-        for record in self.workers():
-            self.stop(record.worker_id)
-        for run in list(self._runs.values()):
-            await run.ended.wait()
+        self.roster.changed()
+        lives = [life for life in self._lives.values() if life.task is not None]
+        if self.handing_over:
+            for life in lives:
+                await life.leave()
+            return
+        for life in lives:
+            self.stop(life.worker_id)
+        for life in lives:
+            await life.ended.wait()
 
     def _retire(self, worker_id: str, *, at_once: bool) -> Record:
-        record, run = self.worker(worker_id), self._runs[worker_id]
+        record, life = self._one(worker_id)
         if not record.live:
             return record
         if at_once:
-            run.stop_asked.set()
+            life.stop_asked.set()
         if record.status == "draining":
             return record
-        self._tasks.create_task(self._end(run, was_ready=record.was_ready), name=f"end of worker {worker_id}")
-        return self._put(replace(record, status="draining"))
+        self._end_later(life, record)
+        return life.retire(record)
 
-    def _put(self, record: Record) -> Record:
-        before = self._records[record.worker_id]
-        self._records[record.worker_id] = record
-        if records.noteworthy(before, record):
-            self.changed()
-        return record
+    def _one(self, worker_id: str) -> tuple[Record, Life]:
+        record, life = self.roster.get(worker_id), self._lives.get(worker_id)
+        if life is None:
+            raise WorkerNotFound("there is no worker with that id on this host")
+        return record, life
 
-    async def _live(self, worker_id: str, run: _Run) -> None:
-        """Start the process, wait for its end, and tell how it ended."""
-        try:
-            run.child = child = await self._launcher.start(run.spec)
-        except OSError as error:
-            failed = records.condemned(
-                self._records[worker_id], "ENGINE_FAILED", f"the worker could not be started: {error.strerror}"
-            )
-            self._ended(failed, 127, last_line="")
-            run.started.set()
-            run.end()
-            return
-        self._put(replace(self._records[worker_id], pid=child.pid))
-        run.started.set()
-        _log.info("worker_started", worker_id=worker_id, model_ref=run.spec.model_ref, pid=child.pid)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._watch(worker_id, run, child), name=f"watch of worker {worker_id}")
-                code = await child.wait()
-                watch.cancel()
-        finally:
-            child.kill()
-        last = await child.lines(1)
-        line = last[0].replace(str(run.spec.path), run.spec.model_ref) if last else ""
-        self._ended(self._records[worker_id], code, last_line=line)
-        run.end()
+    def _new(self, record: Record, model_path: str, *, birth: str = "") -> Life:
+        life = self._lives[record.worker_id] = Life(record.worker_id, model_path, self._around)
+        self.roster.enter(record, model_path, birth=birth)
+        return life
 
-    def _ended(self, record: Record, code: int, *, last_line: str) -> None:
-        after = self._put(records.exited(record, code, last_line=last_line, now_ms=self._clock_ms()))
-        if not record.was_ready:
-            outcome = "timeout" if after.error_code == "STARTUP_TIMEOUT" else "failed"
-            self._metrics.starts.labels("stopped" if after.status == "stopped" else outcome).inc()
-        self._metrics.stops.labels(records.end_reason(record, after)).inc()
-        _log.info(
-            "worker_ended", worker_id=record.worker_id, status=after.status, exit_code=code, error=after.error or None
-        )
+    def _run(self, life: Life, what: Coroutine[object, object, None]) -> None:
+        life.task = self._tasks.create_task(what, name=f"worker {life.worker_id}")
 
-    async def _watch(self, worker_id: str, run: _Run, child: Child) -> None:
-        """Ask for progress until the worker is ready, for its health afterwards; end what does not answer."""
-        await self._watch_start(worker_id, child)
-        if self._records[worker_id].condemned:
-            return
-        await self._watch_health(worker_id, run, child)
-
-    async def _watch_start(self, worker_id: str, child: Child) -> None:
-        loop = asyncio.get_running_loop()
-        first = self._records[worker_id]
-        patience_s = self._patience.ready_timeout_s + first.weights_bytes / self._load_rate
-        deadline = loop.time() + patience_s
-        while (record := self._records[worker_id]).status == "starting":
-            if loop.time() >= deadline:
-                reason = f"it was not ready and made no progress for {patience_s:.0f} s"
-                self._condemn(records.condemned(record, "STARTUP_TIMEOUT", reason), child)
-                return
-            url = await child.url()
-            if url is not None and (health := await contact.health(url, record.token)) is not None:
-                current = self._records[worker_id]
-                if current.status == "starting" and health.progress > current.progress:
-                    deadline = loop.time() + patience_s
-                    self._put(records.healthy(current, health))
-            await asyncio.sleep(START_POLL_S)
-
-    async def _watch_health(self, worker_id: str, run: _Run, child: Child) -> None:
-        while not self._records[worker_id].condemned:
-            await asyncio.sleep(self._patience.health_interval_s)
-            record = self._records[worker_id]
-            if not record.uri:
-                return
-            health = await contact.health(record.uri, record.token)
-            record = self._records[worker_id]
-            if health is not None:
-                self._put(records.healthy(record, health))
-            elif (after := records.missed(record)).condemned:
-                self._condemn(after, child)
-            else:
-                self._put(after)
-
-    def _condemn(self, record: Record, child: Child) -> None:
-        self._put(record)
-        assert record.condemned is not None
-        code, reason = record.condemned
-        _log.warning("worker_killed", worker_id=record.worker_id, code=code, reason=reason)
-        child.kill()
-
-    async def _end(self, run: _Run, *, was_ready: bool) -> None:
-        """End a worker gently, then less so."""
-        await run.started.wait()
-        if run.child is None:
-            return
-        record = self._records[run.spec.worker_id]
-        if was_ready and await contact.shut_down(record.uri, record.token):
-            await run.stop_asked.wait()
-            if await _within(run.ended, self._patience.drain_s):
-                return
-        run.child.terminate()
-        if not await _within(run.ended, self._patience.stop_grace_s):
-            _log.warning("worker_killed", worker_id=run.spec.worker_id, reason="it did not end when it was told to")
-            run.child.kill()
-
-
-async def _within(event: asyncio.Event, limit_s: float) -> bool:
-    """Tell whether *event* happens within *limit_s*."""
-    try:
-        async with asyncio.timeout(limit_s):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+    def _end_later(self, life: Life, record: Record) -> None:
+        end = life.end(was_ready=record.was_ready)
+        self._tasks.create_task(end, name=f"end of worker {record.worker_id}")

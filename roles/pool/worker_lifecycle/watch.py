@@ -1,0 +1,92 @@
+"""Watches a worker: asks for progress until it is ready, for its health afterwards; ends what does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from llorch import log
+from roles.pool.metrics import LifecycleMetrics
+from roles.pool.worker_lifecycle import contact, records
+from roles.pool.worker_lifecycle.launcher import Child
+from roles.pool.worker_lifecycle.records import Record
+from roles.pool.worker_lifecycle.roster import Roster
+
+START_POLL_S = 0.1
+SLOWEST_LOAD_BYTES_S = 100_000_000
+"""Loading is given the time that reading the weights at this rate takes; measured rates below it replace it."""
+_log = log.get("pool.watch")
+
+
+class Watch:
+    """Watches workers; holds how fast this host loads them.
+
+    Args:
+        roster: Their records.
+        metrics: Counts those that became ready.
+        ready_timeout_s: For a worker to load, beside the time that loading progresses.
+        health_interval_s: Between two questions to a ready worker.
+    """
+
+    def __init__(
+        self, roster: Roster, metrics: LifecycleMetrics, *, ready_timeout_s: float, health_interval_s: float
+    ) -> None:
+        self._roster = roster
+        self._metrics = metrics
+        self._ready_timeout_s = ready_timeout_s
+        self._health_interval_s = health_interval_s
+        self._load_rate = float(SLOWEST_LOAD_BYTES_S)
+
+    async def follow(self, worker_id: str, child: Child) -> None:
+        """Watch a worker for as long as it lives and is not condemned."""
+        await self._start(worker_id, child)
+        while not self._roster.get(worker_id).condemned:
+            await asyncio.sleep(self._health_interval_s)
+            await child.tidy()
+            record = self._roster.get(worker_id)
+            if not record.uri:
+                return  # it never was ready, and is ending
+            health = await contact.health(record.uri, record.token)
+            record = self._roster.get(worker_id)
+            if health is not None:
+                self._roster.put(records.healthy(record, health))
+            elif (after := records.missed(record)).condemned:
+                self._condemn(after, child)
+            else:
+                self._roster.put(after)
+
+    def ready(self, record: Record) -> Record:
+        """Take in that a worker has its model."""
+        after = self._roster.put(record)
+        load_s = (record.ready_ms - record.started_ms) / 1000
+        if load_s > 1 and not record.adopted:
+            self._load_rate = min(self._load_rate, max(record.weights_bytes / load_s, 1.0))
+        self._metrics.starts.labels("ready").inc()
+        _log.info("worker_ready", worker_id=record.worker_id, model_ref=record.model_ref, load_ms=round(load_s * 1000))
+        return after
+
+    async def _start(self, worker_id: str, child: Child) -> None:
+        loop = asyncio.get_running_loop()
+        patience_s = self._ready_timeout_s + self._roster.get(worker_id).weights_bytes / self._load_rate
+        deadline = loop.time() + patience_s
+        while (record := self._roster.get(worker_id)).status == "starting":
+            if loop.time() >= deadline:
+                reason = f"it was not ready and made no progress for {patience_s:.0f} s"
+                self._condemn(records.condemned(record, "STARTUP_TIMEOUT", reason), child)
+                return
+            url = await child.url()
+            if url is not None and (health := await contact.health(url, record.token)) is not None:
+                current = self._roster.get(worker_id)
+                if current.status == "starting" and health.status in {"ready", "busy"}:
+                    self.ready(records.loaded(current, health, uri=url, now_ms=self._roster.clock_ms()))
+                    return
+                if current.status == "starting" and health.progress > current.progress:
+                    deadline = loop.time() + patience_s
+                    self._roster.put(records.healthy(current, health))
+            await asyncio.sleep(START_POLL_S)
+
+    def _condemn(self, record: Record, child: Child) -> None:
+        self._roster.put(record)
+        assert record.condemned is not None
+        code, reason = record.condemned
+        _log.warning("worker_killed", worker_id=record.worker_id, code=code, reason=reason)
+        child.kill()

@@ -1,0 +1,84 @@
+"""Which process is which, asked of real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from llorch.program import WORKER_TOKEN_VARIABLE
+from roles.pool.worker_lifecycle import identity
+
+WORKER = "8f2b9c66-1111-4222-8333-944444444444"
+STAY = "print('here', flush=True); input()"
+PARENT = (
+    "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=0); "
+    "print(child.pid, flush=True); input()"
+)
+
+
+@contextmanager
+def started(script: str, *, token: str = "t", leader: bool = True) -> Iterator[tuple[int, str]]:
+    """Run a script to its first line, with a worker's id in its command line and a token in its environment."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, WORKER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, WORKER_TOKEN_VARIABLE: token},
+        start_new_session=leader,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.pid, process.stdout.readline()
+        process.stdin.close()
+
+
+def test_a_process_keeps_its_birth_and_no_other_has_it() -> None:
+    with started(STAY) as (one, _), started(STAY) as (two, _):
+        births = [identity.birth(pid) for pid in (one, two, one)]
+
+    assert births[0] == births[2] != ""
+    assert (one, births[0]) != (two, births[1])
+
+
+def test_what_has_ended_has_no_birth_also_while_its_parent_has_not_noticed() -> None:
+    with started("print(1)") as (pid, _):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+        assert identity.birth(pid) == ""
+        assert identity.look(pid, worker_id=WORKER, token="t") is None
+
+    assert identity.birth(pid) == ""
+
+
+def test_a_worker_is_known_by_its_id_and_its_token() -> None:
+    with started(STAY) as (pid, _):
+        own = identity.look(pid, worker_id=WORKER, token="t")
+        other = identity.look(pid, worker_id="another", token="u")
+
+        assert own == identity.Seen(pid, identity.birth(pid), named=True, trusted=True)
+        assert other is not None
+        assert (other.named, other.trusted) == (False, False)
+
+
+def test_a_worker_whose_process_was_never_written_down_is_found() -> None:
+    with started(STAY, token="u"), started(STAY, leader=False), started(STAY) as (pid, _):
+        found = identity.find(WORKER, token="t")
+
+        assert found is not None
+        assert found.pid == pid
+        assert identity.find(WORKER, token="v") is None
+
+
+def test_a_session_is_its_members_without_its_leader() -> None:
+    with started(PARENT) as (pid, line):
+        child = int(line)
+
+        assert identity.members(pid) == [child]
+        assert identity.members(pid, token="t") == [child]
+        assert identity.members(pid, token="u") == []
+        os.kill(child, 9)
