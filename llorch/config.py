@@ -57,8 +57,8 @@ class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[pool]`. `advertise` is the address that the orchestrator is told; empty means the one bound.
 
-    `reserve_bytes` of each device are left to other programs; its workers use at most `memory_limit_bytes` of each, 0
-    is no limit.
+    `reserve_bytes` of each device are left to other programs; `reserve` says it for single ones, by id or UUID. Its
+    workers use at most `memory_limit_bytes` of each, 0 is no limit.
     `keep_workers` leaves workers running when the pool is told to stop; `orphan_s` is how long a worker without jobs
     then waits for the next process of the pool.
     """
@@ -78,6 +78,13 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     advertise: Url = ""
     reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
     memory_limit_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
+    reserve: Annotated[
+        str,
+        Meta(
+            pattern=r"^\s*([^\s=,]+\s*=\s*\d{1,16}\s*(,\s*[^\s=,]+\s*=\s*\d{1,16}\s*)*)?$(?!\n)",
+            description="device = bytes, separated by commas, such as cuda:0=8000000000, cpu=4000000000",
+        ),
+    ] = ""
     ready_timeout_s: Seconds = 60.0
     stop_grace_s: Seconds = 30.0
     drain_s: Seconds = 30.0

@@ -24,10 +24,19 @@ Id = Annotated[
 ModelRef = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
+class Occupant(msgspec.Struct, frozen=True, kw_only=True):
+    """A process on a device that is not a worker of its pool; drivers do not always tell how much it holds."""
+
+    pid: int
+    name: str = ""
+    memory_bytes: int | UnsetType = UNSET
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that computes, as measured a moment ago. A CPU's memory is the host's (or its cgroup's) RAM.
 
-    `reserve_bytes` are left to other programs.
+    `reserve_bytes` are left to other programs. `others` are processes that are not this pool's, those with most memory
+    first, as far as a driver tells of them. `suspect` says why this pool doubts that memory has come back.
     """
 
     id: str
@@ -43,6 +52,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     power_w: float | UnsetType = UNSET
     cores: int | UnsetType = UNSET
     reserve_bytes: int = 0
+    others: list[Occupant] = msgspec.field(default_factory=list)
+    suspect: str | UnsetType = UNSET
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.heartbeat import Heartbeats
 from roles.pool.metrics import Facts, LifecycleMetrics
 from roles.pool.model_cache.catalogue import Catalogue
-from roles.pool.worker_lifecycle import engines
+from roles.pool.worker_lifecycle import engines, identity
 from roles.pool.worker_lifecycle.launcher import Launcher
 from roles.pool.worker_lifecycle.ledger import Ledger
 from roles.pool.worker_lifecycle.processes import ProcessLauncher, worker_command
@@ -59,8 +59,6 @@ def create(
         changed = asyncio.Event()
         async with AsyncExitStack() as stack:
             await asyncio.to_thread(stack.enter_context, _alone(data))
-            sampler = Sampler()
-            stack.callback(sampler.close)
             ledger = Ledger(workers_dir)
             stack.push_async_callback(ledger.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -78,6 +76,8 @@ def create(
                 ),
                 metrics=metrics,
             )
+            sampler = Sampler(functools.partial(_is_ours, supervisor))
+            stack.callback(sampler.close)
             strangers = await take_over(ledger, logs_dir, supervisor)
             addresses = tasks.create_task(_addresses(settings, address), name="addresses")
             found = tasks.create_task(asyncio.to_thread(engines.installed), name="engines")
@@ -90,7 +90,9 @@ def create(
                 engines=found,
                 clock_ms=_now_ms,
             )
-            facts = Facts(pool.newest_devices, lambda: (record.status for record in supervisor.workers()))
+            facts = Facts(
+                pool.newest_devices, lambda: (record.status for record in supervisor.workers()), lambda: sampler.cost_s
+            )
             metrics.registry.register(facts)
 
             async def drain() -> None:
@@ -123,6 +125,11 @@ async def _addresses(settings: Settings, address: asyncio.Future[str]) -> Addres
 
 def _models_dir(named: str, data: Path) -> Path:
     return Path(named).expanduser() if named else data / "models"
+
+
+def _is_ours(supervisor: Supervisor, pid: int) -> bool:
+    """Tell whether a process is part of one of the workers, each of which leads a session. Called in a thread."""
+    return identity.session(pid) in supervisor.roster.leaders()
 
 
 async def _goodbye(heartbeats: Heartbeats, supervisor: Supervisor) -> None:

@@ -15,6 +15,7 @@ from llorch import __version__, config
 from llorch.config import Settings
 from llorch.errors import Draining
 from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
+from roles.pool.gpu_inventory import reserve
 from roles.pool.gpu_inventory.limit import limited
 from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.model_cache.catalogue import Catalogue
@@ -74,7 +75,8 @@ class Pool:
         self._engines = engines
         self._clock_ms = clock_ms
         self._started = time.monotonic()
-        self._defaults = preflight.Defaults(settings.worker.slots, settings.worker.ctx, settings.pool.reserve_bytes)
+        self._defaults = preflight.Defaults(settings.worker.slots, settings.worker.ctx)
+        self._reserve = reserve.parse(settings.pool.reserve_bytes, settings.pool.reserve)
 
     async def spawn(self, request: SpawnWorker) -> Record:
         """Start a worker, if the model is sound and there is room for it.
@@ -91,13 +93,13 @@ class Pool:
         addresses = await asyncio.shield(self._addresses)
         roster = self.supervisor.roster
         pending = roster.pending()
-        devices = await self._sampler.sample(max_age_s=0)
+        devices = self._usable(await self._sampler.sample(max_age_s=0))
         # From here to the new record nothing else runs, so that two spawns cannot count on the same memory. A worker
         # that became ready since the devices were measured still counts as pending.
         plan = preflight.plan(
             file.metadata,
             request,
-            devices=self._limited(devices),
+            devices=devices,
             commitments=roster.commitments(pending | roster.pending()),
             engines=engines,
             defaults=self._defaults,
@@ -112,19 +114,19 @@ class Pool:
 
     async def devices(self) -> list[Device]:
         """Return the devices, each with what this pool's workers hold of it."""
-        return allocated(self._limited(await self._sampler.sample()), self.supervisor.workers())
+        return allocated(self._usable(await self._sampler.sample()), self.supervisor.workers())
 
     def newest_devices(self) -> list[Device]:
         """Return the devices as last measured, without waiting."""
-        return allocated(self._limited(self._sampler.newest), self.supervisor.workers())
+        return allocated(self._usable(self._sampler.newest), self.supervisor.workers())
 
-    def _limited(self, devices: Iterable[Device]) -> list[Device]:
-        own = self._settings.pool
+    def _usable(self, devices: Iterable[Device]) -> list[Device]:
+        """Return *devices* as this pool may use them."""
         taken: dict[str, int] = {}
         for record in self.supervisor.workers():
             if record.live and record.was_ready:
                 taken[record.plan.device] = taken.get(record.plan.device, 0) + record.memory_bytes
-        return limited(devices, taken, limit_bytes=own.memory_limit_bytes, reserve_bytes=own.reserve_bytes)
+        return self._reserve.applied(limited(devices, taken, limit_bytes=self._settings.pool.memory_limit_bytes))
 
     async def status(self) -> PoolStatus:
         """Return everything that people are told; no token is in it."""

@@ -32,9 +32,15 @@ class Facts(Collector):
     Their names end in `_total` although they are gauges: that is what the system's first description called them.
     """
 
-    def __init__(self, devices: Callable[[], Sequence[Device]], states: Callable[[], Iterable[WorkerState]]) -> None:
+    def __init__(
+        self,
+        devices: Callable[[], Sequence[Device]],
+        states: Callable[[], Iterable[WorkerState]],
+        sample_s: Callable[[], float],
+    ) -> None:
         self._devices = devices
         self._states = states
+        self._sample_s = sample_s
 
     def collect(self) -> Iterable[Metric]:
         """Yield the gauges."""
@@ -54,3 +60,8 @@ class Facts(Collector):
         for state in STATES:
             workers.add_metric([state], tally[state])
         yield workers
+        yield GaugeMetricFamily(
+            "pool_mgr_inventory_sample_ms",
+            "Time that the last look at all devices took.",
+            value=self._sample_s() * 1000,
+        )

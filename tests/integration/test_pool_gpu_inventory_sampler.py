@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
+
+from roles.pool.gpu_inventory import sampler as sampler_module
 from roles.pool.gpu_inventory.sampler import Sampler
+from tests.support.nvml_session import Player
 
 
 async def test_a_young_sample_is_used_again_and_an_old_one_is_not() -> None:
@@ -19,3 +25,19 @@ async def test_a_young_sample_is_used_again_and_an_old_one_is_not() -> None:
     assert fresh is not again
     assert fresh is sampler.newest
     assert first[0].id == "cpu"
+
+
+async def test_gpus_are_sampled_beside_the_cpu_and_a_slow_driver_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    player, release = Player("h200x8"), threading.Event()
+    monkeypatch.setattr(sampler_module, "PATIENCE_S", 0.05)
+    sampler = Sampler(library=player)
+    first = await sampler.sample(max_age_s=0)
+    monkeypatch.setattr(player, "nvmlDeviceGetCount", lambda: release.wait(30) and 8, raising=False)
+
+    stale = await sampler.sample(max_age_s=0)
+    release.set()
+    sampler.close()
+
+    assert [device.id for device in first] == ["cpu", *(f"cuda:{index}" for index in range(8))]
+    assert stale is first
+    assert sampler.cost_s > 0

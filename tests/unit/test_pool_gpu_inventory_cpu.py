@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from roles.pool.gpu_inventory.cpu import Cpu, Memory, limited, limits
+from roles.pool.gpu_inventory.cpu import Cpu, Memory, limited, limits, quotas, usable_cores
 
 GIB = 2**30
 
@@ -80,3 +80,32 @@ def test_utilisation_is_told_once_it_was_measured() -> None:
     cpu.read()
 
     assert isinstance(cpu.read().utilization_percent, float)
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/cpu.max": "250000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/cpu.max": "max 100000\n"}, 8),
+        ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/cpu.max": "50000 100000\n"}, 1),
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/docker/x\n",
+                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_quota_us": "400000\n",
+                "sys/fs/cgroup/cpu/docker/x/cpu.cfs_period_us": "100000\n",
+            },
+            4,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu:/x\n",
+                "sys/fs/cgroup/cpu/x/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/x/cpu.cfs_period_us": "100000\n",
+            },
+            8,
+        ),
+        ({}, 8),
+    ],
+)
+def test_a_share_of_the_time_is_as_good_as_fewer_cores(tmp_path: Path, files: dict[str, str], cores: int) -> None:
+    assert usable_cores(8, quotas(write(tmp_path, files))) == cores

@@ -20,12 +20,11 @@ def test_only_what_its_own_workers_have_taken_counts_against_the_limit(
 ) -> None:
     measured = device("d", gib=8, free_gib=6)
 
-    (found,) = limited([measured], {"d": taken * GIB}, limit_bytes=limit * GIB, reserve_bytes=5)
+    (found,) = limited([measured], {"d": taken * GIB}, limit_bytes=limit * GIB)
 
     assert found == replace(
         measured,
         memory_total_bytes=total * GIB,
         memory_free_bytes=free * GIB,
         memory_used_bytes=(total - free) * GIB,
-        reserve_bytes=5,
     )

@@ -23,7 +23,7 @@ def test_gauges_tell_what_is_there_when_they_are_asked() -> None:
 
     metrics = LifecycleMetrics(CollectorRegistry())
     metrics.registry.register(
-        Facts(lambda: [device("cpu", "cpu"), device("cuda:0", "cuda")], lambda: ["ready", "ready"])
+        Facts(lambda: [device("cpu", "cpu"), device("cuda:0", "cuda")], lambda: ["ready", "ready"], lambda: 0.002)
     )
     metrics.starts.labels("ready").inc()
 
@@ -34,4 +34,5 @@ def test_gauges_tell_what_is_there_when_they_are_asked() -> None:
     assert 'pool_mgr_gpu_vram_allocated_bytes{gpu_id="cuda:0"} 20.0' in shown
     assert 'pool_mgr_workers_total{status="ready"} 2.0' in shown
     assert 'pool_mgr_workers_total{status="failed"} 0.0' in shown
+    assert "pool_mgr_inventory_sample_ms 2.0" in shown
     assert 'pool_mgr_worker_starts_total{outcome="ready"} 1.0' in shown

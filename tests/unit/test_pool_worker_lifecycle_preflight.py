@@ -33,7 +33,7 @@ MODEL = Metadata(
     split_count=0,
 )
 BYTES_A_TOKEN = 2 * 2 * (16 + 16) * 2
-DEFAULTS = Defaults(slots=4, ctx=0, reserve_bytes=0)
+DEFAULTS = Defaults(slots=4, ctx=0)
 CPU_ONLY: Engines = {"llamacpp": frozenset({"cpu"})}
 ALL: Engines = {"llamacpp": frozenset({"cpu", "cuda"})}
 
@@ -180,7 +180,9 @@ def test_a_model_that_fits_exactly_is_started() -> None:
 def test_memory_that_was_promised_or_given_is_not_available(
     free: int, commitments: list[Commitment], reserve: int, left: int
 ) -> None:
-    assert available(device("cpu", "cpu", free, total=1000), commitments, reserve) == left
+    there = changed(device("cpu", "cpu", free, total=1000), reserve_bytes=reserve)
+
+    assert available(there, commitments) == left
 
 
 def test_a_request_that_leaves_everything_open_is_the_default_of_the_wire() -> None:

@@ -1,7 +1,7 @@
 """The CPU as a device: its cores, and the RAM that this process may use. Reads the system; changes nothing.
 
 What a container may use is often less than what the host has: the limits of its control group (version 2 or 1) and of
-every group above it count where they are lower.
+every group above it count where they are lower, for memory and for time on cores.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Cpu:
         self._root = root
         self._name = _name(root)
         self._uuid = f"CPU-{uuid.uuid5(_NAMESPACE, _machine(root))}"
-        self._cores = _cores()
+        self._cores = usable_cores(_allowed_cores(), quotas(root))
         psutil.cpu_percent()  # the first call only starts the measurement
         self._measured = False
 
@@ -74,11 +74,26 @@ def limited(host: Memory, groups: list[Memory]) -> Memory:
 
 def limits(root: Path) -> list[Memory]:
     """Return what each control group of this process with a memory limit allows and has left."""
-    return [memory for folder in _groups(root) if (memory := _group_memory(folder)) is not None]
+    return [memory for folder in _groups(root, "memory") if (memory := _group_memory(folder)) is not None]
 
 
-def _groups(root: Path) -> Iterator[Path]:
-    """Yield the folders of this process's group and of those above it; a container may see only the mount's top."""
+def quotas(root: Path) -> list[float]:
+    """Return how many cores' time each control group of this process with a limit may use."""
+    return [cores for folder in _groups(root, "cpu") if (cores := _group_cores(folder)) is not None]
+
+
+def usable_cores(allowed: int, quotas: list[float]) -> int:
+    """Return how many threads can run at once all the time: whole cores, at least one."""
+    return max(1, int(min([allowed, *quotas])))
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's group and of those above it; a container may see only the mount's top.
+
+    Args:
+        root: Where the system's files are.
+        controller: Which one's folders are meant, where each has its own (version 1).
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -88,8 +103,8 @@ def _groups(root: Path) -> Iterator[Path]:
         controllers, _, path = rest.partition(":")
         if controllers == "":
             top = root / "sys/fs/cgroup"
-        elif "memory" in controllers.split(","):
-            top = root / "sys/fs/cgroup/memory"
+        elif controller in controllers.split(","):
+            top = root / "sys/fs/cgroup" / controller
         else:
             continue
         folder = top / path.lstrip("/")
@@ -105,6 +120,16 @@ def _group_memory(folder: Path) -> Memory | None:
     if not limit or used is None:
         return None
     return Memory(limit, max(0, limit - max(0, used - _reclaimable(folder))))
+
+
+def _group_cores(folder: Path) -> float | None:
+    try:
+        quota, _, period = (folder / "cpu.max").read_text("ascii").strip().partition(" ")
+    except (OSError, ValueError):
+        quota, period = (str(_number(folder / f"cpu.cfs_{name}_us") or "") for name in ("quota", "period"))
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return None
+    return int(quota) / int(period)
 
 
 def _reclaimable(folder: Path) -> int:
@@ -127,7 +152,7 @@ def _number(file: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _cores() -> int:
+def _allowed_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -9,21 +9,15 @@ from msgspec.structs import replace
 from llorch.wire.pools import Device
 
 
-def limited(
-    devices: Iterable[Device], taken_bytes: Mapping[str, int], *, limit_bytes: int, reserve_bytes: int
-) -> list[Device]:
-    """Return *devices* no larger than *limit_bytes* each, with what is left to others on each.
+def limited(devices: Iterable[Device], taken_bytes: Mapping[str, int], *, limit_bytes: int) -> list[Device]:
+    """Return *devices* no larger than *limit_bytes* each.
 
     Args:
         devices: As measured.
         taken_bytes: What this pool's workers have taken, by device; only that counts against the limit.
         limit_bytes: The most that this pool may use of a device; 0 is all of it.
-        reserve_bytes: What is left to other programs.
     """
-    return [
-        replace(_limited(device, taken_bytes.get(device.id, 0), limit_bytes), reserve_bytes=reserve_bytes)
-        for device in devices
-    ]
+    return [_limited(device, taken_bytes.get(device.id, 0), limit_bytes) for device in devices]
 
 
 def _limited(device: Device, taken_bytes: int, limit_bytes: int) -> Device:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+import pynvml
 
 from llorch import log
 from llorch.wire.pools import Device
 from roles.pool.gpu_inventory.cpu import Cpu
-from roles.pool.gpu_inventory.nvml import Nvml
+from roles.pool.gpu_inventory.metal import Metal
+from roles.pool.gpu_inventory.nvml import Library, Nvml
 
 MAX_AGE_S = 1.0
 PATIENCE_S = 3.0
@@ -17,14 +22,22 @@ _log = log.get("pool.inventory")
 
 
 class Sampler:
-    """The newest sample of all devices; its one thread is the only one to measure and to replace it."""
+    """The newest sample of all devices; its one thread is the only one to measure and to replace it.
 
-    def __init__(self) -> None:
+    Args:
+        is_ours: Tells whether a process belongs to this pool's workers; called in the thread.
+        library: What is asked for NVIDIA GPUs.
+    """
+
+    def __init__(self, is_ours: Callable[[int], bool] = lambda pid: False, library: Library = pynvml) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inventory")
         self._cpu = Cpu()
-        self._nvml = Nvml()
+        self._nvml = Nvml(library, is_ours)
+        self._metal = Metal() if sys.platform == "darwin" else None
         self._newest: list[Device] = []
         self._taken = float("-inf")
+        self.cost_s = 0.0
+        """How long the last sample took."""
 
     async def sample(self, *, max_age_s: float = MAX_AGE_S) -> list[Device]:
         """Return all devices as they were at most *max_age_s* ago; older only where a driver does not answer."""
@@ -49,7 +62,10 @@ class Sampler:
         self._thread.shutdown(wait=False)
 
     def _measure(self, max_age_s: float) -> list[Device]:
-        if time.monotonic() - self._taken > max_age_s:
-            self._newest = [self._cpu.read(), *self._nvml.read()]
+        began = time.monotonic()
+        if began - self._taken > max_age_s:
+            metal = self._metal.read() if self._metal else []
+            self._newest = [self._cpu.read(), *self._nvml.read(), *metal]
             self._taken = time.monotonic()
+            self.cost_s = self._taken - began
         return self._newest

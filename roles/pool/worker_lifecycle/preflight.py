@@ -25,11 +25,10 @@ PREFERENCE: Sequence[Backend] = ("cuda", "metal", "cpu")
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a request that does not say gets; `reserve_bytes` of each device are left to others."""
+    """What a request that does not say gets."""
 
     slots: int
     ctx: int
-    reserve_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def plan(
     slots = defaults.slots if request.slots is UNSET else request.slots
     ctx = context(metadata, asked=0 if request.ctx is UNSET else request.ctx, default=defaults.ctx)
     required = estimate(metadata, slots=slots, ctx=ctx)
-    free = {device.id: available(device, commitments, defaults.reserve_bytes) for device in devices}
+    free = {device.id: available(device, commitments) for device in devices}
     chosen = max(_usable(request, devices, engine, backends), key=lambda device: free[device.id])
     if required > free[chosen.id]:
         raise InsufficientMemory(
@@ -135,12 +134,12 @@ def sized(model: Model, defaults: Defaults) -> Model:
     return replace(model, memory_bytes=memory_bytes, memory_slots=defaults.slots, memory_ctx=ctx)
 
 
-def available(device: Device, commitments: Iterable[Commitment], reserve_bytes: int) -> int:
+def available(device: Device, commitments: Iterable[Commitment]) -> int:
     """Return the bytes that a new worker may take on *device*."""
     here = [commitment for commitment in commitments if commitment.device == device.id]
     free_now = device.memory_free_bytes - sum(c.memory_bytes for c in here if c.pending)
     never_given = device.memory_total_bytes - sum(c.memory_bytes for c in here)
-    return max(0, min(free_now, never_given) - reserve_bytes)
+    return max(0, min(free_now, never_given) - device.reserve_bytes)
 
 
 def _usable(

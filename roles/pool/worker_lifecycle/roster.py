@@ -51,6 +51,10 @@ class Roster:
         except KeyError:
             raise WorkerNotFound("there is no worker with that id on this host") from None
 
+    def leaders(self) -> frozenset[int]:
+        """Return the processes that lead the sessions of living workers. May be called in a thread."""
+        return frozenset(r.pid for r in list(self._records.values()) if r.live and r.pid is not None)
+
     def pending(self) -> frozenset[str]:
         """Return the ids of workers that have not taken all their memory yet."""
         return frozenset(r.worker_id for r in self._records.values() if r.live and not r.was_ready)
