@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from llorch import __version__, config
 from llorch.config import Settings
-from llorch.errors import Draining
+from llorch.errors import CallerError, Draining
 from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
 from roles.pool.gpu_inventory import reserve
 from roles.pool.gpu_inventory.limit import limited
@@ -75,7 +76,7 @@ class Pool:
         self._engines = engines
         self._clock_ms = clock_ms
         self._started = time.monotonic()
-        self._defaults = preflight.Defaults(settings.worker.slots, settings.worker.ctx)
+        self._defaults = preflight.Defaults(settings.worker.slots, settings.worker.ctx, settings.worker.batch)
         self._reserve = reserve.parse(settings.pool.reserve_bytes, settings.pool.reserve)
 
     async def spawn(self, request: SpawnWorker) -> Record:
@@ -109,8 +110,7 @@ class Pool:
 
     async def models(self) -> list[Model]:
         """Return the sound model files of this host."""
-        found = await asyncio.to_thread(self.catalogue.models)
-        return [preflight.sized(model, self._defaults) for model in found]
+        return await asyncio.to_thread(_sized, self.catalogue, self._defaults)
 
     async def devices(self) -> list[Device]:
         """Return the devices, each with what this pool's workers hold of it."""
@@ -169,6 +169,16 @@ class Pool:
             workers=[records.report(record, host=addresses.host) for record in self.supervisor.workers()],
             draining=self.supervisor.draining,
         )
+
+
+def _sized(catalogue: Catalogue, defaults: preflight.Defaults) -> list[Model]:
+    """Return the sound model files, each with the memory that a worker would take."""
+    found: list[Model] = []
+    for model in catalogue.models():
+        with contextlib.suppress(CallerError):  # it went away just now
+            metadata = catalogue.inspect(model.model_ref).metadata
+            found.append(preflight.sized(model, metadata, defaults))
+    return found
 
 
 def allocated(devices: Iterable[Device], workers: Iterable[Record]) -> list[Device]:

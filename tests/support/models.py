@@ -26,7 +26,11 @@ Q4_0 = gguf.GGMLQuantizationType.Q4_0
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a llama model; `n_embd` and `n_ff` are multiples of 32, `n_embd` also of `n_head`."""
+    """The sizes of a llama model; `n_embd` and `n_ff` are multiples of 32, `n_embd` also of `n_head`.
+
+    `n_kv_head` divides `n_head`, 0 is the same number; `head` is the size of one, 0 is `n_embd / n_head`. `unused`
+    tokens make the vocabulary larger and never come out.
+    """
 
     n_embd: int = 64
     n_layer: int = 2
@@ -34,6 +38,19 @@ class Shape:
     n_ff: int = 160
     ctx: int = 512
     words: int = 400
+    n_kv_head: int = 0
+    head: int = 0
+    unused: int = 0
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads that keys and values have."""
+        return self.n_kv_head or self.n_head
+
+    @property
+    def head_size(self) -> int:
+        """Width of one head."""
+        return self.head or self.n_embd // self.n_head
 
 
 TINY = Shape()
@@ -61,7 +78,7 @@ def make(
         eos_logit: Roughly what the end-of-sequence token's score is moved by; at -40 such a model talks until it is
             stopped, at +4 it soon stops by itself.
     """
-    tokens, merges, types = _vocabulary(shape.words)
+    tokens, merges, types = _vocabulary(shape.words, shape.unused)
     bos, eos = tokens.index("<s>"), tokens.index("</s>")
     writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_name("random")
@@ -70,9 +87,12 @@ def make(
     writer.add_block_count(shape.n_layer)
     writer.add_feed_forward_length(shape.n_ff)
     writer.add_head_count(shape.n_head)
-    writer.add_head_count_kv(shape.n_head)
+    writer.add_head_count_kv(shape.kv_heads)
+    if shape.head:
+        writer.add_key_length(shape.head)
+        writer.add_value_length(shape.head)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
+    writer.add_rope_dimension_count(shape.head_size)
     writer.add_vocab_size(len(tokens))
     writer.add_file_type(gguf.LlamaFileType.ALL_F32 if quant is None else gguf.LlamaFileType.MOSTLY_Q4_0)
     writer.add_tokenizer_model("gpt2")
@@ -104,7 +124,7 @@ def _byte_names() -> list[str]:
     return [names[byte] for byte in range(256)]
 
 
-def _vocabulary(words: int) -> tuple[list[str], list[str], list[int]]:
+def _vocabulary(words: int, unused: int = 0) -> tuple[list[str], list[str], list[int]]:
     """Return tokens, merges and token types; a word is two syllables, bare or behind a space."""
     names = _byte_names()
     space = names[ord(" ")]
@@ -118,6 +138,7 @@ def _vocabulary(words: int) -> tuple[list[str], list[str], list[int]]:
         parts = [names[byte] for byte in character.encode()]
         merges.update(dict.fromkeys(zip(parts[::2], parts[1::2], strict=False)))
     tokens = [*names, "<s>", "</s>", *dict.fromkeys(left + right for left, right in merges)]
+    tokens += [f"<unused{number}>" for number in range(unused)]
     normal, control = int(gguf.TokenType.NORMAL), int(gguf.TokenType.CONTROL)
     types = [control if token in {"<s>", "</s>"} else normal for token in tokens]
     return tokens, [f"{left} {right}" for left, right in merges], types
@@ -154,9 +175,9 @@ def _tensors(
     yield "token_embd.weight", embedding
     for layer in range(shape.n_layer):
         block = f"blk.{layer}."
-        for name in ("attn_q", "attn_k", "attn_v"):
-            yield f"{block}{name}.weight", matrix(shape.n_embd, shape.n_embd)
-        yield f"{block}attn_output.weight", writing(shape.n_embd)
+        for name, heads in (("attn_q", shape.n_head), ("attn_k", shape.kv_heads), ("attn_v", shape.kv_heads)):
+            yield f"{block}{name}.weight", matrix(heads * shape.head_size, shape.n_embd)
+        yield f"{block}attn_output.weight", writing(shape.n_head * shape.head_size)
         yield f"{block}ffn_gate.weight", matrix(shape.n_ff, shape.n_embd)
         yield f"{block}ffn_up.weight", matrix(shape.n_ff, shape.n_embd)
         yield f"{block}ffn_down.weight", writing(shape.n_ff)
@@ -168,6 +189,7 @@ def _tensors(
     output[halves[0], 0] = 10 / level
     output[halves[1:], 1] = 40 / level
     output[:256, 0] = -2 / level  # single bytes are rarer than words
+    output[vocabulary - shape.unused :, 0] = -80 / level
     output[eos, 0] = 2 * eos_logit / level
     output[eos - 1, 0] = -80 / level
     yield "output.weight", output

@@ -193,3 +193,43 @@ def test_no_change_to_a_real_header_does_more_than_be_refused(position: int, cha
         read(data)
     except (ModelInvalid, ModelIncompatible):
         return
+
+
+def u32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def layers(architecture: str, *more: bytes) -> gguf.Metadata:
+    """Read a model of six layers with a sliding window of 512 tokens."""
+    return read(
+        header(
+            pair("general.architecture", 8, text(architecture)),
+            pair(f"{architecture}.block_count", 4, u32(6)),
+            pair(f"{architecture}.attention.sliding_window", 4, u32(512)),
+            *more,
+        )
+    )
+
+
+def test_layers_with_a_sliding_window_are_told_by_the_file_or_by_its_architecture() -> None:
+    flags = struct.pack("<IQ", 7, 6) + bytes([1, 0, 1, 1, 0, 0])
+    told = layers("gemma3n", pair("gemma3n.attention.sliding_window_pattern", 9, flags))
+    every = layers("cohere2", pair("cohere2.attention.sliding_window_pattern", 4, u32(3)))
+
+    assert told.sliding == (True, False, True, True, False, False)
+    assert every.sliding == (True, True, False) * 2
+    assert layers("gemma3").sliding == (True,) * 5 + (False,)
+    assert layers("llama").sliding == (False,) * 6
+    assert (told.sliding_window, read(header(ARCHITECTURE)).sliding) == (512, ())
+
+
+def test_of_a_mixture_of_experts_those_that_work_at_once_count() -> None:
+    found = layers(
+        "qwen3moe",
+        pair("qwen3moe.feed_forward_length", 4, u32(1000)),
+        pair("qwen3moe.expert_feed_forward_length", 4, u32(300)),
+        pair("qwen3moe.expert_used_count", 4, u32(8)),
+    )
+
+    assert found.feed_forward_length == 2400
+    assert layers("llama", pair("llama.feed_forward_length", 4, u32(7))).feed_forward_length == 7

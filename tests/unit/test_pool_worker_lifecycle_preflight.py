@@ -12,7 +12,8 @@ from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompati
 from llorch.wire.pools import Backend, Device, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.engines import Engines
-from roles.pool.worker_lifecycle.preflight import Commitment, Defaults, Plan, available, context, estimate, plan
+from roles.pool.worker_lifecycle.estimate import estimate
+from roles.pool.worker_lifecycle.preflight import Commitment, Defaults, Plan, available, context, plan
 
 MODEL = Metadata(
     architecture="llama",
@@ -32,7 +33,6 @@ MODEL = Metadata(
     weights_bytes=2000,
     split_count=0,
 )
-BYTES_A_TOKEN = 2 * 2 * (16 + 16) * 2
 DEFAULTS = Defaults(slots=4, ctx=0)
 CPU_ONLY: Engines = {"llamacpp": frozenset({"cpu"})}
 ALL: Engines = {"llamacpp": frozenset({"cpu", "cuda"})}
@@ -74,7 +74,7 @@ def decide(
 
 
 def test_a_request_that_says_nothing_gets_the_defaults() -> None:
-    memory = (2000 + BYTES_A_TOKEN * 2048 * 4) * 11 // 10
+    memory = estimate(MODEL, slots=4, ctx=2048).total_bytes
 
     assert decide() == Plan("cpu", "cpu", "llamacpp", 4, 2048, memory)
 
@@ -96,12 +96,6 @@ def test_the_context_is_never_above_what_the_model_was_trained_for(
     trained: int, asked: int, default: int, ctx: int
 ) -> None:
     assert context(replace(MODEL, context_length=trained), asked=asked, default=default) == ctx
-
-
-def test_the_estimate_is_weights_and_cache_and_a_tenth() -> None:
-    assert estimate(MODEL, slots=1, ctx=0) == 2200
-    assert estimate(MODEL, slots=3, ctx=10) == (2000 + 30 * BYTES_A_TOKEN) * 11 // 10
-    assert estimate(replace(MODEL, kv_heads=(1, 0)), slots=1, ctx=10) == (2000 + 10 * 64) * 11 // 10
 
 
 @pytest.mark.parametrize(
@@ -153,13 +147,13 @@ def test_what_does_not_fit_says_what_is_needed_and_what_is_there() -> None:
     with pytest.raises(InsufficientMemory) as refused:
         decide(SpawnWorker(model_ref="file:/m", slots=1, ctx=16), devices=[device("cpu", "cpu", 100)])
 
-    required = (2000 + 16 * BYTES_A_TOKEN) * 11 // 10
+    required = estimate(MODEL, slots=1, ctx=16).total_bytes
     assert refused.value.details == {"required_bytes": required, "available_bytes": 100, "device": "cpu"}
 
 
 def test_a_model_that_fits_exactly_is_started() -> None:
     request = SpawnWorker(model_ref="file:/m", slots=1, ctx=16)
-    required = (2000 + 16 * BYTES_A_TOKEN) * 11 // 10
+    required = estimate(MODEL, slots=1, ctx=16).total_bytes
 
     assert decide(request, devices=[device("cpu", "cpu", required)]).memory_bytes == required
 

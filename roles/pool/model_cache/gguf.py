@@ -28,6 +28,9 @@ MAX_NAME_BYTES = 256
 KV_BYTES = 2
 """Bytes of one number in the KV cache (f16)."""
 
+WINDOWED: Mapping[str, int] = {"cohere2": 4, "gemma2": 2, "gemma3": 6, "gpt-oss": 2}
+"""Architectures whose files need not say it: each n-th layer has no sliding window (`set_swa_pattern` of llama.cpp)."""
+
 _STRING, _ARRAY = 8, 9
 _SCALARS: Mapping[int, struct.Struct] = {
     0: struct.Struct("<B"),
@@ -58,7 +61,8 @@ class Metadata:
     """A model, as its file describes it. A length is 0 where the file does not say.
 
     `kv_heads` has one entry a layer; `key_length` and `value_length` are those of one head; `max_token_bytes` is the
-    length of the longest text that one token stands for; `split_count` is above 1 for a part of a model.
+    length of the longest text that one token stands for; `split_count` is above 1 for a part of a model. `sliding` has
+    one entry a layer: whether it looks back no further than `sliding_window`; empty when none does.
     """
 
     architecture: str
@@ -77,6 +81,9 @@ class Metadata:
     parameters: int
     weights_bytes: int
     split_count: int
+    feed_forward_length: int = 0
+    sliding_window: int = 0
+    sliding: tuple[bool, ...] = ()
 
     @property
     def kv_cell_bytes(self) -> int:
@@ -233,7 +240,29 @@ def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, wei
         parameters=parameters,
         weights_bytes=weights_bytes,
         split_count=_integer(values, "split.count"),
+        feed_forward_length=_feed_forward(header, values, architecture, layers),
+        sliding_window=_integer(values, f"{architecture}.attention.sliding_window"),
+        sliding=_sliding(header, values, architecture, layers),
     )
+
+
+def _feed_forward(header: Header, values: Mapping[str, _Value], architecture: str, layers: int) -> int:
+    """Return the widest inner width of a layer; of a mixture of experts, that of those that work at once."""
+    dense = max(_per_layer(header, values.get(f"{architecture}.feed_forward_length"), layers), default=0)
+    expert = _integer(values, f"{architecture}.expert_feed_forward_length")
+    return max(dense, expert * _integer(values, f"{architecture}.expert_used_count"))
+
+
+def _sliding(header: Header, values: Mapping[str, _Value], architecture: str, layers: int) -> tuple[bool, ...]:
+    """Return which layers have a sliding window: as the file says for each, or every one but each n-th."""
+    if not _integer(values, f"{architecture}.attention.sliding_window"):
+        return ()
+    pattern = values.get(f"{architecture}.attention.sliding_window_pattern")
+    if isinstance(pattern, _Array):
+        told = _per_layer(header, pattern, layers)
+        return tuple(value != 0 for value in told) if len(told) == layers else ()
+    period = _whole(pattern) if isinstance(pattern, int | float) else WINDOWED.get(architecture, 0)
+    return tuple(period > 1 and layer % period < period - 1 for layer in range(layers))
 
 
 def _longest_token(header: Header, values: Mapping[str, _Value]) -> int:

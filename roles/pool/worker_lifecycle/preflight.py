@@ -17,6 +17,7 @@ from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompati
 from llorch.wire.pools import Backend, Device, Engine, Model, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.engines import ARCHITECTURES, Engines
+from roles.pool.worker_lifecycle.estimate import BATCH, estimate
 
 DEFAULT_ENGINE: Engine = "llamacpp"
 MAX_DEFAULT_CTX = 8192
@@ -29,6 +30,7 @@ class Defaults:
 
     slots: int
     ctx: int
+    batch: int = BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def plan(
     check_compatible(metadata, engine)
     slots = defaults.slots if request.slots is UNSET else request.slots
     ctx = context(metadata, asked=0 if request.ctx is UNSET else request.ctx, default=defaults.ctx)
-    required = estimate(metadata, slots=slots, ctx=ctx)
+    required = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch).total_bytes
     free = {device.id: available(device, commitments) for device in devices}
     chosen = max(_usable(request, devices, engine, backends), key=lambda device: free[device.id])
     if required > free[chosen.id]:
@@ -122,16 +124,11 @@ def context(model: Metadata | Model, *, asked: int, default: int) -> int:
     return min(wanted, trained) if trained else wanted
 
 
-def estimate(model: Metadata | Model, *, slots: int, ctx: int) -> int:
-    """Return the bytes of memory a worker will take: weights, KV cache, and a tenth for everything else."""
-    return (model.weights_bytes + model.kv_cell_bytes * ctx * slots) * 11 // 10
-
-
-def sized(model: Model, defaults: Defaults) -> Model:
+def sized(model: Model, metadata: Metadata, defaults: Defaults) -> Model:
     """Return a model as others are told of it: with what a worker takes when the request leaves all to the defaults."""
-    ctx = context(model, asked=0, default=defaults.ctx)
-    memory_bytes = estimate(model, slots=defaults.slots, ctx=ctx)
-    return replace(model, memory_bytes=memory_bytes, memory_slots=defaults.slots, memory_ctx=ctx)
+    ctx = context(metadata, asked=0, default=defaults.ctx)
+    needed = estimate(metadata, slots=defaults.slots, ctx=ctx, batch=defaults.batch)
+    return replace(model, memory_bytes=needed.total_bytes, memory_slots=defaults.slots, memory_ctx=ctx)
 
 
 def available(device: Device, commitments: Iterable[Commitment]) -> int:
