@@ -28,6 +28,7 @@ from roles.pool.worker_lifecycle import engines, identity
 from roles.pool.worker_lifecycle.launcher import Launcher
 from roles.pool.worker_lifecycle.ledger import Ledger
 from roles.pool.worker_lifecycle.processes import ProcessLauncher, worker_command
+from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.roster import Roster
 from roles.pool.worker_lifecycle.supervisor import HEALTH_INTERVAL_S, Patience, Supervisor
 from roles.pool.worker_lifecycle.takeover import take_over, watch_strangers
@@ -63,10 +64,14 @@ def create(
             stack.push_async_callback(ledger.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             starter = launcher or ProcessLauncher(logs_dir, functools.partial(worker_command, config=settings.source))
+            roster = Roster(ledger if starter.outlived else None, changed.set, _now_ms)
+            sampler = Sampler(functools.partial(_is_ours, roster))
+            stack.callback(sampler.close)
+            reclaim = Reclaim(functools.partial(sampler.sample, max_age_s=0), roster.committed_bytes, changed.set)
             supervisor = Supervisor(
                 starter,
                 tasks,
-                Roster(ledger if starter.outlived else None, changed.set, _now_ms),
+                roster,
                 patience=Patience(
                     own.ready_timeout_s,
                     own.drain_s,
@@ -75,9 +80,8 @@ def create(
                     own.orphan_s,
                 ),
                 metrics=metrics,
+                reclaim=reclaim,
             )
-            sampler = Sampler(functools.partial(_is_ours, supervisor))
-            stack.callback(sampler.close)
             strangers = await take_over(ledger, logs_dir, supervisor)
             addresses = tasks.create_task(_addresses(settings, address), name="addresses")
             found = tasks.create_task(asyncio.to_thread(engines.installed), name="engines")
@@ -86,6 +90,7 @@ def create(
                 addresses=addresses,
                 catalogue=Catalogue(_models_dir(own.models_dir, data)),
                 sampler=sampler,
+                reclaim=reclaim,
                 supervisor=supervisor,
                 engines=found,
                 clock_ms=_now_ms,
@@ -102,7 +107,8 @@ def create(
 
             app[DRAIN] = drain
             watching = tasks.create_task(watch_strangers(strangers, supervisor), name="strangers")
-            loops: list[asyncio.Task[object]] = [addresses, found, watching]
+            proving = tasks.create_task(reclaim.run(), name="reclaim")
+            loops: list[asyncio.Task[object]] = [addresses, found, watching, proving]
             if own.orchestrator:
                 client = await stack.enter_async_context(
                     Client(own.orchestrator, token=settings.token, what="the orchestrator")
@@ -127,9 +133,9 @@ def _models_dir(named: str, data: Path) -> Path:
     return Path(named).expanduser() if named else data / "models"
 
 
-def _is_ours(supervisor: Supervisor, pid: int) -> bool:
+def _is_ours(roster: Roster, pid: int) -> bool:
     """Tell whether a process is part of one of the workers, each of which leads a session. Called in a thread."""
-    return identity.session(pid) in supervisor.roster.leaders()
+    return identity.session(pid) in roster.leaders()
 
 
 async def _goodbye(heartbeats: Heartbeats, supervisor: Supervisor) -> None:

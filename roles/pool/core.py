@@ -22,6 +22,7 @@ from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.model_cache.catalogue import Catalogue
 from roles.pool.worker_lifecycle import preflight, records
 from roles.pool.worker_lifecycle.engines import Engines
+from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.supervisor import Home, Supervisor
 
@@ -50,6 +51,7 @@ class Pool:
         addresses: Where it is; known once the server is bound.
         catalogue: Its model files.
         sampler: Its devices.
+        reclaim: Marks those whose memory has not come back.
         supervisor: Its workers.
         engines: What is installed; looked up while the server already answers.
         clock_ms: Unix milliseconds.
@@ -62,6 +64,7 @@ class Pool:
         addresses: asyncio.Future[Addresses],
         catalogue: Catalogue,
         sampler: Sampler,
+        reclaim: Reclaim,
         supervisor: Supervisor,
         engines: asyncio.Task[Engines],
         clock_ms: ClockMs,
@@ -73,6 +76,7 @@ class Pool:
         self._settings = settings
         self._addresses = addresses
         self._sampler = sampler
+        self._reclaim = reclaim
         self._engines = engines
         self._clock_ms = clock_ms
         self._started = time.monotonic()
@@ -114,11 +118,14 @@ class Pool:
 
     async def devices(self) -> list[Device]:
         """Return the devices, each with what this pool's workers hold of it."""
-        return allocated(self._usable(await self._sampler.sample()), self.supervisor.workers())
+        return self._seen(await self._sampler.sample())
 
     def newest_devices(self) -> list[Device]:
         """Return the devices as last measured, without waiting."""
-        return allocated(self._usable(self._sampler.newest), self.supervisor.workers())
+        return self._seen(self._sampler.newest)
+
+    def _seen(self, devices: Iterable[Device]) -> list[Device]:
+        return self._reclaim.applied(allocated(self._usable(devices), self.supervisor.workers()))
 
     def _usable(self, devices: Iterable[Device]) -> list[Device]:
         """Return *devices* as this pool may use them."""

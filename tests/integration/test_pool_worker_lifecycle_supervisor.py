@@ -64,7 +64,7 @@ async def test_a_worker_that_ends_while_loading_tells_its_last_words(tmp_path: P
 
 
 async def test_a_worker_that_is_never_ready_is_killed_and_its_progress_was_told(tmp_path: Path) -> None:
-    async with running_pool(tmp_path, "silent", ready_timeout_s=1.0) as pool:
+    async with running_pool(tmp_path, "silent", ready_timeout_s=4.0) as pool:
         worker_id = await pool.spawn()
 
         report = await pool.listener.until_worker(worker_id, "failed")

@@ -130,6 +130,7 @@ async def test_what_a_dead_worker_had_started_is_ended(tmp_path: Path) -> None:
 
     async with running_pool(tmp_path) as pool:
         await registered(pool)
+        await asyncio.to_thread(psutil.wait_procs, [child], 20)
 
     assert gone(child.pid)
 

@@ -12,6 +12,7 @@ from llorch import log
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.worker_lifecycle import contact, records
 from roles.pool.worker_lifecycle.launcher import Child, Launcher, WorkerSpec
+from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 from roles.pool.worker_lifecycle.watch import Watch
@@ -28,6 +29,7 @@ class Surroundings:
     roster: Roster
     watch: Watch
     metrics: LifecycleMetrics
+    reclaim: Reclaim
     drain_s: float
     stop_grace_s: float
 
@@ -91,6 +93,7 @@ class Life:
         if self.child is None or self.left:
             return
         record = self._record()
+        await self._around.reclaim.look(record)
         if was_ready and await contact.shut_down(record.uri, record.token):
             await self.stop_asked.wait()
             if await _within(self.ended, self._around.drain_s):
@@ -120,6 +123,7 @@ class Life:
         _log.info(
             "worker_ended", worker_id=self.worker_id, status=after.status, exit_code=code, error=after.error or None
         )
+        around.reclaim.ended(after)
         for event in (self.started, self.ended, self.stop_asked):
             event.set()
 

@@ -117,7 +117,7 @@ def check_compatible(metadata: Metadata, engine: Engine) -> None:
         )
 
 
-def context(model: Metadata | Model, *, asked: int, default: int) -> int:
+def context(model: Metadata, *, asked: int, default: int) -> int:
     """Return the context of one slot in tokens: never above what the model was trained for."""
     trained = model.context_length
     wanted = asked or default or min(trained or MAX_DEFAULT_CTX, MAX_DEFAULT_CTX)

@@ -63,6 +63,10 @@ class Roster:
         """Return the memory of all living workers; those in *pending* have not taken theirs."""
         return [r.commitment(pending=r.worker_id in pending) for r in self._records.values() if r.live]
 
+    def committed_bytes(self, device: str) -> int:
+        """Return the memory of the living workers of a device."""
+        return sum(r.memory_bytes for r in self._records.values() if r.live and r.plan.device == device)
+
     def enter(self, record: Record, model_path: str, *, birth: str = "") -> None:
         """Take in a new record; one of a living worker is written down."""
         self._records[record.worker_id] = record

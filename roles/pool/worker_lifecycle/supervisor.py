@@ -21,6 +21,7 @@ from roles.pool.worker_lifecycle.adoption import Finding
 from roles.pool.worker_lifecycle.launcher import Child, Launcher, WorkerSpec
 from roles.pool.worker_lifecycle.life import Life, Surroundings
 from roles.pool.worker_lifecycle.preflight import Plan
+from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 from roles.pool.worker_lifecycle.watch import Watch
@@ -59,6 +60,7 @@ class Supervisor:
         roster: Owns their records.
         patience: How long to wait for them.
         metrics: Counts starts and stops.
+        reclaim: Proves that memory comes back.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Supervisor:
         *,
         patience: Patience,
         metrics: LifecycleMetrics,
+        reclaim: Reclaim,
     ) -> None:
         self.roster = roster
         self.draining = False
@@ -78,10 +81,14 @@ class Supervisor:
         self._orphan_s = patience.orphan_s
         self._metrics = metrics
         self._watch = Watch(
-            roster, metrics, ready_timeout_s=patience.ready_timeout_s, health_interval_s=patience.health_interval_s
+            roster,
+            metrics,
+            reclaim,
+            ready_timeout_s=patience.ready_timeout_s,
+            health_interval_s=patience.health_interval_s,
         )
         self._around = Surroundings(
-            launcher, roster, self._watch, metrics, drain_s=patience.drain_s, stop_grace_s=patience.stop_grace_s
+            launcher, roster, self._watch, metrics, reclaim, patience.drain_s, patience.stop_grace_s
         )
         self._lives: dict[str, Life] = {}
 
@@ -169,7 +176,7 @@ class Supervisor:
             Conflict: It is not starting: the callback counts once.
         """
         record, life = self._one(worker_id)
-        if record.status in {"ready", "busy"} and record.uri == body.uri and not life.called_back:
+        if record.live and record.was_ready and record.uri == body.uri and not life.called_back:
             life.called_back = True  # it was asked, and said so, a moment before it called
             return record
         if record.status != "starting" or record.condemned:

@@ -8,6 +8,7 @@ from llorch import log
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.worker_lifecycle import contact, records
 from roles.pool.worker_lifecycle.launcher import Child
+from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 
@@ -23,15 +24,23 @@ class Watch:
     Args:
         roster: Their records.
         metrics: Counts those that became ready.
+        reclaim: Is shown a worker's device while it lives.
         ready_timeout_s: For a worker to load, beside the time that loading progresses.
         health_interval_s: Between two questions to a ready worker.
     """
 
     def __init__(
-        self, roster: Roster, metrics: LifecycleMetrics, *, ready_timeout_s: float, health_interval_s: float
+        self,
+        roster: Roster,
+        metrics: LifecycleMetrics,
+        reclaim: Reclaim,
+        *,
+        ready_timeout_s: float,
+        health_interval_s: float,
     ) -> None:
         self._roster = roster
         self._metrics = metrics
+        self._reclaim = reclaim
         self._ready_timeout_s = ready_timeout_s
         self._health_interval_s = health_interval_s
         self._load_rate = float(SLOWEST_LOAD_BYTES_S)
@@ -45,6 +54,7 @@ class Watch:
             record = self._roster.get(worker_id)
             if not record.uri:
                 return  # it never was ready, and is ending
+            await self._reclaim.look(record)
             health = await contact.health(record.uri, record.token)
             record = self._roster.get(worker_id)
             if health is not None:
