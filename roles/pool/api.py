@@ -164,6 +164,7 @@ ENDPOINTS = (
         handover,
         "End the pool but not its workers, which its next process takes over; for upgrades.",
         replies={202: WorkerList},
+        refusals=(409,),
     ),
     Endpoint("GET", "/v2/models", models, "The model files of this host.", replies={200: ModelList}),
     Endpoint(

@@ -76,7 +76,7 @@ TESTED_ELSEWHERE = {
     "roles/orchestrator/api/openai.py": "test_openai_client.py drives it with OpenAI's own library",
     "roles/orchestrator/app.py": "wiring only: every integration test of the orchestrator starts it",
     **dict.fromkeys(
-        [f"roles/pool/worker_lifecycle/{name}.py" for name in ("life", "watch")],
+        [f"roles/pool/worker_lifecycle/{name}.py" for name in ("health_watch", "life")],
         "test_pool_worker_lifecycle_supervisor.py starts, starves, misleads and kills what they follow",
     ),
     "roles/pool/app.py": "wiring only: every integration test of the pool starts it",

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from llorch import log
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.worker_lifecycle import contact, records
+from roles.pool.worker_lifecycle.health_watch import Watch
 from roles.pool.worker_lifecycle.launcher import Child, Launcher, WorkerSpec
 from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
-from roles.pool.worker_lifecycle.watch import Watch
 
 NOT_STARTED = 127
 _log = log.get("pool.life")

@@ -18,13 +18,13 @@ from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache.catalogue import ModelFile
 from roles.pool.worker_lifecycle import records
 from roles.pool.worker_lifecycle.adoption import Finding
+from roles.pool.worker_lifecycle.health_watch import Watch
 from roles.pool.worker_lifecycle.launcher import Child, Launcher, WorkerSpec
 from roles.pool.worker_lifecycle.life import Life, Surroundings
 from roles.pool.worker_lifecycle.preflight import Plan
 from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
-from roles.pool.worker_lifecycle.watch import Watch
 
 HEALTH_INTERVAL_S = 10.0
 MAX_LOG_LINES = 200
