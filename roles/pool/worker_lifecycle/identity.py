@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import psutil
 
 from llorch.program import WORKER_TOKEN_VARIABLE
 
+CHANGING_CHECKS = 100
+CHANGING_CHECK_S = 0.02
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _STATE, _START = 0, 19
 """Where in /proc/PID/stat, behind the name, state and start time are: proc_pid_stat(5), fields 3 and 22."""
@@ -50,6 +53,23 @@ def birth(pid: int) -> str:
 
 def look(pid: int, *, worker_id: str, token: str) -> Seen | None:
     """Return what a process is; None when there is none with that id."""
+    for _ in range(CHANGING_CHECKS):
+        seen = _look(pid, worker_id, token)
+        if seen is None or seen.named is not False or not _changing(pid):
+            break
+        time.sleep(CHANGING_CHECK_S)
+    return seen
+
+
+def _changing(pid: int) -> bool:
+    """Tell whether a process has no command line: for a moment when it begins or ends."""
+    try:
+        return not psutil.Process(pid).cmdline()
+    except (OSError, psutil.Error):
+        return True
+
+
+def _look(pid: int, worker_id: str, token: str) -> Seen | None:
     began = birth(pid)
     if not began:
         return None
