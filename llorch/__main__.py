@@ -28,6 +28,10 @@ def main() -> int:
         from roles.worker.backend.llamacpp_host import main as engine
 
         return engine(given[1:])
+    if given[:1] == ["__fetch"]:
+        from roles.pool.model_cache.fetch import main as fetch
+
+        return fetch()
     from llorch.cli import run
 
     return run(given)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Self, TypeVar
 
 import aiohttp
@@ -141,6 +142,20 @@ class Client:
                 except EventTooLarge:
                     raise errors.Unreachable(f"{self.what} at {self.url} sent an event without an end") from None
                 yield blocks
+
+    async def file(
+        self, path: str, *, start: int = 0, params: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Yield a file from byte *start* on, in pieces, each with its position; raises as `events` does.
+
+        The first position is 0 where the server sends the whole file all the same.
+        """
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        async with self.request("GET", path, params=params, headers=headers) as response:
+            position = start if response.status == HTTPStatus.PARTIAL_CONTENT else 0
+            while data := await self._next_chunk(response):
+                yield position, data
+                position += len(data)
 
     async def follow(self, path: str, *, after: str = "", patience_s: float = 600.0) -> AsyncGenerator[Event, None]:
         """Yield a job's events to its terminal one, resuming where a connection was lost.

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from llorch.errors import InvalidConfiguration, InvalidRequest
-from llorch.models import BUILTIN_ALIASES, parse_ref
+from llorch.models import BUILTIN_ALIASES, parse_name
 from llorch.policy import KeepAlive, ModelPolicy, contradictions
 from llorch.wire.codec import expectation
 
@@ -85,6 +85,8 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="device = bytes, separated by commas, such as cuda:0=8000000000, cpu=4000000000",
         ),
     ] = ""
+    models_budget_bytes: Annotated[int, Meta(ge=0, le=2**60)] = 0
+    downloads_at_once: Annotated[int, Meta(ge=1, le=64)] = 2
     ready_timeout_s: Seconds = 60.0
     stop_grace_s: Seconds = 30.0
     drain_s: Seconds = 30.0
@@ -309,14 +311,14 @@ def _aliases(data: object, origin: str, problems: list[str]) -> dict[str, object
         return {}
     for name, ref in data.items():
         if not isinstance(ref, str) or not _is_ref(ref):
-            allowed = "file:/absolute/path or hf:org/repo@revision::file=path"
+            allowed = "file:/absolute/path or hf:org/repo[@revision][::file=path]"
             problems.append(f"{origin}: [aliases] {name}: found {_shown(ref)}, expected {allowed}")
     return data
 
 
 def _is_ref(text: str) -> bool:
     try:
-        parse_ref(text)
+        parse_name(text)
     except InvalidRequest:
         return False
     return True

@@ -256,6 +256,18 @@ class PoolUnreachable(PeerError):
     code = "POOL_UNREACHABLE"
 
 
+class HubUnreachable(PeerError):
+    """The model hub does not answer, answers with its own failure, or asks for patience."""
+
+    code = "HUB_UNREACHABLE"
+
+
+class DownloadFailed(PeerError):
+    """The process that fetches a model died."""
+
+    code = "DOWNLOAD_FAILED"
+
+
 class Unreachable(PeerError):
     """The server that was asked does not answer; the message says where and what to start."""
 

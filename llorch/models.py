@@ -2,14 +2,16 @@
 
 A reference says exactly one file: `file:/absolute/path` on the pool's host, or
 `hf:org/repo@revision::file=path` on the Hugging Face hub. Paths under `/builtin/` are the model files inside the
-executable, the same on every host.
+executable, the same on every host. What a person writes may leave out the revision, the file, or both; `llorch.hub`
+then finds them. A model in several parts is named by its first one.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llorch.errors import InvalidRequest, ModelNotFound
@@ -32,7 +34,19 @@ _HF = re.compile(
     r"^hf:(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)@(?P<revision>[\w./-]{1,128})::file=(?P<path>[^\x00-\x1f\\]{1,512})$",
     re.ASCII,
 )
+_LOOSE = re.compile(
+    r"^hf:(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w./-]{1,128}))?(::file=(?P<path>[^\x00-\x1f\\]{1,512}))?$",
+    re.ASCII,
+)
 _FILE = re.compile(r"^file:(?P<path>/[^\x00-\x1f]{1,1000})$")
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
+_NO_MODEL = re.compile(r"(^|[._-])(mmproj|imatrix)", re.IGNORECASE)
+DEFAULT_REVISION = "main"
+PREFERRED = "q4_k_m"
+"""The quantisation that is taken when a repository has several and none was named."""
+MAX_PARTS = 1000
+SHOWN_FILES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +74,26 @@ class HubRef:
     revision: str
     path: str
 
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a commit, so that the reference can never mean another file."""
+        return _COMMIT.fullmatch(self.revision) is not None
+
     def __str__(self) -> str:
         """Return the reference."""
         return f"hf:{self.repo}@{self.revision}::file={self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class RepoRef:
+    """A repository on the hub of which the file is still to be chosen."""
+
+    repo: str
+    revision: str
+
+    def __str__(self) -> str:
+        """Return what a person writes."""
+        return f"hf:{self.repo}" + (f"@{self.revision}" if self.revision != DEFAULT_REVISION else "")
 
 
 def parse_ref(text: str) -> FileRef | HubRef:
@@ -77,15 +108,28 @@ def parse_ref(text: str) -> FileRef | HubRef:
             return FileRef(found["path"])
     elif (found := _HF.fullmatch(text)) and not found["path"].startswith("/") and not _leads_out(*found.groups()):
         return HubRef(found["repo"], found["revision"], found["path"])
-    problem = "expected file:/absolute/path or hf:org/repo@revision::file=path"
-    raise InvalidRequest(
-        f"the request is not valid: model_ref: {problem}",
-        details={"fields": [{"field": "model_ref", "problem": problem}]},
-    )
+    raise _wrong("expected file:/absolute/path or hf:org/repo@revision::file=path")
+
+
+def parse_name(text: str) -> FileRef | HubRef | RepoRef:
+    """Parse what a person may write as a reference: the revision and the file may be missing.
+
+    Raises:
+        InvalidRequest: It is neither of `file:/absolute/path` and `hf:org/repo[@revision][::file=path]`.
+    """
+    if text.startswith("file:"):
+        return parse_ref(text)
+    found = _LOOSE.fullmatch(text)
+    if found is None or _leads_out(*(part for part in found.groupdict().values() if part)):
+        raise _wrong("expected file:/absolute/path or hf:org/repo[@revision][::file=path]")
+    revision = found["revision"] or DEFAULT_REVISION
+    if found["path"] is None:
+        return RepoRef(found["repo"], revision)
+    return HubRef(found["repo"], revision, found["path"]) if found["path"][0] != "/" else parse_ref(text)
 
 
 def resolve(name: str, aliases: Mapping[str, str]) -> str:
-    """Return the reference that *name* (an alias or a reference) stands for.
+    """Return the reference that *name* (an alias or a reference) stands for; it need not be pinned to a commit.
 
     Args:
         name: What the user wrote.
@@ -93,10 +137,10 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
 
     Raises:
         ModelNotFound: No such alias; the message and `details["near"]` list near ones. Never another model instead.
-        InvalidRequest: It looks like a reference and is not a whole one.
+        InvalidRequest: It begins like a reference and is none.
     """
     if name.startswith(("file:", "hf:")):
-        return str(parse_ref(name))
+        return str(parse_name(name))
     known = {**BUILTIN_ALIASES, **aliases}
     if name in known:
         return known[name]
@@ -104,6 +148,84 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
     shown = "".join(c if c.isprintable() else "?" for c in name[:64])
     hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(sorted(known))}"
     raise ModelNotFound(f"no model is called {shown!r}; {hint}", details={"near": near})
+
+
+def is_pinned(ref: str) -> bool:
+    """Tell whether a resolved reference can only ever mean one file: on a host, or of one commit."""
+    parsed = parse_name(ref)
+    return isinstance(parsed, FileRef) or (isinstance(parsed, HubRef) and parsed.pinned)
+
+
+def stands_for(name: str, ref: str) -> bool:
+    """Tell whether *ref*, which names a commit, is what *name*, which may not, can be pinned to."""
+    wanted, found = parse_name(name), parse_name(ref)
+    if str(wanted) == str(found):
+        return True
+    if not isinstance(found, HubRef) or isinstance(wanted, FileRef) or wanted.repo != found.repo:
+        return False
+    if _COMMIT.fullmatch(wanted.revision):
+        return isinstance(wanted, RepoRef) and wanted.revision == found.revision
+    return wanted.revision == DEFAULT_REVISION and (isinstance(wanted, RepoRef) or wanted.path == found.path)
+
+
+def aliases_of(ref: str, aliases: Mapping[str, str]) -> list[str]:
+    """Return the names by which a reference is known, the user's *aliases* before the built-in ones."""
+    known = {**BUILTIN_ALIASES, **aliases}
+    return sorted(alias for alias, target in known.items() if stands_for(target, ref))
+
+
+def model_id(ref: str) -> str:
+    """Return the id of a reference in addresses: the same on every host, and of 16 hexadecimal digits."""
+    return hashlib.sha256(ref.encode()).hexdigest()[:16]
+
+
+def parts(path: str) -> list[str]:
+    """Return the files that a model is made of, in order: *path* alone, or all parts of the set it belongs to.
+
+    Source of the naming: llama.cpp, `llama_split_path` (`<stem>-00001-of-00003.gguf`).
+    """
+    found = _PART.fullmatch(path)
+    if found is None or not 0 < int(found["number"]) <= int(found["count"]) <= MAX_PARTS:
+        return [path]
+    return [f"{found['stem']}-{number:05}-of-{found['count']}.gguf" for number in range(1, int(found["count"]) + 1)]
+
+
+def choose(repo: str, files: Sequence[str]) -> str:
+    """Return the model file of a repository when none was named: the only one, else the one of Q4_K_M.
+
+    Args:
+        repo: For the message.
+        files: Every path in the repository.
+
+    Raises:
+        ModelNotFound: It has no GGUF file.
+        InvalidRequest: It has several and no single one of them is preferred; the message lists them.
+    """
+    models = sorted({parts(f)[0] for f in files if f.lower().endswith(".gguf") and not _NO_MODEL.search(f)})
+    if not models:
+        raise ModelNotFound(f"hf:{repo} has no GGUF file; llorch runs GGUF models only", details={"near": []})
+    preferred = [f for f in models if PREFERRED in f.lower()] if len(models) > 1 else models
+    if len(preferred) == 1:
+        return preferred[0]
+    shown = ", ".join(models[:SHOWN_FILES]) + (f" and {len(models) - SHOWN_FILES} more" * (len(models) > SHOWN_FILES))
+    raise InvalidRequest(
+        f"hf:{repo} has several models; name one, as in hf:{repo}::file={models[0]}; it has: {shown}",
+        details={"files": models},
+    )
+
+
+def near(path: str, files: Sequence[str]) -> list[str]:
+    """Return the model files whose names are nearest to *path*."""
+    models = [f for f in files if f.lower().endswith(".gguf")]
+    close = difflib.get_close_matches(path.lower(), [f.lower() for f in models], n=3, cutoff=0.5)
+    return [f for f in models if f.lower() in close]
+
+
+def _wrong(problem: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"the request is not valid: model_ref: {problem}",
+        details={"fields": [{"field": "model_ref", "problem": problem}]},
+    )
 
 
 def _leads_out(*paths: str) -> bool:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from llorch.wire.models import Download
+
 Backend = Literal["cpu", "cuda", "metal"]
 Engine = Literal["llamacpp", "torch", "ctransformers", "openai"]
 WorkerState = Literal["starting", "ready", "busy", "draining", "stopped", "failed"]
@@ -77,6 +79,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     memory_slots: int = 0
     memory_ctx: int = 0
+    model_id: str = ""
+    added_ms: int = 0
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +127,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[Device] = msgspec.field(default_factory=list)
     models: list[Model] = msgspec.field(default_factory=list)
     workers: list[WorkerReport] = msgspec.field(default_factory=list)
+    downloads: list[Download] = msgspec.field(default_factory=list)
     takeover: bool = False
 
 
@@ -141,6 +146,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[Device]
     models: list[Model]
     workers: list[WorkerReport]
+    downloads: list[Download] = msgspec.field(default_factory=list)
     draining: bool = False
 
 
@@ -161,6 +167,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[Device]
     models: list[Model]
     workers: list[Worker]
+    downloads: list[Download] = msgspec.field(default_factory=list)
 
 
 class PoolList(msgspec.Struct, frozen=True):
@@ -219,5 +226,6 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[Worker]
     models: list[Model]
     disk: Disk
+    downloads: list[Download] = msgspec.field(default_factory=list)
     orchestrator: str | UnsetType = UNSET
     registered: bool = False

@@ -6,25 +6,17 @@ import ipaddress
 import os
 import signal
 
-import msgspec
 from aiohttp import web
 
 from llorch import __version__, openapi
 from llorch.edge import Endpoint, check_token, query, read, reply
 from llorch.errors import Forbidden
 from llorch.wire.meta import Health, ReadyReply, Version
-from llorch.wire.pools import Model, PoolStatus, Spawned, SpawnWorker, Worker, WorkerList, WorkerLogs
+from llorch.wire.pools import PoolStatus, Spawned, SpawnWorker, Worker, WorkerList, WorkerLogs
 from llorch.wire.workers import Ready
-from roles.pool.core import Pool
+from roles.pool import models_api
+from roles.pool.models_api import POOL
 from roles.pool.worker_lifecycle.records import view
-
-POOL: web.AppKey[Pool] = web.AppKey("pool")
-
-
-class ModelList(msgspec.Struct, frozen=True):
-    """The sound model files of this host, by reference."""
-
-    models: list[Model]
 
 
 async def status(request: web.Request) -> web.Response:
@@ -74,12 +66,6 @@ async def handover(request: web.Request) -> web.Response:
     left = request.app[POOL].supervisor.hand_over()
     os.kill(os.getpid(), signal.SIGTERM)
     return reply(WorkerList([view(record) for record in left]), status=202)
-
-
-async def models(request: web.Request) -> web.Response:
-    """GET /v2/models."""
-    query(request)
-    return reply(ModelList(await request.app[POOL].models()))
 
 
 async def worker_ready(request: web.Request) -> web.Response:
@@ -166,7 +152,7 @@ ENDPOINTS = (
         replies={202: WorkerList},
         refusals=(409,),
     ),
-    Endpoint("GET", "/v2/models", models, "The model files of this host.", replies={200: ModelList}),
+    *models_api.ENDPOINTS,
     Endpoint(
         "POST",
         "/v2/internal/workers/ready",

@@ -18,12 +18,18 @@ from llorch.client import Client
 from llorch.config import Settings, data_dir
 from llorch.edge import ADDRESS, DRAIN, create_app
 from llorch.errors import InvalidConfiguration
-from roles.pool.api import ENDPOINTS, POOL
+from roles.pool.api import ENDPOINTS
 from roles.pool.core import Addresses, Pool, find_addresses
 from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.heartbeat import Heartbeats
 from roles.pool.metrics import Facts, LifecycleMetrics
 from roles.pool.model_cache.catalogue import Catalogue
+from roles.pool.model_cache.downloads import Downloads
+from roles.pool.model_cache.ledger import DownloadRecord, ModelRecord
+from roles.pool.model_cache.ledger import Ledger as Records
+from roles.pool.model_cache.library import Library
+from roles.pool.model_cache.pace import Patience as DownloadPatience
+from roles.pool.models_api import POOL
 from roles.pool.worker_lifecycle import engines, identity
 from roles.pool.worker_lifecycle.launcher import Launcher
 from roles.pool.worker_lifecycle.ledger import Ledger
@@ -38,7 +44,11 @@ LOCK_POLL_S = 0.05
 
 
 def create(
-    settings: Settings, launcher: Launcher | None = None, *, health_interval_s: float = HEALTH_INTERVAL_S
+    settings: Settings,
+    launcher: Launcher | None = None,
+    *,
+    health_interval_s: float = HEALTH_INTERVAL_S,
+    download_patience: DownloadPatience | None = None,
 ) -> web.Application:
     """Build the pool.
 
@@ -46,6 +56,7 @@ def create(
         settings: `[pool]`, the defaults of `[worker]` and the token are used.
         launcher: Starts workers; processes of their own unless given.
         health_interval_s: Between two health checks of a worker.
+        download_patience: When a failed try of a download is repeated.
 
     Raises:
         InvalidConfiguration: When it starts: the data directory cannot be used.
@@ -85,10 +96,32 @@ def create(
             strangers = await take_over(ledger, logs_dir, supervisor)
             addresses = tasks.create_task(_addresses(settings, address), name="addresses")
             found = tasks.create_task(asyncio.to_thread(engines.installed), name="engines")
+            library = Library(
+                Catalogue(_models_dir(own.models_dir, data), settings.aliases),
+                Records(data / "models-known", ModelRecord),
+                in_use=lambda: {record.model_ref for record in supervisor.workers() if record.live},
+                budget_bytes=own.models_budget_bytes,
+                changed=changed.set,
+                clock_ms=_now_ms,
+            )
+            downloads = Downloads(
+                library,
+                Records(data / "downloads", DownloadRecord),
+                tasks=tasks,
+                at_once=own.downloads_at_once,
+                token=settings.token,
+                metrics=metrics,
+                changed=changed.set,
+                clock_ms=_now_ms,
+                patience=download_patience,
+            )
+            await library.open()
+            await downloads.open()
             pool = app[POOL] = Pool(
                 settings,
                 addresses=addresses,
-                catalogue=Catalogue(_models_dir(own.models_dir, data)),
+                library=library,
+                downloads=downloads,
                 sampler=sampler,
                 reclaim=reclaim,
                 supervisor=supervisor,
@@ -117,6 +150,7 @@ def create(
                 stack.push_async_callback(_goodbye, heartbeats, supervisor)
                 loops.append(tasks.create_task(heartbeats.run(), name="heartbeats"))
             yield
+            await downloads.close()
             await drain()
             for loop in loops:
                 loop.cancel()

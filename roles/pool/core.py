@@ -19,7 +19,8 @@ from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, Sp
 from roles.pool.gpu_inventory import reserve
 from roles.pool.gpu_inventory.limit import limited
 from roles.pool.gpu_inventory.sampler import Sampler
-from roles.pool.model_cache.catalogue import Catalogue
+from roles.pool.model_cache.downloads import Downloads
+from roles.pool.model_cache.library import Library
 from roles.pool.worker_lifecycle import preflight, records
 from roles.pool.worker_lifecycle.engines import Engines
 from roles.pool.worker_lifecycle.reclaim import Reclaim
@@ -49,7 +50,8 @@ class Pool:
     Args:
         settings: `[pool]` and the defaults of `[worker]`.
         addresses: Where it is; known once the server is bound.
-        catalogue: Its model files.
+        library: Its model files.
+        downloads: Those on their way.
         sampler: Its devices.
         reclaim: Marks those whose memory has not come back.
         supervisor: Its workers.
@@ -62,7 +64,8 @@ class Pool:
         settings: Settings,
         *,
         addresses: asyncio.Future[Addresses],
-        catalogue: Catalogue,
+        library: Library,
+        downloads: Downloads,
         sampler: Sampler,
         reclaim: Reclaim,
         supervisor: Supervisor,
@@ -71,7 +74,8 @@ class Pool:
     ) -> None:
         self.pool_id = config.pool_id(settings.pool)
         self.supervisor = supervisor
-        self.catalogue = catalogue
+        self.library = library
+        self.downloads = downloads
         self.registered = False
         self._settings = settings
         self._addresses = addresses
@@ -93,7 +97,13 @@ class Pool:
         """
         if self.supervisor.draining:
             raise Draining("this pool is shutting down and starts no workers", retry_after_s=5)
-        file = await asyncio.to_thread(self.catalogue.inspect, request.model_ref)
+        with self.library.holding(request.model_ref):
+            record = await self._start(request)
+        await self.library.used(request.model_ref)
+        return record
+
+    async def _start(self, request: SpawnWorker) -> Record:
+        file = await self.library.inspect(request.model_ref)
         engines = await asyncio.shield(self._engines)
         addresses = await asyncio.shield(self._addresses)
         roster = self.supervisor.roster
@@ -114,7 +124,12 @@ class Pool:
 
     async def models(self) -> list[Model]:
         """Return the sound model files of this host."""
-        return await asyncio.to_thread(_sized, self.catalogue, self._defaults)
+        found: list[Model] = []
+        for model in await self.library.models():
+            with contextlib.suppress(CallerError):  # it went away just now
+                metadata = (await self.library.inspect(model.model_ref)).metadata
+                found.append(preflight.sized(model, metadata, self._defaults))
+        return found
 
     async def devices(self) -> list[Device]:
         """Return the devices, each with what this pool's workers hold of it."""
@@ -146,7 +161,8 @@ class Pool:
             devices=await self.devices(),
             workers=[records.view(record) for record in self.supervisor.workers()],
             models=await self.models(),
-            disk=await asyncio.to_thread(self.catalogue.disk),
+            disk=await self.library.disk(),
+            downloads=self.downloads.downloads(),
             orchestrator=own.orchestrator or UNSET,
             registered=self.registered,
         )
@@ -162,6 +178,7 @@ class Pool:
             devices=devices,
             models=models,
             workers=[records.report(record, host=addresses.host) for record in self.supervisor.workers()],
+            downloads=self.downloads.news(),
         )
 
     async def heartbeat(self, seq: int) -> Heartbeat:
@@ -174,18 +191,9 @@ class Pool:
             devices=devices,
             models=models,
             workers=[records.report(record, host=addresses.host) for record in self.supervisor.workers()],
+            downloads=self.downloads.news(),
             draining=self.supervisor.draining,
         )
-
-
-def _sized(catalogue: Catalogue, defaults: preflight.Defaults) -> list[Model]:
-    """Return the sound model files, each with the memory that a worker would take."""
-    found: list[Model] = []
-    for model in catalogue.models():
-        with contextlib.suppress(CallerError):  # it went away just now
-            metadata = catalogue.inspect(model.model_ref).metadata
-            found.append(preflight.sized(model, metadata, defaults))
-    return found
 
 
 def allocated(devices: Iterable[Device], workers: Iterable[Record]) -> list[Device]:

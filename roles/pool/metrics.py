@@ -24,6 +24,9 @@ class LifecycleMetrics(HttpMetrics):
             "pool_mgr_worker_starts", "Workers started, by how that went.", ["outcome"], registry=registry
         )
         self.stops = Counter("pool_mgr_worker_stops", "Workers ended, by why.", ["reason"], registry=registry)
+        self.downloads = Counter(
+            "pool_mgr_model_downloads", "Model downloads ended, by how.", ["outcome"], registry=registry
+        )
 
 
 class Facts(Collector):

@@ -20,8 +20,9 @@ from llorch.wire.meta import Health, ReadyReply, Version
 from llorch.wire.pools import PoolStatus, Worker, WorkerList, WorkerLogs
 from llorch.wire.workers import Ready
 from roles.pool import app
-from roles.pool.api import ModelList, same_machine
+from roles.pool.api import same_machine
 from roles.pool.model_cache.catalogue import ASSETS
+from roles.pool.models_api import ModelList
 from tests.support.pools import Running, running_pool
 
 HAIKU = ASSETS / "haiku.gguf"

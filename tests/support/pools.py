@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from llorch.serve import running
 from llorch.wire.codec import decode_reply
 from llorch.wire.pools import Heartbeat, HeartbeatReply, Register, Registered, Spawned, Worker, WorkerReport
 from roles.pool import app
+from roles.pool.model_cache.pace import Patience
 from roles.pool.worker_lifecycle.launcher import WorkerSpec
 from roles.pool.worker_lifecycle.processes import ProcessLauncher
 
@@ -130,21 +131,30 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running_pool(
-    data: Path, mode: str = "good", *, health_interval_s: float = 60.0, **own: object
+    data: Path,
+    mode: str = "good",
+    *,
+    health_interval_s: float = 60.0,
+    download_patience: Patience | None = None,
+    env: Mapping[str, str] | None = None,
+    **own: object,
 ) -> AsyncIterator[Running]:
     """Run a pool whose workers are `child_worker.py` in *mode*, or real ones where it is empty."""
     listener = Listener()
     async with running(listener.create(), "127.0.0.1", 0) as orchestrator:
         settings = config.load(
-            env={},
+            env=env or {},
             overrides={
                 "pool": {"data_dir": str(data), "orchestrator": orchestrator, "stop_grace_s": 0.2, "drain_s": 10.0}
                 | own
             },
         )
         launcher = ProcessLauncher(data / "logs", lambda spec: command(mode, spec)) if mode else None
-        built = app.create(settings, launcher, health_interval_s=health_interval_s)
-        async with running(built, "127.0.0.1", 0) as url, Client(url, what="the pool") as client:
+        built = app.create(settings, launcher, health_interval_s=health_interval_s, download_patience=download_patience)
+        async with (
+            running(built, "127.0.0.1", 0) as url,
+            Client(url, token=settings.token, what="the pool") as client,
+        ):
             yield Running(url, client, listener, data)
 
 

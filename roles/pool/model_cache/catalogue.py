@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llorch
+from llorch import models
 from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
-from llorch.models import BUILTIN_ALIASES, BUILTIN_PREFIX, FileRef, HubRef, parse_ref
+from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, parse_ref
+from llorch.wire.models import Origin
 from llorch.wire.pools import Disk, Model
 from roles.pool.model_cache import gguf
+from roles.pool.model_cache.ledger import ModelRecord
 
 ASSETS = Path(llorch.__file__).parent / "assets"
 MAX_FILES = 10_000
@@ -25,7 +28,7 @@ MAX_DEPTH = 8
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model file that was found and read: its reference, where it is, what it says."""
+    """A model that was found and read: its reference, its (first) file, what it says. Sizes are those of all parts."""
 
     ref: str
     path: Path
@@ -33,15 +36,54 @@ class ModelFile:
     metadata: gguf.Metadata
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model on the disk: its files in order, and its metadata, or None where it is not a sound and whole model."""
+
+    ref: str
+    origin: Origin
+    paths: tuple[Path, ...]
+    size_bytes: int
+    modified_ms: int
+    metadata: gguf.Metadata | None
+
+    def model(self, record: ModelRecord | None, aliases: Mapping[str, str]) -> Model | None:
+        """Return it as others are told; None when it is not to be used."""
+        if self.metadata is None or (record is not None and record.corrupt):
+            return None
+        metadata = self.metadata
+        return Model(
+            model_ref=self.ref,
+            size_bytes=self.size_bytes,
+            architecture=metadata.architecture,
+            quantization=metadata.quantization,
+            context_length=metadata.context_length,
+            vocab_size=metadata.vocab_size,
+            max_token_bytes=metadata.max_token_bytes,
+            aliases=models.aliases_of(self.ref, aliases),
+            parameters=metadata.parameters,
+            weights_bytes=metadata.weights_bytes,
+            kv_cell_bytes=metadata.kv_cell_bytes,
+            model_id=models.model_id(self.ref),
+            added_ms=record.added_ms if record is not None and record.added_ms else self.modified_ms,
+        )
+
+
+Records = Mapping[str, ModelRecord]
+"""What is known of models beside their files, by model id."""
+
+
 class Catalogue:
     """What is on this host's disk.
 
     Args:
         models_dir: Where downloads go (in the layout of huggingface_hub's cache) and where users put their own files.
+        aliases: The user's names for models.
     """
 
-    def __init__(self, models_dir: Path) -> None:
-        self._models_dir = models_dir
+    def __init__(self, models_dir: Path, aliases: Mapping[str, str] | None = None) -> None:
+        self.models_dir = models_dir
+        self.aliases = aliases or {}
         self._read: dict[tuple[str, int, int], gguf.Metadata | None] = {}
 
     def inspect(self, ref: str) -> ModelFile:
@@ -49,50 +91,73 @@ class Catalogue:
 
         Raises:
             InvalidRequest: Not a resolved reference.
-            ModelNotFound: No readable file there.
+            ModelNotFound: No readable file there, or a part is missing.
             ModelInvalid: Not a GGUF file, or a truncated one.
             ModelIncompatible: A GGUF file of a kind not known here.
         """
-        path = locate(ref, self._models_dir)
+        first = locate(ref, self.models_dir)
         try:
-            size, modified = _file(path)
-            key = (str(path), size, modified)
-            metadata = self._read.get(key)
-            if metadata is None:
-                with path.open("rb") as file:
-                    metadata = gguf.read(file, size)
-                self._read[key] = metadata
-        except FileNotFoundError:
-            raise ModelNotFound(f"{_shown(ref)}: there is no such file on this host") from None
+            read = [(path, *self._metadata(path)) for path in _parts(first)]
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename)).name
+            what = "there is no such file" if missing == first.name else f"its part {missing} is not"
+            raise ModelNotFound(f"{_shown(ref)}: {what} on this host") from None
         except OSError as error:
             raise ModelNotFound(f"{_shown(ref)}: the file cannot be read: {error.strerror}") from None
-        return ModelFile(ref, path, size, metadata)
+        metadata = _joined([metadata for _, _, metadata in read])
+        return ModelFile(ref, read[0][0], sum(size for _, size, _ in read), metadata)
 
-    def models(self) -> list[Model]:
-        """Return every sound model file, by reference. A file read before and not changed since is not read again."""
-        found: dict[str, Model] = {}
+    def models(self, records: Records | None = None) -> list[Model]:
+        """Return every sound model, by reference. A file read before and not changed since is not read again."""
+        known = records or {}
+        told = [entry.model(known.get(models.model_id(entry.ref)), self.aliases) for entry in self.entries(known)]
+        return [model for model in told if model is not None]
+
+    def entries(self, records: Records | None = None) -> list[Entry]:
+        """Return every model, by reference, sound or not: built in, downloaded, put there, or registered."""
+        found: dict[str, Entry] = {}
         seen: set[tuple[str, int, int]] = set()
-        for ref, path in _candidates(self._models_dir):
-            try:
-                size, modified = _file(path)
+        for ref, origin, first in _candidates(self.models_dir, records or {}):
+            if ref in found:
+                continue
+            read: list[gguf.Metadata | None] = []
+            total, newest, paths = 0, 0, _parts(first)
+            for path in paths:
+                try:
+                    size, modified = _file(path)
+                except (OSError, ModelInvalid):
+                    read.append(None)
+                    continue
                 key = (str(path), size, modified)
                 seen.add(key)
                 if key not in self._read:
                     self._read[key] = _sound(path, size)
-            except (OSError, ModelInvalid):
+                read.append(self._read[key])
+                total, newest = total + size, max(newest, modified // 1_000_000)
+            if newest == 0:
                 continue
-            metadata = self._read[key]
-            if metadata is not None:
-                found[ref] = _model(ref, size, metadata)
+            sound = [metadata for metadata in read if metadata is not None]
+            whole = _joined(sound) if len(sound) == len(paths) else None
+            found[ref] = Entry(ref, origin, tuple(paths), total, newest, whole)
         for key in [key for key in self._read if key not in seen]:
             self._read.pop(key, None)
         return [found[ref] for ref in sorted(found)]
 
     def disk(self) -> Disk:
         """Return how full the file system of the models is."""
-        where = next(path for path in (self._models_dir, *self._models_dir.parents) if path.exists())
+        where = next(path for path in (self.models_dir, *self.models_dir.parents) if path.exists())
         system = os.statvfs(where)
         return Disk(total_bytes=system.f_blocks * system.f_frsize, free_bytes=system.f_bavail * system.f_frsize)
+
+    def _metadata(self, path: Path) -> tuple[int, gguf.Metadata]:
+        size, modified = _file(path)
+        key = (str(path), size, modified)
+        metadata = self._read.get(key)
+        if metadata is None:
+            with path.open("rb") as file:
+                metadata = gguf.read(file, size)
+            self._read[key] = metadata
+        return size, metadata
 
 
 def locate(ref: str, models_dir: Path) -> Path:
@@ -117,16 +182,39 @@ def locate(ref: str, models_dir: Path) -> Path:
     return path
 
 
-def _candidates(models_dir: Path) -> Iterator[tuple[str, Path]]:
+def _candidates(models_dir: Path, records: Records) -> Iterator[tuple[str, Origin, Path]]:
     for path in sorted(ASSETS.glob("*.gguf")):
-        yield f"{BUILTIN_PREFIX}{path.name}", path
+        yield f"{BUILTIN_PREFIX}{path.name}", "builtin", path
+    for record in records.values():
+        if record.registered:
+            yield record.model_ref, "registered", Path(record.model_ref.removeprefix("file:"))
     for path in _gguf_files(models_dir):
-        yield _ref(path, models_dir), path
+        if _parts(path)[0] == path:
+            ref = _ref(path, models_dir)
+            yield ref, "hub" if ref.startswith("hf:") else "file", path
+
+
+def _parts(path: Path) -> list[Path]:
+    return [path.with_name(name) for name in models.parts(path.name)]
+
+
+def _joined(parts: list[gguf.Metadata]) -> gguf.Metadata:
+    """Return what the parts of a model say together; a part alone keeps saying that it is one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return replace(
+        first,
+        parameters=sum(part.parameters for part in parts),
+        weights_bytes=sum(part.weights_bytes for part in parts),
+        split_count=1,
+    )
 
 
 def _gguf_files(models_dir: Path) -> Iterator[Path]:
     count = 0
     for folder, folders, names in os.walk(models_dir):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         if len(Path(folder).relative_to(models_dir).parts) >= MAX_DEPTH:
             folders.clear()
         for name in sorted(names):
@@ -156,26 +244,6 @@ def _sound(path: Path, size: int) -> gguf.Metadata | None:
             return gguf.read(file, size)
     except (ModelInvalid, ModelIncompatible):
         return None
-
-
-def _model(ref: str, size: int, metadata: gguf.Metadata) -> Model:
-    return Model(
-        model_ref=ref,
-        size_bytes=size,
-        architecture=metadata.architecture,
-        quantization=metadata.quantization,
-        context_length=metadata.context_length,
-        vocab_size=metadata.vocab_size,
-        max_token_bytes=metadata.max_token_bytes,
-        aliases=_aliases(ref, BUILTIN_ALIASES),
-        parameters=metadata.parameters,
-        weights_bytes=metadata.weights_bytes,
-        kv_cell_bytes=metadata.kv_cell_bytes,
-    )
-
-
-def _aliases(ref: str, known: Mapping[str, str]) -> list[str]:
-    return sorted(alias for alias, target in known.items() if target == ref)
 
 
 def _shown(ref: str) -> str:

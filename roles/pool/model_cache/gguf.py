@@ -210,7 +210,8 @@ def _tensors(header: Header, count: int, alignment: int) -> tuple[int, int]:
 
 def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, weights_bytes: int) -> Metadata:
     architecture = _text(values, "general.architecture")
-    if not _ARCHITECTURE.match(architecture):
+    later_part = not architecture and _integer(values, "split.no") > 0  # only the first part describes the model
+    if not _ARCHITECTURE.match(architecture) and not later_part:
         refuse("it does not name its architecture")
     layers = _integer(values, f"{architecture}.block_count")
     if layers > MAX_LAYERS:

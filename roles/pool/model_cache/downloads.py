@@ -1,0 +1,341 @@
+"""The one owner of downloads: starts them, tries again, lets them go on after a restart, tells how far they are.
+
+Strategy: a download is a record on disk from before anybody is told of it until it has ended, and a task in this
+process. Its id is the model's, so any number of askers share one. The task waits for one of few places, has the model
+fetched by a process (`transfer`), and gives its place up while it waits for a hub that is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from msgspec.structs import replace
+
+from llorch import log, models
+from llorch.errors import CallerError, DiskFull, InvalidRequest, LlorchError, NotFound
+from llorch.models import HubRef
+from llorch.wire.models import FINAL, Download, DownloadModel, Evicted, FileFacts, Started
+from roles.pool.metrics import LifecycleMetrics
+from roles.pool.model_cache import files, progress
+from roles.pool.model_cache.fetch import Order, Report
+from roles.pool.model_cache.ledger import DownloadRecord, Ledger
+from roles.pool.model_cache.library import PARTIAL, Library
+from roles.pool.model_cache.pace import Pace, Patience
+from roles.pool.model_cache.transfer import transfer
+
+KEEP_ENDED = 50
+QUIET_S = 15.0
+TELL_S = 1.0
+"""Progress reaches the orchestrator at most so often."""
+_log = log.get("pool.downloads")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A download: what is told of it, what is kept, and its task."""
+
+    ref: HubRef
+    record: DownloadRecord
+    view: Download
+    changed: asyncio.Event
+    pace: Pace
+    task: asyncio.Task[None] | None = None
+    unwanted: bool = False
+    failures: int = 0
+
+    @property
+    def left_bytes(self) -> int:
+        """What it has still to write, as far as is known."""
+        total = self.view.bytes_total
+        return max(0, total - self.view.bytes_done) if isinstance(total, int) and self.view.state not in FINAL else 0
+
+
+class Downloads:
+    """Every download of this host.
+
+    Args:
+        library: Where models go; it makes room.
+        ledger: Where records are kept.
+        tasks: Owns the tasks.
+        at_once: So many at the same time; others wait their turn.
+        token: What other pools ask for.
+        metrics: Counts how downloads end.
+        changed: Called when the orchestrator should hear of something.
+        clock_ms: Unix milliseconds.
+        patience: When a failed try is repeated.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it works with
+        self,
+        library: Library,
+        ledger: Ledger[DownloadRecord],
+        *,
+        tasks: asyncio.TaskGroup,
+        at_once: int,
+        token: str,
+        metrics: LifecycleMetrics,
+        changed: Callable[[], None],
+        clock_ms: Callable[[], int],
+        patience: Patience | None = None,
+    ) -> None:
+        self._library = library
+        self._ledger = ledger
+        self._tasks = tasks
+        self._places = asyncio.Semaphore(at_once)
+        self._token = token
+        self._metrics = metrics
+        self._changed = changed
+        self._clock_ms = clock_ms
+        self._patience = patience or Patience()
+        self._runs: dict[str, _Run] = {}
+        self._told_at = 0.0
+
+    async def open(self) -> None:
+        """Go on with what an earlier process has not ended."""
+        records = await asyncio.to_thread(self._ledger.read)
+        for record in sorted(records.values(), key=lambda record: record.created_ms):
+            ref = models.parse_ref(record.model_ref)
+            if isinstance(ref, HubRef):
+                _log.info("download_goes_on", model_ref=record.model_ref)
+                self._start(self._new(ref, record))
+
+    def downloads(self) -> list[Download]:
+        """Return those that run and those that ended lately, oldest first."""
+        return [run.view for run in self._runs.values()]
+
+    def news(self) -> list[Download]:
+        """Return what the orchestrator is told: those that run, and those that failed lately."""
+        return [run.view for run in self._runs.values() if run.view.state not in {"complete", "cancelled"}]
+
+    def download(self, download_id: str) -> Download:
+        """Return one.
+
+        Raises:
+            NotFound: None with that id.
+        """
+        return self._run(download_id).view
+
+    async def ask(self, request: DownloadModel) -> Started:
+        """Begin a download, or join the one that is under way; on disk when this returns.
+
+        Raises:
+            InvalidRequest: The reference does not name a commit and a file, or a dry run does not know the size.
+            DiskFull: There is no room; `details` says what could go.
+        """
+        ref = models.parse_ref(request.model_ref)
+        if not isinstance(ref, HubRef) or not ref.pinned:
+            raise _unresolved(request.model_ref)
+        ref = HubRef(ref.repo, ref.revision, models.parts(ref.path)[0])
+        key = models.model_id(str(ref))
+        if request.dry_run:
+            return await self._rehearse(ref, request)
+        known = self._runs.get(key)
+        if known is not None and known.view.state not in FINAL:
+            return _started(known.view)
+        record = DownloadRecord(
+            model_ref=str(ref), sources=request.sources, evict=request.evict, created_ms=self._clock_ms()
+        )
+        run = self._new(ref, record)
+        try:
+            if await self._library.whole(str(ref)):
+                self._end(run, "complete")
+                return _started(run.view)
+            if isinstance(request.size_bytes, int):
+                await self._room(run, request.size_bytes)
+            await asyncio.to_thread(self._ledger.write, key, record)
+        except LlorchError as error:
+            self._end(run, "failed", error)
+            raise
+        except asyncio.CancelledError:
+            self._end(run, "cancelled")
+            raise
+        self._start(run)
+        return _started(run.view)
+
+    async def cancel(self, download_id: str) -> Download:
+        """End a download and delete what has come; one that has ended is told as it is.
+
+        Raises:
+            NotFound: None with that id.
+        """
+        run = self._run(download_id)
+        if run.task is not None and not run.task.done():
+            run.unwanted = True
+            run.task.cancel()
+            await asyncio.wait([run.task])
+        return run.view
+
+    async def watch(self, download_id: str) -> AsyncGenerator[Download, None]:
+        """Yield a download as it is now and after every change, to its end; again when nothing changes for a while."""
+        run = self._run(download_id)
+        while True:
+            changed, view = run.changed, run.view
+            yield view
+            if view.state in FINAL:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_S):
+                    await changed.wait()
+
+    async def close(self) -> None:
+        """End the processes; what has come stays, and the next process goes on."""
+        running = [run.task for run in self._runs.values() if run.task is not None and not run.task.done()]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
+
+    def _run(self, download_id: str) -> _Run:
+        run = self._runs.get(download_id)
+        if run is None:
+            raise NotFound("there is no download with that id, or it ended long ago")
+        return run
+
+    def _new(self, ref: HubRef, record: DownloadRecord) -> _Run:
+        key = models.model_id(str(ref))
+        ended = [key for key, run in self._runs.items() if run.view.state in FINAL]
+        for old in ended[: max(0, len(ended) - KEEP_ENDED)]:
+            del self._runs[old]
+        self._runs.pop(key, None)
+        view = Download(download_id=key, model_ref=str(ref), state="queued", created_ms=record.created_ms)
+        run = self._runs[key] = _Run(ref=ref, record=record, view=view, changed=asyncio.Event(), pace=Pace())
+        return run
+
+    def _start(self, run: _Run) -> None:
+        run.task = self._tasks.create_task(self._live(run), name=f"download-{run.view.download_id}")
+        self._show(run, run.view)
+
+    async def _live(self, run: _Run) -> None:
+        """Carry a download to its end, however often that takes."""
+        key = run.view.download_id
+        try:
+            while True:
+                before = run.view.bytes_done
+                try:
+                    async with self._places:
+                        await self._attempt(run)
+                except LlorchError as error:
+                    run.failures = 1 if run.view.bytes_done > before else run.failures + 1
+                    if not await self._later(run, error):
+                        await self._discard(run)
+                        self._end(run, "failed", error)
+                        return
+                else:
+                    await asyncio.to_thread(self._ledger.remove, key)
+                    self._end(run, "complete")
+                    return
+        except asyncio.CancelledError:
+            if not run.unwanted:
+                raise
+            await self._discard(run)
+            self._end(run, "cancelled")
+
+    async def _attempt(self, run: _Run) -> None:
+        self._show(run, progress.looking(run.view))
+        await self._library.clear(run.ref)
+        order = Order(
+            model_ref=str(run.ref),
+            folder=str(self._library.folder),
+            partial=str(self._partial(run)),
+            sources=run.record.sources,
+            token=self._token,
+            files=run.record.files,
+        )
+        proven = await transfer(
+            order, agree=lambda found: self._agree(run, found), heard=lambda report: self._heard(run, report)
+        )
+        await self._library.added(str(run.ref), proven)
+
+    async def _agree(self, run: _Run, found: list[FileFacts]) -> None:
+        """Make sure that there is room for what was found, and remember what that was."""
+        total = sum(file.size_bytes for file in found)
+        await self._room(run, total)
+        if run.record.files != found:
+            run.record = replace(run.record, files=found)
+            await asyncio.to_thread(self._ledger.write, run.view.download_id, run.record)
+        done = await asyncio.to_thread(files.size_below, self._partial(run))
+        self._show(run, progress.found(run.view, total, done))
+
+    async def _room(self, run: _Run, total_bytes: int) -> None:
+        promised = sum(other.left_bytes for other in self._runs.values() if other is not run)
+        plan = await self._library.plan(run.ref, total_bytes, promised_bytes=promised, evict=run.record.evict)
+        await self._library.evict(plan)
+
+    async def _rehearse(self, ref: HubRef, request: DownloadModel) -> Started:
+        if not isinstance(request.size_bytes, int):
+            problem = "required for a dry run"
+            raise InvalidRequest(
+                f"the request is not valid: size_bytes: {problem}",
+                details={"fields": [{"field": "size_bytes", "problem": problem}]},
+            )
+        promised = sum(run.left_bytes for run in self._runs.values())
+        plan: list[Evicted] = []
+        if not await self._library.whole(str(ref)):
+            plan = await self._library.plan(ref, request.size_bytes, promised_bytes=promised, evict=True)
+        key = models.model_id(str(ref))
+        return Started(download_id=key, state="planned", events_url=_events(key), evict=plan)
+
+    def _heard(self, run: _Run, report: Report) -> None:
+        self._show(run, progress.heard(run.view, report, run.pace, now_s=time.monotonic()))
+
+    async def _later(self, run: _Run, error: LlorchError) -> bool:
+        """Wait until it is time to try again; False when it is not worth it."""
+        if not error.retriable or isinstance(error, DiskFull):
+            return False
+        wait_s = self._patience.wait_s(run.failures, retry_after_s=error.retry_after_s, chance=random.random())
+        if wait_s is None:
+            return False
+        _log.warning("download_waits", model_ref=str(run.ref), code=error.code, reason=error.message, wait_s=wait_s)
+        until_ms = self._clock_ms() + round(wait_s * 1000)
+        self._show(run, progress.waiting(run.view, error, until_ms=until_ms))
+        await asyncio.sleep(wait_s)
+        return True
+
+    async def _discard(self, run: _Run) -> None:
+        """Delete what has come of a download that will not go on."""
+        await asyncio.to_thread(files.empty, self._partial(run))
+        await asyncio.to_thread(self._ledger.remove, run.view.download_id)
+
+    def _end(
+        self, run: _Run, state: Literal["complete", "failed", "cancelled"], error: LlorchError | None = None
+    ) -> None:
+        self._metrics.downloads.labels(state).inc()
+        told = {"code": error.code, "reason": error.message} if error else {}
+        _log.info(f"download_{state}", model_ref=str(run.ref), size_bytes=run.view.bytes_done, **told)
+        self._show(run, progress.ended(run.view, state, error))
+
+    def _show(self, run: _Run, view: Download) -> None:
+        told = run.view.state
+        run.view = view
+        run.changed.set()
+        run.changed = asyncio.Event()
+        now = time.monotonic()
+        if view.state != told or now - self._told_at >= TELL_S:
+            self._told_at = now
+            self._changed()
+
+    def _partial(self, run: _Run) -> Path:
+        return self._library.folder / PARTIAL / run.view.download_id
+
+
+def _started(view: Download) -> Started:
+    return Started(download_id=view.download_id, state=view.state, events_url=_events(view.download_id))
+
+
+def _events(download_id: str) -> str:
+    return f"/v2/models/downloads/{download_id}/events"
+
+
+def _unresolved(ref: str) -> CallerError:
+    problem = "expected hf:org/repo@commit::file=path, with a commit of 40 hexadecimal digits"
+    return InvalidRequest(
+        f"the request is not valid: model_ref: {problem}; llorch pool models download takes shorter names",
+        details={"fields": [{"field": "model_ref", "problem": problem}]},
+    )

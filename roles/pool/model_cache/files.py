@@ -1,0 +1,92 @@
+"""What is done with the files of a model: found, measured, hashed, deleted. Every call blocks; it knows no records."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from llorch.models import HubRef
+from llorch.wire.models import FileCheck, FileFacts
+
+PIECE_BYTES = 4 * 1024 * 1024
+
+
+def place(folder: Path, ref: HubRef, path: str) -> Path:
+    """Return where a file of a repository belongs: as in huggingface_hub's cache, so that both find it."""
+    return folder / f"models--{ref.repo.replace('/', '--')}" / "snapshots" / ref.revision / path
+
+
+def sha256_of(path: Path, tell: Callable[[int], None] = lambda _: None) -> str:
+    """Return a file's hash; *tell* is called with the bytes read since the last call."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+            tell(len(piece))
+    return digest.hexdigest()
+
+
+def remove(paths: tuple[Path, ...], folder: Path) -> int:
+    """Delete a model's files, the first one first, and what only they needed; return the bytes that came free.
+
+    In huggingface_hub's cache a file is a link to a blob. The blob goes too, unless another revision links to it.
+    """
+    freed = 0
+    for path in paths:
+        target = path.resolve()
+        taken = size(path)
+        if path.is_symlink():
+            path.unlink()
+            inside = target.is_relative_to(folder.resolve())
+            repo = target.parent.parent
+            if inside and not any(link.resolve() == target for link in repo.glob("snapshots/**/*.gguf")):
+                target.unlink(missing_ok=True)
+                freed += taken
+        else:
+            path.unlink(missing_ok=True)
+            freed += taken
+    for parent in paths[0].parents if paths else ():
+        if parent == folder or not parent.is_relative_to(folder):
+            break
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+    return freed
+
+
+def check(path: Path, fact: FileFacts) -> FileCheck:
+    """Compare a file's hash with what it must be; a file that cannot be read is not sound."""
+    try:
+        found = sha256_of(path)
+    except OSError:
+        found = ""
+    ok = bool(found) and fact.sha256 in {"", found}
+    return FileCheck(path=fact.path, sha256=found, expected=fact.sha256, ok=ok)
+
+
+def told_by_cache(path: Path) -> str:
+    """Return the hash that a blob of huggingface_hub's cache has for its name, if the file is one."""
+    name = path.resolve().name if path.is_symlink() else ""
+    return name if len(name) == 64 and all(c in "0123456789abcdef" for c in name) else ""
+
+
+def size(path: Path) -> int:
+    """Return a file's length; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def size_below(folder: Path) -> int:
+    """Return the length of all files in a folder together."""
+    return sum(size(path) for path in folder.rglob("*") if path.is_file())
+
+
+def empty(folder: Path) -> None:
+    """Delete a folder of plain files, if it is there."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()

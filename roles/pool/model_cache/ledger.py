@@ -1,0 +1,95 @@
+"""Records that outlive the process: one JSON file each, replaced whole, so that a kill leaves the old one or the new.
+
+Every call blocks; calls come from threads. Who owns a ledger's records says so; a ledger only stores them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+
+from llorch import log
+from llorch.errors import DiskFull
+from llorch.wire.models import FileFacts
+
+S = TypeVar("S", bound=msgspec.Struct)
+SUFFIX = ".json"
+_log = log.get("pool.ledger")
+
+
+class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model's file cannot say: what its parts must be, since when it is here, and what became of it.
+
+    `registered` is a file of the user's own that is listed because they said so.
+    """
+
+    model_ref: str
+    files: list[FileFacts] = msgspec.field(default_factory=list)
+    added_ms: int = 0
+    last_used_ms: int = 0
+    verified_ms: int = 0
+    corrupt: bool = False
+    pinned: bool = False
+    registered: bool = False
+
+
+class DownloadRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A download that has not ended: what a new process must know to go on with it."""
+
+    model_ref: str
+    sources: list[str]
+    evict: bool
+    created_ms: int
+    files: list[FileFacts] = msgspec.field(default_factory=list)
+
+
+class Ledger(Generic[S]):
+    """A folder of records of one kind, by id.
+
+    Args:
+        folder: Made when the first record is written.
+        kind: The type of the records.
+    """
+
+    def __init__(self, folder: Path, kind: type[S]) -> None:
+        self._folder = folder
+        self._kind = kind
+
+    def read(self) -> dict[str, S]:
+        """Return every record. One that cannot be read is left where it is, and logged."""
+        found: dict[str, S] = {}
+        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+            try:
+                found[path.name.removesuffix(SUFFIX)] = msgspec.json.decode(path.read_bytes(), type=self._kind)
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+                _log.warning("record_unreadable", record=path.name, reason=str(error))
+        return found
+
+    def write(self, key: str, record: S) -> None:
+        """Have a record on the disk itself when this returns.
+
+        Raises:
+            DiskFull: It could not be written; the one before, if any, is as it was.
+        """
+        path = self._folder / f"{key}{SUFFIX}"
+        new = path.with_suffix(".new")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with new.open("wb") as file:
+                file.write(msgspec.json.encode(record))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise DiskFull(f"the pool's data directory cannot be written: {error.strerror}") from None
+
+    def remove(self, key: str) -> None:
+        """Remove a record, if there is one."""
+        with contextlib.suppress(OSError):
+            (self._folder / f"{key}{SUFFIX}").unlink(missing_ok=True)

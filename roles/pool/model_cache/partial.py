@@ -1,0 +1,94 @@
+"""A file that is not whole yet: grown at its end, locked by its one writer, synced before it is trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llorch.errors import Conflict, DiskFull, HubUnreachable, LlorchError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+LOCK = "lock"
+
+
+class Partial(io.FileIO):
+    """A partial file, opened at its end; tells how long it is, and does not mistake the disk's errors for the hub's."""
+
+    def __init__(self, path: Path, size: int, tell: Callable[[int], None]) -> None:
+        super().__init__(path, "r+" if path.exists() else "x+")
+        self._tell_length = tell
+        if self.seek(0, os.SEEK_END) > size:
+            self.restart()
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Write all of *data*, or raise `DiskFull` or another error that is not an `OSError`."""
+        view = memoryview(data).cast("B")
+        try:
+            written = 0
+            while written < len(view):
+                written += super().write(view[written:]) or 0
+        except OSError as error:
+            raise disk_error(error) from None
+        self._tell_length(self.tell())
+        return written
+
+    def restart(self) -> None:
+        """Begin again with nothing."""
+        self.seek(0)
+        self.truncate()
+
+    def finish(self) -> None:
+        """Have it all on the disk itself."""
+        try:
+            os.fsync(self.fileno())
+        except OSError as error:
+            raise disk_error(error) from None
+
+
+@contextlib.contextmanager
+def locked(partial: Path) -> Iterator[None]:
+    """Be the only process that writes into a folder of partial files, which is made when it is missing.
+
+    Raises:
+        HubUnreachable: Another process is; it may have finished later.
+    """
+    partial.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (partial / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HubUnreachable("another process is fetching this model into the same folder") from None
+        yield
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise our errors for those of the disk."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error) from None
+
+
+def disk_error(error: OSError) -> LlorchError:
+    """Return ours for an error of the disk. Pure."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFull("the disk became full; what had come was deleted; free some space and ask again")
+    return Conflict(f"the models' folder cannot be written: {error.strerror or error}")
+
+
+def sync(folder: Path) -> None:
+    """Have a rename on the disk itself."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
