@@ -37,6 +37,7 @@ DRIVEN = (
 SCHEDULER = ("capacity", "decisions", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
     *("errors", "log", "wire/anthropic", "wire/decisions", "wire/meta", "wire/openai", "wire/operations", "wire/pools"),
+    *("errors", "log", "wire/anthropic", "wire/meta", "wire/models", "wire/openai", "wire/operations", "wire/pools"),
     *("wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {

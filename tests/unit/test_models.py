@@ -7,7 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.errors import InvalidRequest, ModelNotFound
-from llorch.models import BUILTIN_ALIASES, HAIKU_REF, FileRef, HubRef, parse_ref, resolve
+from llorch.models import (
+    BUILTIN_ALIASES,
+    HAIKU_REF,
+    FileRef,
+    HubRef,
+    RepoRef,
+    aliases_of,
+    choose,
+    is_pinned,
+    model_id,
+    parse_name,
+    parse_ref,
+    parts,
+    resolve,
+    stands_for,
+)
 
 BUILTIN = {
     "tinyllama": ("TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF", "tinyllama-1.1b-chat-v1.0.Q4_K_M.gguf"),
@@ -121,7 +136,7 @@ def test_anything_else_is_no_reference_and_is_not_repeated(text: str) -> None:
     assert raised.value.details == {"fields": [{"field": "model_ref", "problem": problem}]}
 
 
-@pytest.mark.parametrize("name", ["file:/a/../b", "file:m", "hf:o/r", "hf:"])
+@pytest.mark.parametrize("name", ["file:/a/../b", "file:m", "hf:o", "hf:"])
 def test_half_a_reference_is_never_taken_for_an_alias(name: str) -> None:
     with pytest.raises(InvalidRequest):
         resolve(name, {name: "file:/m.gguf"})
@@ -173,3 +188,95 @@ def test_a_hub_reference_reads_back_equal(org: str, repo: str, revision: str, pa
     reference = HubRef(f"{org}/{repo}", revision, "/".join(parts))
 
     assert parse_ref(str(reference)) == reference
+
+
+COMMIT = "0a" * 20
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("hf:o/r", RepoRef("o/r", "main")),
+        ("hf:o/r@v1", RepoRef("o/r", "v1")),
+        ("hf:o/r::file=m.gguf", HubRef("o/r", "main", "m.gguf")),
+        ("hf:o/r@v1::file=a/m.gguf", HubRef("o/r", "v1", "a/m.gguf")),
+        ("file:/m.gguf", FileRef("/m.gguf")),
+    ],
+)
+def test_a_person_may_leave_out_revision_and_file(text: str, reference: FileRef | HubRef | RepoRef) -> None:
+    assert parse_name(text) == reference
+    assert parse_name(str(reference)) == reference
+
+
+@pytest.mark.parametrize(
+    "text", ["hf:o", "hf:o/r@", "hf:o/r::file=", "hf:o/r::file=../m", "hf:o/..", "hf:o/r::file=/m", "m", "hf:o/r/x"]
+)
+def test_what_is_no_name_of_a_model_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_name(text)
+
+
+def test_only_a_commit_or_a_file_of_a_host_is_pinned() -> None:
+    assert is_pinned(f"hf:o/r@{COMMIT}::file=m")
+    assert is_pinned("file:/m")
+    assert not is_pinned("hf:o/r@main::file=m")
+    assert not is_pinned(f"hf:o/r@{COMMIT[1:]}::file=m")
+    assert not is_pinned(f"hf:o/r@{COMMIT}")
+
+
+def test_an_alias_stands_for_every_commit_of_its_file() -> None:
+    repo, path = BUILTIN["qwen"]
+
+    assert aliases_of(f"hf:{repo}@{COMMIT}::file={path}", {"mine": f"hf:{repo}"}) == ["mine", "qwen"]
+    assert aliases_of(f"hf:{repo}@{COMMIT}::file=other.gguf", {}) == []
+    assert aliases_of(HAIKU_REF, {}) == ["haiku"]
+    assert not stands_for(f"hf:o/r@{'1' * 40}::file=m", f"hf:o/r@{COMMIT}::file=m")
+
+
+def test_an_id_is_short_stable_and_fits_an_address() -> None:
+    assert model_id(HAIKU_REF) == "c473cbb0051dea8c"
+    assert model_id("file:/a") != model_id("file:/b")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("m.gguf", ["m.gguf"]),
+        ("a/m-00002-of-00003.gguf", [f"a/m-0000{n}-of-00003.gguf" for n in (1, 2, 3)]),
+        ("m-00001-of-00001.gguf", ["m-00001-of-00001.gguf"]),
+        ("m-00004-of-00003.gguf", ["m-00004-of-00003.gguf"]),
+        ("m-00000-of-00003.gguf", ["m-00000-of-00003.gguf"]),
+        ("m-00001-of-99999.gguf", ["m-00001-of-99999.gguf"]),
+        ("m-1-of-3.gguf", ["m-1-of-3.gguf"]),
+    ],
+)
+def test_a_set_is_all_its_parts_in_order(path: str, expected: list[str]) -> None:
+    assert parts(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["README.md", "only.gguf"], "only.gguf"),
+        (["m.Q8_0.gguf", "m.Q4_K_M.gguf"], "m.Q4_K_M.gguf"),
+        (
+            ["m-q8_0.gguf", "m-q4_k_m-00001-of-00002.gguf", "m-q4_k_m-00002-of-00002.gguf"],
+            "m-q4_k_m-00001-of-00002.gguf",
+        ),
+        (["m.Q5_0.gguf", "mmproj-m.gguf", "imatrix.gguf"], "m.Q5_0.gguf"),
+    ],
+)
+def test_the_one_model_or_the_one_of_q4_k_m_is_chosen(files: list[str], expected: str) -> None:
+    assert choose("o/r", files) == expected
+
+
+def test_no_choice_is_made_where_it_would_be_a_guess() -> None:
+    with pytest.raises(InvalidRequest) as several:
+        choose("o/r", ["a.Q8_0.gguf", "b.f16.gguf"])
+    with pytest.raises(InvalidRequest):
+        choose("o/r", ["a.Q4_K_M.gguf", "b.Q4_K_M.gguf"])
+    with pytest.raises(ModelNotFound):
+        choose("o/r", ["model.safetensors"])
+
+    assert several.value.details == {"files": ["a.Q8_0.gguf", "b.f16.gguf"]}
+    assert "hf:o/r::file=a.Q8_0.gguf" in several.value.message

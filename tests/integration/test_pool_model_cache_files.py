@@ -1,0 +1,67 @@
+"""A model's files on a real disk: measured, hashed, deleted with what only they needed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from llorch.models import HubRef
+from llorch.wire.models import FileFacts
+from roles.pool.model_cache import files
+
+REF = HubRef("org/repo", "a" * 40, "sub/m.gguf")
+
+
+def put(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_file_goes_where_the_hubs_own_cache_would_have_it(tmp_path: Path) -> None:
+    expected = tmp_path / "models--org--repo" / "snapshots" / ("a" * 40) / "sub" / "m.gguf"
+
+    assert files.place(tmp_path, REF, REF.path) == expected
+
+
+def test_a_check_compares_with_what_is_told_and_takes_what_nobody_told(tmp_path: Path) -> None:
+    path, right = put(tmp_path / "m", b"data"), hashlib.sha256(b"data").hexdigest()
+    told = [files.check(path, FileFacts(path="m", size_bytes=4, sha256=sha256)).ok for sha256 in (right, "", "0" * 64)]
+
+    assert told == [True, True, False]
+    assert not files.check(tmp_path / "none", FileFacts(path="m", size_bytes=4)).ok
+
+
+def test_a_deleted_model_takes_its_empty_folders_along_and_no_others(tmp_path: Path) -> None:
+    gone = put(files.place(tmp_path, REF, REF.path), b"12345")
+    other = put(files.place(tmp_path, HubRef("org/repo", "b" * 40, "m.gguf"), "m.gguf"), b"1")
+
+    freed = files.remove((gone,), tmp_path)
+
+    assert freed == 5
+    assert not gone.parent.parent.exists()
+    assert other.exists()
+
+
+def test_a_blob_that_another_revision_links_to_stays(tmp_path: Path) -> None:
+    blob = put(tmp_path / "models--o--r" / "blobs" / "x", b"12345")
+    links = [tmp_path / "models--o--r" / "snapshots" / revision / "m.gguf" for revision in ("1", "2")]
+    for link in links:
+        link.parent.mkdir(parents=True)
+        link.symlink_to(blob)
+
+    first = files.remove((links[0],), tmp_path)
+    kept = blob.exists()
+    second = files.remove((links[1],), tmp_path)
+
+    assert (first, kept, second, blob.exists()) == (0, True, 5, False)
+
+
+def test_a_link_to_a_file_elsewhere_is_deleted_without_the_file(tmp_path: Path) -> None:
+    mine = put(tmp_path / "mine" / "m.gguf", b"12345")
+    link = tmp_path / "models" / "m.gguf"
+    link.parent.mkdir()
+    link.symlink_to(mine)
+
+    assert files.remove((link,), tmp_path / "models") == 0
+    assert mine.exists()

@@ -1,0 +1,51 @@
+"""Records on a real disk: whole or not there, and one bad one spoils nothing."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from llorch.errors import DiskFull
+from roles.pool.model_cache.ledger import Ledger, ModelRecord
+
+
+def test_a_record_is_read_back_by_another_ledger(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "records"
+    record = ModelRecord(model_ref="file:/m", pinned=True)
+    Ledger(folder, ModelRecord).write("a", ModelRecord(model_ref="file:/m"))
+    Ledger(folder, ModelRecord).write("a", record)
+
+    assert Ledger(folder, ModelRecord).read() == {"a": record}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_removed_record_is_gone_and_removing_it_again_is_nothing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ModelRecord)
+    ledger.write("a", ModelRecord(model_ref="file:/m"))
+    ledger.remove("a")
+    ledger.remove("a")
+
+    assert ledger.read() == {}
+
+
+def test_a_broken_record_spoils_no_other_and_stays_to_be_looked_at(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ModelRecord)
+    ledger.write("good", ModelRecord(model_ref="file:/m"))
+    (tmp_path / "bad.json").write_text('{"model_ref": 1')
+    (tmp_path / "half.new").write_text("{")
+
+    assert list(ledger.read()) == ["good"]
+    assert (tmp_path / "bad.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DiskFull):
+        Ledger(tmp_path / "file" / "x", ModelRecord).write("a", ModelRecord(model_ref="file:/m"))
+
+
+def test_no_records_is_no_error(tmp_path: Path) -> None:
+    assert Ledger(tmp_path / "none", ModelRecord).read() == {}

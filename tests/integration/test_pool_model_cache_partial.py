@@ -1,0 +1,45 @@
+"""A file that is not whole yet, on a real disk."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from llorch.errors import Conflict, DiskFull, HubUnreachable
+from roles.pool.model_cache.partial import Partial, disk_error, disk_errors, locked
+
+
+def test_it_grows_at_its_end_over_several_openings(tmp_path: Path) -> None:
+    told: list[int] = []
+    for piece in (b"abc", b"def"):
+        with Partial(tmp_path / "p", 6, told.append) as partial:
+            partial.write(piece)
+            partial.finish()
+
+    assert (tmp_path / "p").read_bytes() == b"abcdef"
+    assert told == [3, 6]
+
+
+def test_one_that_is_longer_than_the_file_begins_again(tmp_path: Path) -> None:
+    (tmp_path / "p").write_bytes(b"too long")
+
+    with Partial(tmp_path / "p", 3, lambda _: None) as partial:
+        assert partial.tell() == 0
+
+
+def test_a_full_disk_is_told_as_that_and_not_as_the_hubs_fault() -> None:
+    with Partial(Path("/dev/full"), 2**40, lambda _: None) as partial, pytest.raises(DiskFull):
+        partial.write(b"x")
+
+
+def test_there_is_one_writer(tmp_path: Path) -> None:
+    with locked(tmp_path / "d"), pytest.raises(HubUnreachable), locked(tmp_path / "d"):
+        raise AssertionError
+
+
+def test_other_errors_of_the_disk_are_told_too() -> None:
+    with pytest.raises(Conflict, match="Read-only file system"), disk_errors():
+        raise OSError(errno.EROFS, "Read-only file system")
+    assert isinstance(disk_error(OSError(errno.EDQUOT, "quota")), DiskFull)

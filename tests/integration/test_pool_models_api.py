@@ -1,0 +1,132 @@
+"""The addresses for downloads: any number of askers, a few at once, cancelled, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from llorch.errors import RemoteError
+from llorch.openapi import document
+from llorch.wire.events import Failed
+from llorch.wire.models import Download, DownloadList
+from roles.pool.models_api import ENDPOINTS
+from tests.support.downloading import (
+    FILE,
+    HASTY,
+    REPO,
+    ask,
+    assert_absent,
+    assert_right,
+    fetch,
+    follow,
+)
+from tests.support.hub import Hub, running_hub
+from tests.support.models import make
+from tests.support.pools import Running, running_pool
+
+
+@pytest.fixture(name="hub")
+async def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    async with running_hub(tmp_path / "home", monkeypatch) as hub:
+        hub.add(REPO, {FILE: make(tmp_path / "source.gguf"), "README.md": Path(__file__)})
+        yield hub
+
+
+@pytest.fixture(name="pool")
+async def _pool(tmp_path: Path, hub: Hub) -> AsyncIterator[Running]:
+    async with running_pool(tmp_path / "pool", download_patience=HASTY) as pool:
+        yield pool
+
+
+async def test_two_askers_are_one_download(pool: Running, hub: Hub) -> None:
+    hub.faults.hold_at = 0.2
+    first = await ask(pool.client, hub.ref(REPO, FILE))
+    await hub.holding.wait()
+    second = await ask(pool.client, hub.ref(REPO, FILE))
+    hub.faults.release.set()
+    ends = [(await follow(pool.client, started))[1] for started in (first, second)]
+
+    assert first.download_id == second.download_id
+    assert [end.state for end in ends if isinstance(end, Download)] == ["complete", "complete"]
+    assert hub.count("get") == 1
+    assert_right(pool.data, hub)
+
+
+async def test_askers_at_the_same_moment_are_one_download(pool: Running, hub: Hub) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        fetches = [tasks.create_task(fetch(pool.client, hub.ref(REPO, FILE))) for _ in range(8)]
+
+    assert all(isinstance(task.result(), Download) for task in fetches)
+    assert (hub.count("api"), hub.count("get")) == (1, 1)
+
+
+async def test_only_so_many_download_at_once(tmp_path: Path, hub: Hub) -> None:
+    for number in range(3):
+        hub.add(f"org/m{number}", {"m.gguf": make(tmp_path / "m.gguf", seed=number)})
+    hub.faults.hold_at = 0.0
+    async with running_pool(tmp_path / "pool", downloads_at_once=1) as pool:
+        started = [await ask(pool.client, hub.ref(f"org/m{number}", "m.gguf")) for number in range(3)]
+        await hub.holding.wait()
+        states = [d.state for d in (await pool.client.send("GET", "/v2/models/downloads", DownloadList)).downloads]
+        hub.faults.release.set()
+        ends = [(await follow(pool.client, one))[1] for one in started]
+
+    assert states == ["downloading", "queued", "queued"]
+    assert all(isinstance(end, Download) for end in ends)
+
+
+async def test_a_cancelled_download_ends_at_once_and_leaves_nothing(pool: Running, hub: Hub) -> None:
+    hub.faults.hold_at = 0.5
+    started = await ask(pool.client, hub.ref(REPO, FILE))
+    await hub.holding.wait()
+    children = psutil.Process().children()
+
+    ended = await pool.client.send("DELETE", f"/v2/models/downloads/{started.download_id}", Download)
+    again = await pool.client.send("DELETE", f"/v2/models/downloads/{started.download_id}", Download)
+    _, end = await follow(pool.client, started)
+
+    assert ended.state == again.state == "cancelled"
+    assert isinstance(end, Failed)
+    assert end.code == "CANCELLED"
+    assert [child for child in children if child.is_running()] == []
+    assert_absent(pool.data, hub)
+
+
+async def test_an_unknown_download_is_told(pool: Running) -> None:
+    for method in ("GET", "DELETE"):
+        with pytest.raises(RemoteError) as refused:
+            await pool.client.send(method, "/v2/models/downloads/none", Download)
+        assert refused.value.status == 404
+
+
+@pytest.mark.parametrize("ref", ["hf:o/r", "hf:o/r@main::file=m.gguf", "file:/m.gguf", "tinyllama"])
+async def test_only_references_to_a_commit_are_taken(pool: Running, ref: str) -> None:
+    with pytest.raises(RemoteError) as refused:
+        await ask(pool.client, ref)
+
+    assert (refused.value.status, refused.value.code) == (400, "INVALID_REQUEST")
+
+
+async def test_what_is_on_the_disk_is_not_fetched_again(pool: Running, hub: Hub) -> None:
+    ref = hub.ref(REPO, FILE)
+    await fetch(pool.client, ref)
+    asked = len(hub.seen)
+
+    again = await ask(pool.client, ref)
+
+    assert again.state == "complete"
+    assert len(hub.seen) == asked
+    assert isinstance((await follow(pool.client, again))[1], Download)
+
+
+def test_every_address_for_models_is_described_and_fixed_ones_come_first() -> None:
+    described = document("pool", ENDPOINTS)
+    paths = [endpoint.path for endpoint in ENDPOINTS]
+
+    assert set(described["paths"]) == set(paths)
+    assert paths.index("/v2/models/downloads") < paths.index("/v2/models/{id}")
+    assert paths.index("/v2/models/disk-usage") < paths.index("/v2/models/{id}")
