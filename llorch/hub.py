@@ -102,7 +102,8 @@ class Pins:
         """Return what *name*, a reference whose revision or file may be missing, means now.
 
         What a host already has is taken without asking the hub, so that a model in use never changes by itself and
-        needs no hub. With *newest* it is the other way round, and a hub that does not answer is no reason to fail.
+        needs no hub. With *newest* it is the other way round, and a hub that does not answer is no reason to fail;
+        a reference that names a commit is then looked up too, for its size.
 
         Args:
             name: A reference of any form.
@@ -116,8 +117,10 @@ class Pins:
             HubUnreachable: The hub is needed and cannot be asked.
         """
         parsed = models.parse_name(name)
-        if isinstance(parsed, FileRef) or (isinstance(parsed, HubRef) and parsed.pinned):
+        if isinstance(parsed, FileRef):
             return Pin(str(parsed))
+        if isinstance(parsed, HubRef) and parsed.pinned:
+            return await self._sized(parsed) if newest else Pin(str(parsed))
         local = at_hand(name, have)
         if local is not None and not newest:
             return Pin(local)
@@ -127,6 +130,12 @@ class Pins:
             if local is None:
                 raise
             return Pin(local)
+
+    async def _sized(self, ref: HubRef) -> Pin:
+        try:
+            return pinned(ref, await self._facts(ref.repo, ref.revision))
+        except (Forbidden, HubUnreachable):  # whoever fetches it may know more
+            return Pin(str(ref))
 
     async def _facts(self, repo: str, revision: str) -> RepoFacts:
         key = f"{repo}@{revision}"

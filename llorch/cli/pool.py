@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from llorch.cli import pool_worker
+from llorch.cli import pool_models, pool_worker
 from llorch.cli.options import Config, Json, PoolUrl, Url, group, orchestrator, pool, settings
 
 app = group("Look at pools: their devices, workers and models.")
+app.add_typer(pool_models.app, name="models")
 app.add_typer(pool_worker.app, name="worker")
 
 

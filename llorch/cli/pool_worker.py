@@ -47,16 +47,16 @@ def spawn(
     found = settings(config)
     import asyncio
 
+    from llorch.cli.model_names import pinned
     from llorch.cli.output import write, write_json
-    from llorch.models import resolve
     from llorch.wire.pools import Spawned, Worker
 
     given = {"backend": where or backend, "device": device, "engine": engine, "port": port, "slots": slots, "ctx": ctx}
-    body = {name: value for name, value in given.items() if value is not None}
-    body["model_ref"] = resolve(model, found.aliases)
+    body: dict[str, object] = {name: value for name, value in given.items() if value is not None}
 
     async def main() -> Worker:
         async with pool(found, pool_url) as client:
+            body["model_ref"] = (await pinned(client, model, found.aliases)).ref
             spawned = await client.send("POST", "/v2/workers/spawn", Spawned, body=body)
             if wait:
                 return await _ready(client, spawned.worker_id)

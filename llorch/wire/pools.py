@@ -83,6 +83,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     added_ms: int = 0
 
 
+class ModelList(msgspec.Struct, frozen=True):
+    """The models of a pool that can be used, by reference."""
+
+    models: list[Model]
+
+
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as its pool knows it; `progress` is the percentage loaded, `error` why it failed.
 

@@ -8,15 +8,18 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import msgspec
 
-from llorch import errors, log, models
+from llorch import errors, log
 from llorch.client import Client
 from llorch.job import FINAL, JobId
 from llorch.wire.events import EventId
+from llorch.wire.models import DownloadModel, Started
 from llorch.wire.pools import Heartbeat, Register, Spawned, SpawnWorker
 from llorch.wire.tasks import CancelReply, Explanation, Task
+from roles.orchestrator import fetching
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.names import Names
 from roles.orchestrator.queue.attempt import Patience
 from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.recovery import recover
@@ -50,13 +53,14 @@ class Orchestrator:
         self.dispatcher = Dispatcher(
             store=store, relay=self.relay, fleet=fleet, metrics=metrics, clock_ms=clock_ms, patience=patience
         )
+        self.names = Names(aliases, fleet)
         self.submissions = Submissions(
             store,
             self.dispatcher,
             fleet=fleet,
             metrics=metrics,
             clock_ms=clock_ms,
-            aliases=aliases,
+            names=self.names,
             capacity=queue_capacity,
         )
         self.fleet = fleet
@@ -172,7 +176,7 @@ class Orchestrator:
         Raises:
             LlorchError: The pool's own refusal, or `POOL_UNREACHABLE`.
         """
-        body = msgspec.structs.replace(body, model_ref=models.resolve(body.model_ref, self.aliases))
+        body = msgspec.structs.replace(body, model_ref=await self.names.pinned(body.model_ref))
         pool = self.fleet.pool(pool_id)
         try:
             spawned = await pool.client.send("POST", "/v2/workers/spawn", Spawned, body=body)
@@ -180,6 +184,12 @@ class Orchestrator:
             raise errors.PoolUnreachable(error.message) from error
         self.fleet.asked(pool_id, spawned.worker_id, body.model_ref, now_ms=self._clock_ms())
         return spawned
+
+    async def download(self, pool_id: str, body: DownloadModel) -> Started:
+        """Ask a pool to fetch a model, on an operator's behalf; raises as `Names.pinned` and `fetching.download` do."""
+        self.fleet.pool(pool_id)
+        body = msgspec.structs.replace(body, model_ref=await self.names.pinned(body.model_ref))
+        return await fetching.download(self.fleet, pool_id, body)
 
     async def clean(self, *, output_retention_ms: int, purge_after_ms: int) -> None:
         """Erase what has been kept long enough."""

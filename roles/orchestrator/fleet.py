@@ -82,7 +82,7 @@ class Fleet:
             known = PoolRecord(body.pool_id, endpoint, body.version, now_ms, client)
             self._pools[body.pool_id] = known
         known.version, known.last_seen_ms, known.state = body.version, now_ms, "online"
-        facts = Facts(devices=body.devices, models=body.models, workers=body.workers)
+        facts = Facts(devices=body.devices, models=body.models, workers=body.workers, downloads=body.downloads)
         await self._take(known, facts, now_ms=now_ms, anew=True)
 
     async def heard(self, pool_id: str, beat: Heartbeat, *, now_ms: int) -> list[str]:
@@ -99,7 +99,7 @@ class Fleet:
             raise Conflict(f"heartbeat {beat.seq} of pool {pool_id} is not newer than {pool.seq}")
         pool.seq, pool.last_seen_ms = beat.seq, now_ms
         pool.state = "draining" if beat.draining else "online"
-        facts = Facts(devices=beat.devices, models=beat.models, workers=beat.workers)
+        facts = Facts(devices=beat.devices, models=beat.models, workers=beat.workers, downloads=beat.downloads)
         return await self._take(pool, facts, now_ms=now_ms)
 
     async def remove(self, pool_id: str) -> None:
@@ -189,7 +189,7 @@ class Fleet:
 
     async def _take(self, pool: PoolRecord, facts: Facts, *, now_ms: int, anew: bool = False) -> list[str]:
         before = pool.workers
-        pool.devices = list(facts.devices)
+        pool.devices, pool.downloads = list(facts.devices), list(facts.downloads)
         pool.models = {model.model_ref: model for model in facts.models}
         pool.workers = {worker.worker_id: worker for worker in facts.workers}
         for worker in facts.workers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from llorch.client import Client
+from llorch.wire.models import Download
 from llorch.wire.pools import Device, Model, Pool, PoolState, Worker, WorkerReport
 
 
@@ -22,6 +23,7 @@ class PoolRecord:
     devices: list[Device] = field(default_factory=list)
     models: dict[str, Model] = field(default_factory=dict)
     workers: dict[str, WorkerReport] = field(default_factory=dict)
+    downloads: list[Download] = field(default_factory=list)
 
 
 def public(pool: PoolRecord) -> Pool:
@@ -36,4 +38,5 @@ def public(pool: PoolRecord) -> Pool:
         devices=pool.devices,
         models=list(pool.models.values()),
         workers=[Worker(**{name: getattr(worker, name) for name in names}) for worker in pool.workers.values()],
+        downloads=pool.downloads,
     )

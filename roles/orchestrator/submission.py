@@ -6,13 +6,12 @@ import asyncio
 import hashlib
 import random
 import uuid
-from collections.abc import Mapping
 from functools import partial
 
 import msgspec
 from msgspec import UNSET
 
-from llorch import errors, models
+from llorch import errors
 from llorch.job import JobId, State
 from llorch.wire.codec import encode
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, SubmitTask
@@ -20,6 +19,7 @@ from llorch.wire.workers import CountTokens, TokenCount
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.names import Names
 from roles.orchestrator.queue.admission import QueueState, admit, prompt_sha256, too_long
 from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.queue.order import Ticket
@@ -42,7 +42,7 @@ class Submissions:
         fleet: What is known of models.
         metrics: Counts what was accepted and why something was not.
         clock_ms: The time.
-        aliases: The user's names for models.
+        names: What names of models mean.
         capacity: How many jobs may wait; -1 for any number.
     """
 
@@ -54,7 +54,7 @@ class Submissions:
         fleet: Fleet,
         metrics: OrchestratorMetrics,
         clock_ms: ClockMs,
-        aliases: Mapping[str, str],
+        names: Names,
         capacity: int,
     ) -> None:
         self.draining = False
@@ -64,7 +64,7 @@ class Submissions:
         self._fleet = fleet
         self._metrics = metrics
         self._clock_ms = clock_ms
-        self._aliases = aliases
+        self._names = names
         self._capacity = capacity
         self._entering = 0
 
@@ -90,8 +90,8 @@ class Submissions:
         return self._accepted(job.id, State.QUEUED, job.seed, job.model_ref)
 
     async def _admit(self, task: SubmitTask, *, key: str | None, owner: str, correlation_id: str) -> NewJob:
+        model_ref = await self._names.pinned(task.model)
         now_ms = self._clock_ms()
-        model_ref = models.resolve(task.model, self._aliases)
         queue = QueueState(
             waiting=len(self._dispatcher.queue) + self._entering,
             capacity=self._capacity,

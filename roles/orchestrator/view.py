@@ -113,7 +113,8 @@ def _why(
         return "retry", f"{ahead}Attempt {row.attempt} failed; it is tried again in {seconds:.1f} s."
     if loading:
         first = loading[0]
-        return "loading", f"{ahead}Pool {first.pool_id} is loading its model: {first.progress:.0f} %."
+        doing = "downloading" if first.downloading else "loading"
+        return doing, f"{ahead}Pool {first.pool_id} is {doing} its model: {first.progress:.0f} %."
     if isinstance(last, Wait):
         return last.reason, f"{ahead}It waits because {last.text}."
     return "queued", f"{ahead}It is about to be placed" + (f": {last.text}." if last is not None else ".")

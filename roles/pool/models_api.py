@@ -27,18 +27,12 @@ from llorch.wire.models import (
     Unregistered,
     Verified,
 )
-from llorch.wire.pools import Model
+from llorch.wire.pools import ModelList
 from roles.pool.core import Pool
 
 POOL: web.AppKey[Pool] = web.AppKey("pool")
 SHORTEST_S = 0.1
 """Between two events of progress: nobody reads faster."""
-
-
-class ModelList(msgspec.Struct, frozen=True):
-    """The sound model files of this host, by reference."""
-
-    models: list[Model]
 
 
 async def listed(request: web.Request) -> web.Response:

@@ -17,12 +17,11 @@ from llorch.errors import InvalidConfiguration, RemoteError
 from llorch.models import HAIKU_REF
 from llorch.serve import running
 from llorch.wire.meta import Health, ReadyReply, Version
-from llorch.wire.pools import PoolStatus, Worker, WorkerList, WorkerLogs
+from llorch.wire.pools import ModelList, PoolStatus, Worker, WorkerList, WorkerLogs
 from llorch.wire.workers import Ready
 from roles.pool import app
 from roles.pool.api import same_machine
 from roles.pool.model_cache.catalogue import ASSETS
-from roles.pool.models_api import ModelList
 from tests.support.pools import Running, running_pool
 
 HAIKU = ASSETS / "haiku.gguf"

@@ -8,9 +8,8 @@ from llorch.client import Client
 from llorch.wire.codec import decode_reply
 from llorch.wire.events import Failed
 from llorch.wire.models import Download, Started
-from llorch.wire.pools import Model
+from llorch.wire.pools import Model, ModelList
 from roles.pool.model_cache.pace import Patience
-from roles.pool.models_api import ModelList
 from tests.support.hub import Hub
 
 REPO = "org/tiny-GGUF"

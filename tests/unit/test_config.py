@@ -75,7 +75,8 @@ def test_every_key_has_a_variable(nowhere: dict[str, str]) -> None:
         | {"keep_alive_s": 10.0},
         "pool": {"host": "h", "port": 1, "data_dir": "/d", "models_dir": "/m", "pool_id": "p", "reserve_bytes": 7}
         | {"orchestrator": "http://o:1", "advertise": "https://a", "ready_timeout_s": 1.0, "stop_grace_s": 2.0}
-        | {"drain_s": 3.0, "memory_limit_bytes": 8, "keep_workers": True, "orphan_s": 9.0, "reserve": "cpu=1"},
+        | {"drain_s": 3.0, "memory_limit_bytes": 8, "keep_workers": True, "orphan_s": 9.0, "reserve": "cpu=1"}
+        | {"models_budget_bytes": 10, "downloads_at_once": 11},
         "worker": {"host": "h", "port": 1, "slots": 2, "ctx": 3, "threads": 4, "batch": 16, "reattach_s": 5.0},
         "auth": {"token_file": ""},
         "client": {"url": "http://c"},
@@ -136,7 +137,7 @@ def test_every_problem_is_named_at_once_with_where_what_and_what_is_allowed(tmp_
         "--url: found 'orchestrator', expected a URL such as http://host:8080",
         f"{file}: [log] level: found 'loud', invalid enum value 'loud'",
         f"{file}: [hosts.blue] urll: unknown key; did you mean url?",
-        f"{file}: [aliases] mine: found '/m.gguf', expected file:/absolute/path or hf:org/repo@revision::file=path",
+        f"{file}: [aliases] mine: found '/m.gguf', expected file:/absolute/path or hf:org/repo[@revision][::file=path]",
         f"{file}: [orchestratr]: unknown section; did you mean orchestrator?",
         "LLORCH_WORKER_SLOT: unknown variable; did you mean LLORCH_WORKER_SLOTS?",
     ]

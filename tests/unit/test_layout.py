@@ -26,7 +26,7 @@ CLI = (
         "pool",
         "pool_view",
     ),
-    *("pool_worker", "serve", "submit", "task_flags"),
+    *("pool_models", "pool_worker", "serve", "submit", "task_flags"),
 )
 DRIVEN = (
     *("api/decisions", "pool_record", "queue/placement"),
@@ -36,9 +36,8 @@ DRIVEN = (
 )
 SCHEDULER = ("capacity", "decisions", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
-    *("errors", "log", "wire/anthropic", "wire/decisions", "wire/meta", "wire/openai", "wire/operations", "wire/pools"),
-    *("errors", "log", "wire/anthropic", "wire/meta", "wire/models", "wire/openai", "wire/operations", "wire/pools"),
-    *("wire/tasks", "wire/workers"),
+    *("errors", "log", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/openai"),
+    *("wire/operations", "wire/pools", "wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",

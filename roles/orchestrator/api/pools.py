@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from llorch.edge import Endpoint, query, read, reply
+from llorch.wire.models import DownloadModel, Started
 from llorch.wire.pools import Heartbeat, HeartbeatReply, Pool, PoolList, Register, Registered, Spawned, SpawnWorker
 from roles.orchestrator.api.keys import CORE, SETTINGS
 from roles.orchestrator.pool_record import public
@@ -50,9 +51,16 @@ async def spawn(request: web.Request) -> web.Response:
     return reply(await request.app[CORE].spawn(request.match_info["id"], body), status=202)
 
 
+async def download(request: web.Request) -> web.Response:
+    """POST /v2/pools/{id}/models/download: have a pool fetch a model, from another pool that has it, else the hub."""
+    started = await request.app[CORE].download(request.match_info["id"], await read(request, DownloadModel))
+    return reply(started, status=200 if started.state in {"planned", "complete"} else 202)
+
+
 _ID = "/v2/pools/{id}"
 _CONFLICT = (409,)
 _OF_THE_POOL = (409, 502, 503)
+_DOWNLOAD = "Have a pool fetch a model; `model_ref` may be an alias here, and pools that have it are asked first."
 _SPAWN = "Ask a pool for a worker; `model_ref` may be an alias here."
 
 ENDPOINTS = (
@@ -80,5 +88,14 @@ ENDPOINTS = (
     *(
         Endpoint("POST", path, spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}, refusals=_OF_THE_POOL)
         for path in (_ID + "/workers/spawn", "/pools/{id}/workers/spawn")
+    ),
+    Endpoint(
+        "POST",
+        _ID + "/models/download",
+        download,
+        _DOWNLOAD,
+        body=DownloadModel,
+        replies={200: Started, 202: Started},
+        refusals=(*_OF_THE_POOL, 507),
     ),
 )

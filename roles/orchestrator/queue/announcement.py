@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -19,7 +20,7 @@ def announcement(
     if loading:
         first = loading[0]
         return "loading", events.Loading(
-            stage="loading" if first.known and first.progress > 0 else "starting",
+            stage=stage(first),
             percent=round(first.progress, 1),
             worker_id=first.worker_id if first.known else "",
             pool_id=first.pool_id,
@@ -30,3 +31,10 @@ def announcement(
         correlation_id=ticket.correlation_id,
         waiting_for=wait.text if wait is not None else msgspec.UNSET,
     )
+
+
+def stage(loading: Loading) -> Literal["starting", "loading", "downloading"]:
+    """Return what happens to a model that jobs wait for."""
+    if loading.downloading:
+        return "downloading"
+    return "loading" if loading.known and loading.progress > 0 else "starting"

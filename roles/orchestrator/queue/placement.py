@@ -17,8 +17,10 @@ from msgspec import UNSET
 from llorch import log
 from llorch.errors import LlorchError, RemoteError
 from llorch.job import JobId
+from llorch.wire.models import DownloadModel
 from llorch.wire.pools import Spawned, SpawnWorker, Worker
 from roles.orchestrator.clock import ClockMs
+from roles.orchestrator.fetching import download, fetchable
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.queue.order import JobQueue, Ticket
@@ -189,8 +191,11 @@ class Placement:
             ctx=max(policy.ctx, 16) if policy.ctx else UNSET,
         )
         try:
-            client = self._fleet.pool(decision.pool_id).client
-            spawned = await client.send("POST", "/v2/workers/spawn", Spawned, body=body, timeout_s=SPAWN_TIMEOUT_S)
+            pool = self._fleet.pool(decision.pool_id)
+            if model_ref not in pool.models and fetchable(model_ref):
+                await download(self._fleet, decision.pool_id, DownloadModel(model_ref=model_ref, evict=True))
+                return  # its heartbeats tell how far it is, and when a worker can be asked for
+            spawned = await pool.client.send("POST", "/v2/workers/spawn", Spawned, body=body, timeout_s=SPAWN_TIMEOUT_S)
         except LlorchError as error:
             _log.warning("worker_refused", pool_id=spot[0], model_ref=model_ref, code=error.code, reason=error.message)
             self._supply.refused(

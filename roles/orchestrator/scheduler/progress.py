@@ -1,10 +1,11 @@
-"""Workers on their way: asked for, or seen to be loading. No I/O, no clock."""
+"""Workers on their way, asked for or seen to be loading, and files of models. No I/O, no clock."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from llorch.wire.models import Download
 from llorch.wire.pools import WorkerReport
 
 GRACE_MS = 10_000
@@ -13,7 +14,10 @@ GRACE_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """A worker on its way, for those who wait for it; not `known` until its pool has given it an id."""
+    """A worker on its way, or the file of its model (`downloading`), for those who wait for it.
+
+    A worker is not `known` until its pool has given it an id.
+    """
 
     worker_id: str
     pool_id: str
@@ -21,6 +25,7 @@ class Loading:
     device: str = ""
     progress: float = 0.0
     known: bool = False
+    downloading: bool = False
 
 
 class Progress:
@@ -54,8 +59,8 @@ class Progress:
             self.answered(token)
         return tokens
 
-    def seen(self, pool_id: str, workers: Iterable[WorkerReport]) -> None:
-        """Take in which workers of a pool are loading."""
+    def seen(self, pool_id: str, workers: Iterable[WorkerReport], downloads: Iterable[Download] = ()) -> None:
+        """Take in which workers of a pool are loading, and which files it fetches."""
         for worker_id, loading in self._starting.pop(pool_id, {}).items():
             self._drop(worker_id, loading.model_ref)
         now = {
@@ -64,6 +69,13 @@ class Progress:
             )
             for worker in workers
             if worker.status == "starting"
+        }
+        now |= {
+            f"download {one.download_id}": Loading(
+                "", pool_id, one.model_ref, progress=one.percent, known=True, downloading=True
+            )
+            for one in downloads
+            if one.state != "failed"
         }
         if now:
             self._starting[pool_id] = now

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from llorch.job import JobId
 from llorch.policy import ModelPolicy
+from llorch.wire.models import Download
 from llorch.wire.pools import Backend, Device, Model, WorkerReport
 from roles.orchestrator.scheduler.backoff import Backoff
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
@@ -33,6 +34,7 @@ class Facts:
     devices: Sequence[Device] = ()
     models: Sequence[Model] = ()
     workers: Sequence[WorkerReport] = ()
+    downloads: Sequence[Download] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +97,12 @@ class Supply:
             pool.closed.clear()
         if known is None or pool.facts.models != facts.models:
             self._take_models(pool_id, pool, facts)
+        self._take_downloads(pool_id, pool.facts.downloads, facts.downloads, now_ms=now_ms)
         before, pool.workers = pool.workers, {worker.worker_id: worker for worker in facts.workers}
         pool.facts = facts
         for worker_id in self.progress.shown(pool.workers):
             self.capacity.withdraw(worker_id)
-        self.progress.seen(pool_id, facts.workers)
+        self.progress.seen(pool_id, facts.workers, facts.downloads)
         self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
         for worker_id in before.keys() - pool.workers.keys():
             self._gone(worker_id)
@@ -306,6 +309,21 @@ class Supply:
             self._gone(worker.worker_id)
         elif worker.status == "draining":
             self.rooms.draining(worker.worker_id)
+
+    def _take_downloads(
+        self, pool_id: str, before: Sequence[Download], now: Sequence[Download], *, now_ms: int
+    ) -> None:
+        """Take in what a pool fetches; a download that has failed since is a refusal of its model."""
+        if before == now:
+            return
+        known = {(one.download_id, one.created_ms) for one in before if one.state == "failed"}
+        for one in now:
+            self.changed.add(one.model_ref)
+            if one.state == "failed" and (one.download_id, one.created_ms) not in known:
+                message = f"pool {pool_id} could not fetch the model: {one.error}"
+                self.backoff.refused(
+                    one.model_ref, (pool_id, ""), code=str(one.error_code), message=message, now_ms=now_ms
+                )
 
     def _failed(self, pool_id: str, worker: WorkerReport, *, now_ms: int) -> None:
         code = worker.error_code if worker.error_code is not UNSET else "ENGINE_FAILED"

@@ -1,0 +1,44 @@
+"""Has pools fetch models: tells each which others have them, and asks. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from llorch.errors import PoolUnreachable, Unreachable
+from llorch.models import HubRef, parse_ref
+from llorch.wire.models import DownloadModel, Started
+from roles.orchestrator.fleet import Fleet
+from roles.orchestrator.pool_record import PoolRecord
+
+MAX_SOURCES = 8
+
+
+def fetchable(model_ref: str) -> bool:
+    """Tell whether a pool that lacks a model can get it by itself: whether it is on the hub, at a commit. Pure."""
+    ref = parse_ref(model_ref)
+    return isinstance(ref, HubRef) and ref.pinned
+
+
+def sources(pools: Iterable[PoolRecord], pool_id: str, model_ref: str) -> list[str]:
+    """Return the URLs of the pools that a pool can fetch a model from. Pure."""
+    having = [pool for pool in pools if pool.pool_id != pool_id and model_ref in pool.models]
+    return [pool.endpoint for pool in sorted(having, key=lambda pool: pool.pool_id)][:MAX_SOURCES]
+
+
+async def download(fleet: Fleet, pool_id: str, request: DownloadModel) -> Started:
+    """Ask a pool to fetch a model, from another pool that has it if there is one.
+
+    Raises:
+        PoolNotFound: No pool has that id.
+        PoolUnreachable: It does not answer.
+        RemoteError: Its own refusal, such as `DISK_FULL`.
+    """
+    pool = fleet.pool(pool_id)
+    known = sources(fleet.online(), pool_id, request.model_ref)
+    body = replace(request, sources=list(dict.fromkeys([*request.sources, *known])))
+    try:
+        return await pool.client.send("POST", "/v2/models/download", Started, body=body)
+    except Unreachable as error:
+        raise PoolUnreachable(error.message) from error

@@ -1,0 +1,51 @@
+"""What the name of a model means to this orchestrator: an alias resolved, a revision pinned to a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from llorch import models
+from llorch.errors import CallerError, HubUnreachable
+from llorch.hub import Pins
+from roles.orchestrator.fleet import Fleet
+
+
+class Names:
+    """Turns names into references that can only mean one file.
+
+    What a pool has is taken without asking the hub: a job for a model that is there needs no hub, and the model behind
+    a name changes only when somebody downloads another one.
+
+    Args:
+        aliases: The user's names for models.
+        fleet: Knows what pools have.
+    """
+
+    def __init__(self, aliases: Mapping[str, str], fleet: Fleet) -> None:
+        self.aliases = aliases
+        self._fleet = fleet
+        self._pins = Pins()
+
+    async def pinned(self, name: str) -> str:
+        """Return the reference that *name* means now.
+
+        Raises:
+            ModelNotFound: No such alias, repository, revision or file.
+            Forbidden: It is private or gated; the message says what to set.
+            InvalidRequest: It is no name, or several files could be meant.
+            HubUnreachable: No pool has it, and the hub cannot be asked.
+        """
+        ref = models.resolve(name, self.aliases)
+        if models.is_pinned(ref):
+            return ref
+        have = [(model.model_ref, model.added_ms) for pool in self._fleet.online() for model in pool.models.values()]
+        try:
+            return (await self._pins.pin(ref, have)).ref
+        except HubUnreachable as error:
+            raise HubUnreachable(
+                f"{error.message}; no pool has the model either", retry_after_s=error.retry_after_s
+            ) from None
+        except CallerError as error:
+            if ref != name:
+                error.message = f"{name}: {error.message}"
+            raise
