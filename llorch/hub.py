@@ -51,7 +51,7 @@ def look(repo: str, revision: str, *, timeout_s: float = TIMEOUT_S) -> RepoFacts
         HubUnreachable: The hub does not answer, is busy (with `retry_after_s`), or may not be asked.
     """
     with translated(f"hf:{repo}"):
-        from huggingface_hub import HfApi
+        from huggingface_hub.hf_api import HfApi
 
         found = HfApi(endpoint=endpoint()).model_info(repo, revision=revision, files_metadata=True, timeout=timeout_s)
         files = [
