@@ -142,7 +142,7 @@ class Pins:
         until, known = self._known.get(key, (0.0, None))
         if known is not None and time.monotonic() < until:
             if isinstance(known, LlorchError):
-                raise known
+                raise known.with_traceback(None)
             return known
         asked = self._asked.get(key)
         if asked is None:

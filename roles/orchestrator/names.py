@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from llorch import models
-from llorch.errors import CallerError, HubUnreachable
+from llorch.errors import HubUnreachable
 from llorch.hub import Pins
 from roles.orchestrator.fleet import Fleet
 
@@ -45,7 +45,3 @@ class Names:
             raise HubUnreachable(
                 f"{error.message}; no pool has the model either", retry_after_s=error.retry_after_s
             ) from None
-        except CallerError as error:
-            if ref != name:
-                error.message = f"{name}: {error.message}"
-            raise

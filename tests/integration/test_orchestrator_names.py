@@ -70,11 +70,11 @@ async def test_without_hub_and_pool_a_name_means_nothing_now(hub: Hub) -> None:
     assert away.value.retriable
 
 
-async def test_an_alias_that_leads_nowhere_is_named(hub: Hub) -> None:
+async def test_an_alias_that_leads_nowhere_is_told(hub: Hub) -> None:
     hub.repos.clear()
     hub.faults.statuses = {"api": [(404, {"X-Error-Code": "RepoNotFound"})]}
     async with Fleet("", 15.0) as fleet:
-        with pytest.raises(ModelNotFound, match="tiny: hf:org/tiny is not on the hub"):
+        with pytest.raises(ModelNotFound, match="hf:org/tiny is not on the hub"):
             await Names(ALIASES, fleet).pinned("tiny")
 
 

@@ -37,7 +37,7 @@ def assert_absent(data: Path, hub: Hub, repo: str = REPO, path: str = FILE) -> N
 def leftovers(data: Path) -> list[str]:
     """Return what is neither a model nor a folder."""
     found = [path for path in (data / "models").rglob("*") if path.is_file() and path.suffix != ".gguf"]
-    return [str(path) for path in found if path.name != "lock"] + [str(p) for p in (data / "downloads").glob("*.json")]
+    return [str(path) for path in [*found, *(data / "downloads").glob("*.json")]]
 
 
 async def ask(client: Client, ref: str, **more: object) -> Started:

@@ -214,7 +214,6 @@ class Downloads:
 
     async def _live(self, run: _Run) -> None:
         """Carry a download to its end, however often that takes."""
-        key = run.view.download_id
         try:
             while True:
                 before = run.view.bytes_done
@@ -228,7 +227,7 @@ class Downloads:
                         self._end(run, "failed", error)
                         return
                 else:
-                    await asyncio.to_thread(self._ledger.remove, key)
+                    await self._discard(run)
                     self._end(run, "complete")
                     return
         except asyncio.CancelledError:
@@ -299,7 +298,7 @@ class Downloads:
         return True
 
     async def _discard(self, run: _Run) -> None:
-        """Delete what has come of a download that will not go on."""
+        """Delete what a download that has ended leaves beside the models."""
         await asyncio.to_thread(files.empty, self._partial(run))
         await asyncio.to_thread(self._ledger.remove, run.view.download_id)
 
@@ -334,6 +333,8 @@ def _events(download_id: str) -> str:
 
 
 def _unresolved(ref: str) -> CallerError:
+    if ref.startswith("file:"):
+        return InvalidRequest(f"{ref} needs no download: a file is used where it lies")
     problem = "expected hf:org/repo@commit::file=path, with a commit of 40 hexadecimal digits"
     return InvalidRequest(
         f"the request is not valid: model_ref: {problem}; llorch pool models download takes shorter names",

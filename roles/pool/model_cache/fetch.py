@@ -39,7 +39,7 @@ from llorch.errors import (
 from llorch.models import HubRef
 from llorch.wire.models import FileFacts, StoredModel
 from roles.pool.model_cache import files
-from roles.pool.model_cache.partial import LOCK, Partial, disk_errors, locked, sync
+from roles.pool.model_cache.partial import Partial, disk_errors, locked, sync
 
 COMMAND = "__fetch"
 HUB = "hub"
@@ -112,9 +112,6 @@ def fetch(order: Order, tell: Tell, agreed: Callable[[], object]) -> None:
         tell(Report(kind="files", files=wanted))
         agreed()
         proven = _Fetch(ref, order, wanted, tell).run()
-        for leftover in partial.iterdir():
-            if leftover.name != LOCK:
-                leftover.unlink()
     tell(Report(kind="done", files=proven))
 
 

@@ -238,7 +238,8 @@ class Library:
             promised_bytes=promised_bytes,
             budget_bytes=self._budget_bytes,
         )
-        had += sum(model.size_bytes for model in usage.models if model.model_ref == str(ref))
+        placed = [files.place(self.folder, ref, path) for path in models.parts(ref.path)]
+        had += sum([await asyncio.to_thread(files.size, path) for path in placed])
         return room.make(space, usage.models, max(0, total_bytes - had), evict=evict)
 
     async def evict(self, plan: list[Evicted]) -> None:
