@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from llorch import models
 from llorch.errors import HubUnreachable
-from llorch.hub import Pins
+from llorch.hub import Pins, at_hand
 from roles.orchestrator.fleet import Fleet
 
 
@@ -38,10 +38,22 @@ class Names:
         ref = models.resolve(name, self.aliases)
         if models.is_pinned(ref):
             return ref
-        have = [(model.model_ref, model.added_ms) for pool in self._fleet.online() for model in pool.models.values()]
         try:
-            return (await self._pins.pin(ref, have)).ref
+            return (await self._pins.pin(ref, self._have())).ref
         except HubUnreachable as error:
             raise HubUnreachable(
                 f"{error.message}; no pool has the model either", retry_after_s=error.retry_after_s
             ) from None
+
+    def here(self, name: str) -> str:
+        """Return the reference that *name* means among what pools have; itself resolved where they have none.
+
+        Raises:
+            ModelNotFound: No such alias.
+            InvalidRequest: It is no name.
+        """
+        ref = models.resolve(name, self.aliases)
+        return ref if models.is_pinned(ref) else at_hand(ref, self._have()) or ref
+
+    def _have(self) -> list[tuple[str, int]]:
+        return [(model.model_ref, model.added_ms) for pool in self._fleet.online() for model in pool.models.values()]

@@ -57,7 +57,10 @@ async def test_what_a_pool_has_is_meant_and_of_several_the_newest(hub: Hub) -> N
         newer = OLD.replace("0" * 40, "1" * 40)
         await fleet.register(register(model(newer, added_ms=2), model(OLD, added_ms=1)), now_ms=0)
 
-        assert await Names(ALIASES, fleet).pinned("tiny") == newer
+        names = Names(ALIASES, fleet)
+        assert await names.pinned("tiny") == newer
+        assert names.here("tiny") == newer
+        assert names.here("hf:org/other") == "hf:org/other"
         assert hub.seen == []
 
 

@@ -7,7 +7,6 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from llorch import models
 from llorch.edge import Endpoint, correlation_id, read, reply, stream
 from llorch.errors import LlorchError, NotReady
 from llorch.job import JobId
@@ -36,7 +35,7 @@ async def count(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages/count_tokens: what the model's own tokeniser says."""
     asked = await read(request, CountRequest)
     core = request.app[CORE]
-    client = core.fleet.any_client(models.resolve(asked.model, core.aliases))
+    client = core.fleet.any_client(core.names.here(asked.model))
     if client is None:
         raise NotReady("no worker has this model loaded, so nobody can count; send a message first", retry_after_s=5)
     counted = await client.send("POST", "/count", TokenCount, body=words.count(asked))

@@ -9,7 +9,6 @@ from functools import wraps
 import msgspec
 from aiohttp import web
 
-from llorch import models
 from llorch.edge import bearer, correlation_id, reply
 from llorch.errors import LlorchError
 from llorch.job import JobId
@@ -98,7 +97,7 @@ def room(request: web.Request, model: str) -> int | None:
         ModelNotFound: No such alias.
     """
     core = request.app[CORE]
-    known = core.fleet.model(models.resolve(model, core.aliases))
+    known = core.fleet.model(core.names.here(model))
     return None if known is None else known.context_length
 
 
