@@ -140,9 +140,14 @@ async def test_a_model_larger_than_the_disk_is_refused_before_it_is_fetched(
 
 
 def _fill(disk: Path, *, leaving: int) -> None:
-    system = os.statvfs(disk)
-    with (disk / "filler").open("wb") as file:
-        file.write(b"\0" * (system.f_bavail * system.f_frsize - leaving))
+    """Take the space of a disk but for *leaving*, while somebody else writes to it too."""
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            system = os.statvfs(disk)
+            spare = system.f_bavail * system.f_frsize - leaving
+            if spare <= 0:
+                return
+            file.write(b"\0" * min(spare, 65_536))
 
 
 async def _gone(pids: list[int]) -> bool:
