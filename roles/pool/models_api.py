@@ -151,15 +151,29 @@ def event(view: Download) -> tuple[str, msgspec.Struct]:
 _ID = "/v2/models/{id}"
 _DOWNLOADS = "/v2/models/downloads"
 _DOWNLOAD = "Fetch a model of the hub, given by a reference that names a commit."
-_PART = Parameter("part", {"type": "integer", "minimum": 0}, description="Which file of a set; the first is 0.")
+_PART = Parameter("part", {"type": "integer", "minimum": 0, "maximum": 99_999}, description="Which file of a set; the first is 0.")
 
 # Fixed addresses before those with an id: the first that fits is taken.
 ENDPOINTS = (
     Endpoint("GET", "/v2/models", listed, "The model files of this host.", replies={200: ModelList}),
     Endpoint(
-        "POST", "/v2/models/download", download, _DOWNLOAD, body=DownloadModel, replies={200: Started, 202: Started}
+        "POST",
+        "/v2/models/download",
+        download,
+        _DOWNLOAD,
+        body=DownloadModel,
+        replies={200: Started, 202: Started},
+        refusals=(507,),
     ),
-    Endpoint("POST", "/models/download", download, _DOWNLOAD, body=DownloadModel, replies={200: Started, 202: Started}),
+    Endpoint(
+        "POST",
+        "/models/download",
+        download,
+        _DOWNLOAD,
+        body=DownloadModel,
+        replies={200: Started, 202: Started},
+        refusals=(507,),
+    ),
     Endpoint("GET", _DOWNLOADS, downloads, "Downloads.", replies={200: DownloadList}),
     Endpoint("GET", _DOWNLOADS + "/{id}", one_download, "One download.", replies={200: Download}),
     Endpoint("DELETE", _DOWNLOADS + "/{id}", cancel, "Cancel a download.", replies={200: Download}),
@@ -172,6 +186,7 @@ ENDPOINTS = (
         "List a file of one's own.",
         body=RegisterModel,
         replies={200: StoredModel},
+        refusals=(404, 409, 507),
     ),
     Endpoint(
         "POST",
@@ -180,11 +195,20 @@ ENDPOINTS = (
         "List it no longer; the file stays.",
         body=RegisterModel,
         replies={200: Unregistered},
+        refusals=(404,),
     ),
     Endpoint("GET", _ID, one, "One model: files, hashes, use.", replies={200: StoredModel}),
-    Endpoint("DELETE", _ID, delete, "Delete a downloaded model.", replies={200: Deleted}),
-    Endpoint("POST", _ID + "/verify", verify, "Compare its hashes.", replies={200: Verified}),
-    Endpoint("POST", _ID + "/pin", pin, "Keep it when room is needed.", body=PinModel, replies={200: StoredModel}),
+    Endpoint("DELETE", _ID, delete, "Delete a downloaded model.", replies={200: Deleted}, refusals=(409,)),
+    Endpoint("POST", _ID + "/verify", verify, "Compare its hashes.", replies={200: Verified}, refusals=(507,)),
+    Endpoint(
+        "POST",
+        _ID + "/pin",
+        pin,
+        "Keep it when room is needed.",
+        body=PinModel,
+        replies={200: StoredModel},
+        refusals=(507,),
+    ),
     Endpoint(
         "GET",
         _ID + "/file",

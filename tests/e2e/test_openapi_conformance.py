@@ -60,17 +60,17 @@ values = ["haiku", "file:/builtin/haiku.gguf", "file:/nowhere.gguf"]
 
 # A path such as /v2/pools/register is one of /v2/pools/{{id}} too, so it allows what that one allows.
 [[operations]]
-include-path-regex = "/(register|spawn|purge)$"
+include-path-regex = "/(register|unregister|spawn|purge|download|downloads|disk-usage)$"
 checks.allow_header_conformance.enabled = false
 
 # Pools that the generated requests have registered cannot be reached.
 [[operations]]
-include-path-regex = "^(/v2)?/pools/[^/]+/workers/spawn$"
+include-path-regex = "^(/v2)?/pools/[^/]+/(workers/spawn|models/download)$"
 checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 502, 503, 507]
 
 # Which references and lengths a model can take is not in the document, nor is all of the dialects that is not honoured.
 [[operations]]
-include-path-regex = "^/v2/tasks$|/spawn$|^/execute$|^/count$|^/v1/.*(completions|messages|count_tokens)$"
+include-path-regex = "^/v2/tasks$|/spawn$|/models/(download|register|unregister)$|^/execute$|^/count$|^/v1/.*(completions|messages|count_tokens)$"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 409, 429, "5xx"]
 
 [[operations]]
