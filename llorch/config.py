@@ -13,149 +13,19 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
 
 from llorch.errors import InvalidConfiguration, InvalidRequest
 from llorch.models import BUILTIN_ALIASES, parse_name
-from llorch.policy import KeepAlive, ModelPolicy, contradictions
+from llorch.policy import ModelPolicy, contradictions
+from llorch.settings import SECTIONS, Auth, Host, Orchestrator, Pool, Section, Settings
 from llorch.wire.codec import expectation
 
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Seconds = Annotated[float, Meta(ge=0, le=30 * 86_400)]
-Url = Annotated[str, Meta(pattern=r"^(https?://[^\s/]+/?)?$(?!\n)", description="a URL such as http://host:8080")]
 SYSTEM_FILE = Path("/etc/llorch/llorch.toml")
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 Overrides = Mapping[str, Mapping[str, object]]
-Section = msgspec.Struct
-
-
-class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[orchestrator]`. `queue_capacity` -1 is unbounded; `data_dir` empty is the user's data directory.
-
-    `keep_alive_s` is how long a worker without jobs is kept, for models without a section of their own.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    data_dir: str = ""
-    queue_capacity: Annotated[int, Meta(ge=-1, le=100_000_000)] = 10_000
-    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**31)] = 16 * 1024 * 1024
-    heartbeat_interval_s: Annotated[float, Meta(gt=0, le=3600)] = 15.0
-    drain_s: Seconds = 30.0
-    start_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
-    stall_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
-    cancel_grace_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
-    keep_alive_s: KeepAlive = 300.0
-    output_retention_s: Seconds = 86_400.0
-    purge_after_s: Seconds = 7 * 86_400.0
-
-
-class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[pool]`. `advertise` is the address that the orchestrator is told; empty means the one bound.
-
-    `reserve_bytes` of each device are left to other programs; `reserve` says it for single ones, by id or UUID. Its
-    workers use at most `memory_limit_bytes` of each, 0 is no limit.
-    `keep_workers` leaves workers running when the pool is told to stop; `orphan_s` is how long a worker without jobs
-    then waits for the next process of the pool.
-    """
-
-    host: str = "127.0.0.1"
-    port: Port = 9200
-    data_dir: str = ""
-    models_dir: str = ""
-    pool_id: Annotated[
-        str,
-        Meta(
-            pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$(?!\n)",
-            description="up to 64 letters, digits, dots, underscores and hyphens",
-        ),
-    ] = ""
-    orchestrator: Url = ""
-    advertise: Url = ""
-    reserve_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
-    memory_limit_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
-    reserve: Annotated[
-        str,
-        Meta(
-            pattern=r"^\s*([^\s=,]+\s*=\s*\d{1,16}\s*(,\s*[^\s=,]+\s*=\s*\d{1,16}\s*)*)?$(?!\n)",
-            description="device = bytes, separated by commas, such as cuda:0=8000000000, cpu=4000000000",
-        ),
-    ] = ""
-    models_budget_bytes: Annotated[int, Meta(ge=0, le=2**60)] = 0
-    downloads_at_once: Annotated[int, Meta(ge=1, le=64)] = 2
-    ready_timeout_s: Seconds = 60.0
-    stop_grace_s: Seconds = 30.0
-    drain_s: Seconds = 30.0
-    keep_workers: bool = False
-    orphan_s: Annotated[float, Meta(gt=0, le=30 * 86_400)] = 600.0
-
-
-class Worker(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[worker]`. `ctx` is one slot's context in tokens, 0 the model's own up to 8192; `threads` 0 is one a core."""
-
-    host: str = "127.0.0.1"
-    port: Port = 0
-    slots: Annotated[int, Meta(ge=1, le=256)] = 4
-    ctx: Annotated[int, Meta(ge=0, le=2**24)] = 0
-    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
-    batch: Annotated[int, Meta(ge=16, le=8192)] = 128
-    reattach_s: Seconds = 60.0
-
-
-class Auth(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[auth]`. `LLORCH_API_TOKEN` goes before `token_file`, which must be readable by its owner alone."""
-
-    token_file: str = ""
-
-
-class Client(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[client]`: where the command line finds the orchestrator."""
-
-    url: Url = ""
-
-
-class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[log]`. `auto` writes for people on a terminal, JSON lines elsewhere."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
-
-
-class Host(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[hosts.NAME]`: a host whose pool `--host NAME` speaks to."""
-
-    url: Url = ""
-    ssh: str = ""
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole tree, plus what is not a key: the token and the file it all came from."""
-
-    orchestrator: Orchestrator = Orchestrator()
-    pool: Pool = Pool()
-    worker: Worker = Worker()
-    auth: Auth = Auth()
-    client: Client = Client()
-    log: Log = Log()
-    hosts: dict[str, Host] = {}
-    models: dict[str, ModelPolicy] = {}
-    aliases: dict[str, str] = {}
-    token: str = ""
-    source: str = ""
-
-
-SECTIONS: Mapping[str, type[Section]] = {
-    "orchestrator": Orchestrator,
-    "pool": Pool,
-    "worker": Worker,
-    "auth": Auth,
-    "client": Client,
-    "log": Log,
-}
 _OWN_VARIABLES = {"LLORCH_CONFIG", "LLORCH_URL", "LLORCH_API_TOKEN", "LLORCH_EXE", "LLORCH_WORKER_TOKEN"}
 
 

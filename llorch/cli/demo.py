@@ -25,7 +25,7 @@ def demo(
     from llorch import log
     from llorch.cli import haiku_test, minute_words
     from llorch.cli.output import note, write_json
-    from llorch.config import Log
+    from llorch.settings import Log
 
     log.configure(Log(level="error"))
     wanted = minute_words.word(time.localtime().tm_min if minute is None else minute)

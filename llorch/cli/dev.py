@@ -11,7 +11,7 @@ from llorch.cli.options import Config, Json, Url, group, settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llorch.config import Settings
+    from llorch.settings import Settings
     from roles.orchestrator.state.maintenance import Copied
 
 app = group("Check an installation, back it up.")

@@ -15,8 +15,8 @@ from llorch.cli.minute_words import contains
 from llorch.cli.output import Status, note, one_line, write_text
 from llorch.cli.submit import JobFailed, loading_text, submit
 from llorch.client import Client
-from llorch.config import Orchestrator, Pool, Settings
 from llorch.serve import all_running
+from llorch.settings import Orchestrator, Pool, Settings
 from llorch.wire.codec import decode_reply
 from llorch.wire.events import End, Failed, Loading, Token
 from llorch.wire.tasks import SubmitTask

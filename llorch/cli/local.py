@@ -10,10 +10,10 @@ from aiohttp import web
 
 from llorch import log
 from llorch.cli.options import ready_url
-from llorch.config import Settings
 from llorch.edge import DRAIN, Handler, reply
 from llorch.errors import LlorchError
 from llorch.serve import Site, running
+from llorch.settings import Settings
 from llorch.wire.workers import ShuttingDown
 from roles.orchestrator.app import create as orchestrator
 from roles.pool.app import create as pool

@@ -10,7 +10,8 @@ import typer
 
 if TYPE_CHECKING:
     from llorch.client import Client
-    from llorch.config import Overrides, Settings
+    from llorch.config import Overrides
+    from llorch.settings import Settings
 
 Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help="Configuration file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

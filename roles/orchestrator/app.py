@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from llorch.config import Settings, data_dir
+from llorch.config import data_dir
 from llorch.edge import DRAIN, create_app
 from llorch.errors import BusyError
 from llorch.models import resolve
 from llorch.policy import ModelPolicy
+from llorch.settings import Settings
 from roles.orchestrator.api.keys import CORE, OPERATIONS, SETTINGS
 from roles.orchestrator.api.meta import ENDPOINTS
 from roles.orchestrator.clock import ClockMs, now_ms

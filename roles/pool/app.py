@@ -15,9 +15,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from llorch.client import Client
-from llorch.config import Settings, data_dir
+from llorch.config import data_dir
 from llorch.edge import ADDRESS, DRAIN, create_app
 from llorch.errors import InvalidConfiguration
+from llorch.settings import Settings
 from roles.pool.api import ENDPOINTS
 from roles.pool.core import Addresses, Pool, find_addresses
 from roles.pool.gpu_inventory.sampler import Sampler

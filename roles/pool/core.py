@@ -13,8 +13,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch import __version__, config
-from llorch.config import Settings
 from llorch.errors import CallerError, Draining
+from llorch.settings import Settings
 from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
 from roles.pool.gpu_inventory import reserve
 from roles.pool.gpu_inventory.limit import limited

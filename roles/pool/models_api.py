@@ -151,7 +151,11 @@ def event(view: Download) -> tuple[str, msgspec.Struct]:
 _ID = "/v2/models/{id}"
 _DOWNLOADS = "/v2/models/downloads"
 _DOWNLOAD = "Fetch a model of the hub, given by a reference that names a commit."
-_PART = Parameter("part", {"type": "integer", "minimum": 0, "maximum": 99_999}, description="Which file of a set; the first is 0.")
+_PART = Parameter(
+    "part",
+    {"type": "integer", "minimum": 0, "maximum": 99_999},
+    description="Which file of a set; the first is 0.",
+)
 
 # Fixed addresses before those with an id: the first that fits is taken.
 ENDPOINTS = (

@@ -9,7 +9,7 @@ import pytest
 
 from llorch.cli.doctor import machine
 from llorch.cli.doctor.result import Examined, Result
-from llorch.config import Orchestrator, Settings
+from llorch.settings import Orchestrator, Settings
 
 NOWHERE = Examined(settings=Settings())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llorch.cli.doctor.result import Examined, Result
 from llorch.cli.doctor.storage import database
-from llorch.config import Settings
+from llorch.settings import Settings
 from roles.orchestrator.app import DATABASE
 from roles.orchestrator.state.database import MIGRATIONS
 from tests.integration.test_orchestrator_state_maintenance import damage, filled

@@ -9,6 +9,7 @@ import pytest
 
 from llorch.errors import HubUnreachable, ModelNotFound
 from llorch.models import HAIKU_REF
+from llorch.policy import ModelPolicy
 from llorch.wire.models import Download
 from llorch.wire.pools import Heartbeat, Model, Register
 from roles.orchestrator.fleet import Fleet
@@ -24,6 +25,10 @@ async def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     async with running_hub(tmp_path / "home", monkeypatch) as hub:
         hub.add("org/tiny", {"a.gguf": Path(__file__)})
         yield hub
+
+
+def fleet_without_policies() -> Fleet:
+    return Fleet("", 15.0, clock_ms=lambda: 0, policies={}, default=ModelPolicy())
 
 
 def model(ref: str, *, added_ms: int = 0) -> Model:
@@ -44,7 +49,7 @@ def register(*models: Model) -> Register:
 
 
 async def test_a_name_is_pinned_to_the_hubs_commit(hub: Hub) -> None:
-    async with Fleet("", 15.0) as fleet:
+    async with fleet_without_policies() as fleet:
         names = Names(ALIASES, fleet)
 
         assert await names.pinned("tiny") == hub.ref("org/tiny", "a.gguf")
@@ -53,7 +58,7 @@ async def test_a_name_is_pinned_to_the_hubs_commit(hub: Hub) -> None:
 
 
 async def test_what_a_pool_has_is_meant_and_of_several_the_newest(hub: Hub) -> None:
-    async with Fleet("", 15.0) as fleet:
+    async with fleet_without_policies() as fleet:
         newer = OLD.replace("0" * 40, "1" * 40)
         await fleet.register(register(model(newer, added_ms=2), model(OLD, added_ms=1)), now_ms=0)
 
@@ -66,7 +71,7 @@ async def test_what_a_pool_has_is_meant_and_of_several_the_newest(hub: Hub) -> N
 
 async def test_without_hub_and_pool_a_name_means_nothing_now(hub: Hub) -> None:
     await hub.stop()
-    async with Fleet("", 15.0) as fleet:
+    async with fleet_without_policies() as fleet:
         with pytest.raises(HubUnreachable, match="no pool has the model either") as away:
             await Names(ALIASES, fleet).pinned("tiny")
 
@@ -76,7 +81,7 @@ async def test_without_hub_and_pool_a_name_means_nothing_now(hub: Hub) -> None:
 async def test_an_alias_that_leads_nowhere_is_told(hub: Hub) -> None:
     hub.repos.clear()
     hub.faults.statuses = {"api": [(404, {"X-Error-Code": "RepoNotFound"})]}
-    async with Fleet("", 15.0) as fleet:
+    async with fleet_without_policies() as fleet:
         with pytest.raises(ModelNotFound, match="hf:org/tiny is not on the hub"):
             await Names(ALIASES, fleet).pinned("tiny")
 
@@ -86,7 +91,7 @@ async def test_a_download_is_shown_as_loading_and_its_failure_is_a_refusal(hub: 
     failed = Download(
         download_id="d", model_ref=OLD, state="failed", error="gone", error_code="FORBIDDEN", created_ms=7
     )
-    async with Fleet("", 15.0) as fleet:
+    async with fleet_without_policies() as fleet:
         await fleet.register(register(), now_ms=0)
         await fleet.heard(
             "p", Heartbeat(seq=1, time_ms=0, devices=[], models=[], workers=[], downloads=[running]), now_ms=0
@@ -95,10 +100,9 @@ async def test_a_download_is_shown_as_loading_and_its_failure_is_a_refusal(hub: 
         await fleet.heard(
             "p", Heartbeat(seq=2, time_ms=0, devices=[], models=[], workers=[], downloads=[failed]), now_ms=0
         )
-        refusal = fleet.views(OLD)[0].refusal
+        [refusal] = fleet.supply.backoff.of(OLD)
         after = fleet.loading(OLD)
 
     assert [(one.downloading, one.progress) for one in loading] == [(True, 25.0)]
     assert after == []
-    assert refusal is not None
     assert (refusal.code, refusal.permanent, "gone" in refusal.message) == ("FORBIDDEN", True, True)

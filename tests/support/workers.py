@@ -28,9 +28,10 @@ PATIENCE_S = 30.0
 MAIN = """
 import json, sys
 from pathlib import Path
-from llorch import config, errors, log, serve
+from llorch import errors, log, serve
+from llorch.settings import Log
 from roles.worker.app import WorkerOptions, create
-log.configure(config.Log(format="json"))
+log.configure(Log(format="json"))
 told = json.loads(sys.argv[1])
 options = WorkerOptions(Path(told.pop("model_path")), **told)
 async def main():

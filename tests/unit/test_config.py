@@ -8,23 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llorch.config import (
-    DEFAULT_URL,
-    SECTIONS,
-    Auth,
-    Client,
-    Host,
-    Orchestrator,
-    Pool,
-    Settings,
-    client_url,
-    data_dir,
-    is_loopback,
-    load,
-    pool_id,
-)
+from llorch.config import DEFAULT_URL, client_url, data_dir, is_loopback, load, pool_id
 from llorch.errors import InvalidConfiguration
 from llorch.policy import ModelPolicy
+from llorch.settings import SECTIONS, Auth, Client, Host, Orchestrator, Pool, Settings
 from llorch.wire.pools import Register
 
 

@@ -36,7 +36,7 @@ DRIVEN = (
 )
 SCHEDULER = ("capacity", "decisions", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
-    *("errors", "log", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/openai"),
+    *("errors", "log", "settings", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/openai"),
     *("wire/operations", "wire/pools", "wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {

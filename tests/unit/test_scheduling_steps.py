@@ -15,12 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from llorch.job import JobId
 from llorch.wire.tasks import Priority
 from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, JobQueue, Ticket
-from roles.orchestrator.scheduler.decide import Decision, Dispatch, StartWorker, Wait, decide
-from roles.orchestrator.scheduler.snapshot import ModelView, PoolView, Snapshot, WorkerView
+from roles.orchestrator.scheduler.decide import decide
+from roles.orchestrator.scheduler.decisions import Decision, Dispatch, StartWorker, Wait
+from roles.orchestrator.scheduler.snapshot import Place, Snapshot, WorkerView
 
 MODELS = ("m", "n")
 SESSIONS = (None, "a", "b", "c")
-POOL = PoolView(pool_id="p", has_file=True, memory_free_bytes=1)
+PLACE = Place(pool_id="p", device="d", backend="cpu", has_file=True, available_bytes=1, need_bytes=1)
 
 
 @dataclass(slots=True)
@@ -121,18 +122,22 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
                 self.place(ticket)
             else:
                 assert ticket.submitted_ms > self.now_ms - PROMOTE_AFTER_MS
-        snapshot = self.snapshot()
-        decisions = decide(snapshot)
-        assert decisions == decide(snapshot)
-        for decision in decisions:
-            if isinstance(decision, Dispatch):
-                self.dispatch(decision)
-            else:
-                assert isinstance(decision, StartWorker | Wait)
-        self.check_that_no_slot_idles(decisions)
+        self.queue.rested(now_ms=self.now_ms)
+        told: list[Decision] = []
+        for model_ref in list(self.queue.models()):
+            snapshot = self.view(model_ref)
+            decisions = decide(snapshot)
+            assert decisions == decide(snapshot)
+            told += decisions
+            for decision in decisions:
+                if isinstance(decision, Dispatch):
+                    self.dispatch(decision)
+                else:
+                    assert isinstance(decision, StartWorker | Wait)
+        self.check_that_no_slot_idles(told)
 
     def dispatch(self, decision: Dispatch) -> None:
-        ticket = self.queue.take(decision.job_id)
+        ticket = self.queue.take(JobId(decision.job_id))
         assert ticket is not None, "a job that does not wait was given out"
         worker = self.workers[decision.worker_id]
         assert worker.model_ref == ticket.model_ref
@@ -146,7 +151,7 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
     def check_that_no_slot_idles(self, decisions: Sequence[Decision]) -> None:
         for model_ref in MODELS:
             free = sum(w.slots - len(w.jobs) for w in self.workers.values() if w.model_ref == model_ref)
-            ready = self.queue.heads(model_ref, 1, now_ms=self.now_ms)
+            ready = self.queue.heads(model_ref, 1)
             assert not (free and ready), "a job waits next to a free slot"
             told = [d for d in decisions if isinstance(d, StartWorker | Wait) and d.model_ref == model_ref]
             serves = any(w.model_ref == model_ref for w in self.workers.values())
@@ -154,17 +159,15 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
 
     def place(self, ticket: Ticket) -> None:
         """Note who may go before a job: those that do now, and of each session that comes one a turn before its own."""
-        now = [t for t in self.queue.heads(ticket.model_ref, 10**6, now_ms=2**60) if t.lane == ticket.lane]
+        same = [t for t in self.queue._tickets.values() if (t.lane, t.model_ref) == (ticket.lane, ticket.model_ref)]
+        now = sorted(same, key=lambda t: (t.tag, t.seq))
         turns = max(0, ticket.tag - self.queue._lanes[ticket.lane].served)
         self.wanted[ticket.id] = Wanted(now.index(ticket) + len(SESSIONS) * turns, self.tried_again)
 
     def running(self) -> set[JobId]:
         return {job_id for worker in self.workers.values() for job_id in worker.jobs}
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(now_ms=self.now_ms, models=tuple(self.view(model_ref) for model_ref in self.queue.models()))
-
-    def view(self, model_ref: str) -> ModelView:
+    def view(self, model_ref: str) -> Snapshot:
         mine = {worker_id: w for worker_id, w in self.workers.items() if w.model_ref == model_ref}
         free = tuple(
             WorkerView(
@@ -178,14 +181,18 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
             if w.slots > len(w.jobs)
         )
         slots = sum(worker.free_slots for worker in free)
-        heads = self.queue.heads(model_ref, slots, now_ms=self.now_ms)
-        return ModelView(
+        heads = self.queue.heads(model_ref, slots)
+        return Snapshot(
+            now_ms=self.now_ms,
             model_ref=model_ref,
             waiting=self.queue.waiting(model_ref),
             heads=tuple(ticket.id for ticket in heads),
             workers=free,
-            busy_workers=len(mine) - len(free),
-            pools=() if free else (POOL,),
+            busy=len(mine) - len(free),
+            slots=sum(w.slots for w in mine.values()),
+            places=() if free else (PLACE,),
+            online=1,
+            askable=1,
         )
 
     @invariant()

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from llorch.cli.doctor import machine, orchestrator, storage
 from llorch.cli.doctor.result import Check, Examined, Result, State, failed, ok, skipped
 from llorch.cli.output import colourful, one_line, write
-from llorch.config import Settings, load
+from llorch.config import load
 from llorch.errors import InvalidConfiguration
+from llorch.settings import Settings
 
 CHECKS = (
     Check(name="version", run=machine.version, configured=False),

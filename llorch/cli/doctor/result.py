@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from llorch.config import Settings
+from llorch.settings import Settings
 
 State = Literal["ok", "failed", "skipped"]
 

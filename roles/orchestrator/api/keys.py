@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from llorch.config import Settings
+from llorch.settings import Settings
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.operations import Operations
 
