@@ -65,7 +65,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                     start_s=own.start_timeout_s, stall_s=own.stall_timeout_s, cancel_s=own.cancel_grace_s
                 ),
             )
-            app[OPERATIONS] = Operations(core.dispatcher, core.relay, store.writer, clock_ms)
+            app[OPERATIONS] = Operations(core.dispatcher, core.relay, store, clock_ms)
             app[DRAIN] = lambda: core.drain(own.drain_s)
             writer = loops.create_task(store.writer.run(), name="writer")
             await core.recover()

@@ -14,7 +14,7 @@ from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.relay import Relay
 from roles.orchestrator.state.live import LiveRow, busy, live
 from roles.orchestrator.state.purge import purge
-from roles.orchestrator.state.writer import Writer
+from roles.orchestrator.state.store import Store
 
 T = TypeVar("T")
 
@@ -22,10 +22,10 @@ T = TypeVar("T")
 class Operations:
     """Looks at the queue, the database and the live streams of one orchestrator; changes ended jobs alone."""
 
-    def __init__(self, dispatcher: Dispatcher, relay: Relay, writer: Writer, clock_ms: ClockMs) -> None:
+    def __init__(self, dispatcher: Dispatcher, relay: Relay, store: Store, clock_ms: ClockMs) -> None:
         self._dispatcher = dispatcher
         self._relay = relay
-        self._writer = writer
+        self._store = store
         self._clock_ms = clock_ms
 
     async def overview(self, *, finished_since_ms: int | None, limit: int) -> Overview:
@@ -33,18 +33,18 @@ class Operations:
         now_ms, queue = self._clock_ms(), self._dispatcher.queue
         waiting = [ticket.id for ticket in queue.first(limit)]
         read = partial(live, waiting=waiting, finished_since_ms=finished_since_ms, limit=limit)
-        rows = await self._writer.read(read)
+        rows = await self._store.reader.read(read)
         return Overview(
             time_ms=now_ms,
             waiting={"interactive": queue.depth("interactive"), "batch": queue.depth("batch")},
-            running=await self._writer.read(busy),
+            running=await self._store.reader.read(busy),
             finished_per_s=self._dispatcher.rate.per_second(now_ms),
             jobs=[_job(row, _tokens(self._relay, row), queue.position(row.id)) for row in rows],
         )
 
     async def purge(self, wanted: Purge) -> Purged:
         """Erase jobs that have ended, or count them."""
-        return await purge(self._writer, wanted, now_ms=self._clock_ms())
+        return await purge(self._store.writer, wanted, now_ms=self._clock_ms())
 
 
 def _tokens(relay: Relay, row: LiveRow) -> int:

@@ -48,7 +48,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
         self.writer = self._database.writer
-        self._reader = self._database.reader
+        self.reader = self._database.reader
 
     async def __aenter__(self) -> Self:
         """Open the database; raises InvalidConfiguration where `Database` does."""
@@ -206,14 +206,14 @@ class Store:
             "SELECT number, worker_id, pool_id, worker_url, worker_token, tokens_before FROM attempts "
             "WHERE job_seq = ? AND worker_url IS NOT NULL ORDER BY number DESC LIMIT 1"
         )
-        row = await self._reader.read(lambda db: db.execute(statement, (seq,)).fetchone())
+        row = await self.reader.read(lambda db: db.execute(statement, (seq,)).fetchone())
         return None if row is None else Whereabouts(*row)
 
     async def attempts(self, seq: int) -> list[AttemptRow]:
         """Return a job's attempts, oldest first."""
         names = [field.name for field in fields(AttemptRow)]
         statement = f"SELECT {', '.join(names)} FROM attempts WHERE job_seq = ? ORDER BY number"
-        rows = await self._reader.read(lambda db: db.execute(statement, (seq,)).fetchall())
+        rows = await self.reader.read(lambda db: db.execute(statement, (seq,)).fetchall())
         return [AttemptRow(**dict(zip(names, row, strict=True))) for row in rows]
 
     async def page(self, wanted: Filter) -> list[JobRow]:
@@ -244,7 +244,7 @@ class Store:
 
     async def last_seq(self) -> int:
         """Return the highest sequence number in use; 0 when there is none."""
-        row = await self._reader.read(lambda db: db.execute("SELECT coalesce(max(seq), 0) FROM jobs").fetchone())
+        row = await self.reader.read(lambda db: db.execute("SELECT coalesce(max(seq), 0) FROM jobs").fetchone())
         seq: int = row[0]
         return seq
 
@@ -253,12 +253,12 @@ class Store:
         statement = (
             "SELECT first, count, events FROM output WHERE job_seq = ? AND first + count > ? ORDER BY first LIMIT ?"
         )
-        return await self._reader.read(lambda db: db.execute(statement, (seq, start, limit)).fetchall())
+        return await self.reader.read(lambda db: db.execute(statement, (seq, start, limit)).fetchall())
 
     async def generated(self, seq: int) -> Generated:
         """Return what the stored output of a job was made of."""
         statement = "SELECT first + count, ids, held FROM output WHERE job_seq = ? ORDER BY first"
-        rows = await self._reader.read(lambda db: db.execute(statement, (seq,)).fetchall())
+        rows = await self.reader.read(lambda db: db.execute(statement, (seq,)).fetchall())
         if not rows:
             return Generated(pieces=0, ids=array("i"), held="")
         known = all(ids is not None for _, ids, _ in rows)
@@ -275,14 +275,14 @@ class Store:
             "EXISTS (SELECT 1 FROM output WHERE job_seq = seq)"
         )
         values = (finished_from_ms, finished_before_ms)
-        found = await self._reader.read(lambda db: db.execute(statement, values).fetchall())
+        found = await self.reader.read(lambda db: db.execute(statement, values).fetchall())
         await self._delete("output", "job_seq", [seq for (seq,) in found])
         return len(found)
 
     async def purge(self, *, finished_before_ms: int) -> int:
         """Delete jobs that ended before then; return how many."""
         statement = "SELECT seq FROM jobs WHERE finished_ms < ?"
-        found = await self._reader.read(lambda db: db.execute(statement, (finished_before_ms,)).fetchall())
+        found = await self.reader.read(lambda db: db.execute(statement, (finished_before_ms,)).fetchall())
         await self._delete("jobs", "seq", [seq for (seq,) in found])
         return len(found)
 
@@ -301,7 +301,7 @@ class Store:
 
     async def pools(self) -> dict[str, str]:
         """Return the endpoints of the pools that were there last, by id."""
-        return dict(await self._reader.read(lambda db: db.execute("SELECT pool_id, endpoint FROM pools").fetchall()))
+        return dict(await self.reader.read(lambda db: db.execute("SELECT pool_id, endpoint FROM pools").fetchall()))
 
     async def _delete(self, table: str, column: str, seqs: Iterable[int]) -> None:
         """Delete rows some hundred at a time, so that nobody waits long for a commit."""
@@ -317,7 +317,7 @@ class Store:
 
     async def _many(self, where: str, *values: object) -> list[JobRow]:
         statement = f"SELECT {_COLUMNS} FROM jobs WHERE {where}"  # only our own texts get here
-        rows = await self._reader.read(lambda db: db.execute(statement, values).fetchall())
+        rows = await self.reader.read(lambda db: db.execute(statement, values).fetchall())
         return [_row(row) for row in rows]
 
 
