@@ -2,7 +2,7 @@
 
     LlorchError
     ├── CallerError      the caller's fault; the same request fails again      4xx
-    ├── BusyError        nobody's fault; the same request may succeed later    429, 503, 507
+    ├── BusyError        nobody's fault; the same request may succeed later    408, 429, 503, 507
     └── PeerError        another process or host failed us                     502, 504
 
 The code is a promise to clients, the message is prose for people. Neither ever holds a prompt, an output,
@@ -136,14 +136,6 @@ class MethodNotAllowed(CallerError):
     status = 405
 
 
-class RequestTimeout(CallerError):
-    """The request's body did not come in time."""
-
-    code = "REQUEST_TIMEOUT"
-    status = 408
-    retriable = True
-
-
 class Conflict(CallerError):
     """The request contradicts the present state: a key, a pool id or a sequence number used otherwise."""
 
@@ -191,6 +183,13 @@ class BusyError(LlorchError):
 
     status = 503
     retriable = True
+
+
+class RequestTimeout(BusyError):
+    """The request's body did not come in time; over a better line the same one may."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
 
 
 class QueueFull(BusyError):

@@ -12,7 +12,13 @@ from llorch import errors
 from llorch.errors import LlorchError, RemoteError, TimeoutExceeded, WorkerLost
 from roles.orchestrator.queue.retry import BASE_MS, CAP_MS, FREE_CODES, MAX_ATTEMPTS, GiveUp, Retry, after_failure
 
-CALLERS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.CallerError)]
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+CALLERS = [kind for kind in KINDS if issubclass(kind, errors.CallerError)]
+OTHERS = [
+    kind
+    for kind in KINDS
+    if issubclass(kind, errors.BusyError | errors.PeerError) and kind is not TimeoutExceeded  # has a test of its own
+]
 
 
 @pytest.mark.parametrize("kind", CALLERS, ids=lambda kind: str(kind.__name__))
@@ -21,6 +27,13 @@ def test_the_callers_own_faults_are_never_tried_again(kind: type[LlorchError], a
     outcome = after_failure(kind("no"), attempt=attempt, now_ms=0, chance=0.5)
 
     assert outcome == GiveUp(kind.code, "no", retriable=False)
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=lambda kind: str(kind.__name__))
+def test_what_is_not_the_callers_fault_is_tried_again(kind: type[LlorchError]) -> None:
+    outcome = after_failure(kind("no"), attempt=1, now_ms=0, chance=1.0)
+
+    assert isinstance(outcome, Retry)
 
 
 @pytest.mark.parametrize(
