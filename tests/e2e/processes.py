@@ -172,6 +172,30 @@ async def run(*arguments: str, env: Mapping[str, str] | None = None, stdin: byte
     return Finished(process.returncode, out.decode(), err.decode())
 
 
+async def finish(
+    *command: str, env: Mapping[str, str] | None = None, stdout: int = asyncio.subprocess.PIPE
+) -> tuple[int, str, str]:
+    """Run any command to its end; return its exit status, stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_environment(env),
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, (out or b"").decode(), err.decode()
+
+
+def complaint(stderr: str) -> str:
+    """Return the one line of stderr that is not a log line; there must be exactly one, and no traceback."""
+    [line] = [line for line in stderr.splitlines() if not line.startswith("{")]
+    assert line.startswith("llorch: "), stderr
+    assert "Traceback" not in stderr
+    return line.removeprefix("llorch: ")
+
+
 async def until(probe: Callable[[], Awaitable[T | None]], seconds: float = 30.0) -> T:
     """Ask again and again until the answer is something; return it."""
     async with asyncio.timeout(seconds):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -31,6 +32,9 @@ from tests.support.scripts import Call, Script, well_behaved
 REF = "file:/models/scripted.gguf"
 WORKER_TOKEN = "the-token-of-the-scripted-worker"
 PATIENCE_S = 20.0
+QUIET: dict[str, Any] = {"heartbeat_interval_s": 3600}
+"""Time that a test lets pass does not make the pool go offline."""
+BACK_OFF_MS = 60_000
 
 
 class Clock:
@@ -273,6 +277,15 @@ async def both(
 def tokens(stream: list[Event]) -> list[events.Token]:
     """Return the token events of a stream."""
     return [msgspec.json.decode(event.data, type=events.Token) for event in stream if event.kind == "token"]
+
+
+def text(stream: list[Event]) -> list[str]:
+    """Return a stream's pieces, after checking that each came once, in order, under its own id."""
+    found = tokens(stream)
+    assert [token.i for token in found] == list(range(len(found)))
+    ids = [parse_event_id(event.id) for event in stream]
+    assert ids == sorted(set(ids))
+    return [token.t for token in found]
 
 
 def terminal(stream: list[Event]) -> list[Event]:

@@ -95,6 +95,31 @@ async def until_cancelled(call: Call) -> None:
     await call.fail("CANCELLED", retriable=False)
 
 
+async def first_half(call: Call) -> None:
+    """Say two tokens, and end the stream without an end."""
+    await call.started()
+    await call.token("one ")
+    await call.token("two ")
+
+
+async def second_half(call: Call) -> None:
+    """Go on where an earlier attempt stopped, saying what it was told of that."""
+    await call.started()
+    await call.token(f"[{call.body.first_token}:{call.body.continue_text}]")
+    await call.end()
+
+
+async def dying(call: Call) -> None:
+    """Say two tokens, and break the connection."""
+    await first_half(call)
+    call.die()
+
+
+async def silent_death(call: Call) -> None:
+    """Break the connection before a word."""
+    call.die()
+
+
 def in_turn(*scripts: Script) -> Script:
     """Play another script each time; the last one again and again."""
     left = list(scripts)
