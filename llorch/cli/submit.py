@@ -74,15 +74,22 @@ async def show(client: Client, events_url: str, *, after: str = "", as_json: boo
 
 
 async def submit_and_show(client: Client, task: SubmitTask, *, key: str = "", as_json: bool = False) -> int:
-    """Submit a job and `show` it. Being told to stop (asyncio cancels us), or a reader that goes, cancels the job."""
+    """Submit a job and `show` it. Being told to stop (asyncio cancels us), or a reader that goes, cancels the job.
+
+    Somebody who stops it is told what became of the job. `| head` has what it wanted: it hears of the job only when
+    that could not be cancelled.
+    """
     key = key or str(uuid.uuid4())
     job_id = ""
     try:
         job = await submit(client, task, key=key)
         job_id = job.job_id
         return await show(client, job.events_url, as_json=as_json)
-    except (asyncio.CancelledError, ReaderGone):
+    except asyncio.CancelledError:
         await (cancel_job(client, job_id) if job_id else _take_back(client, task, key))
+        raise
+    except ReaderGone:
+        await cancel_job(client, job_id, quiet=True)
         raise
 
 
@@ -174,8 +181,11 @@ def loading_text(event: Loading) -> str:
     return f"{doing[event.stage]} … {event.percent:.0f} %" if event.stage != "starting" else f"{doing[event.stage]} …"
 
 
-async def cancel_job(client: Client, job_id: str) -> None:
-    """Cancel a job and say what became of it; while the orchestrator is away, say that, and try again for a while."""
+async def cancel_job(client: Client, job_id: str, *, quiet: bool = False) -> None:
+    """Cancel a job and say what became of it, *quiet* only what went wrong.
+
+    While the orchestrator is away, it says that, and tries again for a while.
+    """
     known_away = False
 
     def away(error: LlorchError) -> None:
@@ -195,4 +205,5 @@ async def cancel_job(client: Client, job_id: str) -> None:
     except LlorchError as error:
         note(f"llorch: job {job_id} was not cancelled: {error.message}; later: llorch jobs cancel {job_id}")
         return
-    note(f"llorch: job {job_id}: {answer.status}")
+    if not quiet:
+        note(f"llorch: job {job_id}: {answer.status}")
