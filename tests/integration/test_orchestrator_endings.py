@@ -40,7 +40,7 @@ async def test_a_job_that_no_worker_takes_in_time_ends_with_queue_timeout(tmp_pa
 async def test_a_job_that_is_not_done_in_time_ends_with_timeout_and_lets_its_slot_go(tmp_path: Path) -> None:
     worker = ScriptedWorker(in_turn(until_cancelled, second_half), slots=1)
     async with both(tmp_path, worker) as system:
-        job, next_one = await system.submit(timeout_ms=500), await system.submit()
+        job, next_one = await system.submit(timeout_ms=3_000), await system.submit()
         events = await system.events(job.job_id)
         others = await system.events(next_one.job_id)
         task = await system.show(job.job_id)

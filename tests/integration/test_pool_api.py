@@ -116,7 +116,7 @@ async def test_a_model_that_this_host_does_not_have_is_not_found(tmp_path: Path,
 
 async def test_a_truncated_file_starts_nothing(tmp_path: Path) -> None:
     path = tmp_path / "short.gguf"
-    path.write_bytes(HAIKU.read_bytes()[:-1])
+    path.write_bytes(HAIKU.read_bytes()[:-32])  # up to 31 bytes at the end may be there for alignment alone
 
     async with running_pool(tmp_path) as pool:
         error = await refusal(pool, f"file:{path}")
