@@ -26,7 +26,7 @@ SYSTEM_FILE = Path("/etc/llorch/llorch.toml")
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 Overrides = Mapping[str, Mapping[str, object]]
-_OWN_VARIABLES = {"LLORCH_CONFIG", "LLORCH_URL", "LLORCH_API_TOKEN", "LLORCH_EXE", "LLORCH_WORKER_TOKEN"}
+_OWN_VARIABLES = {"LLORCH_CONFIG", "LLORCH_URL", "LLORCH_API_TOKEN", "LLORCH_EXE", "LLORCH_SSH", "LLORCH_WORKER_TOKEN"}
 
 
 def load(
@@ -94,6 +94,12 @@ def client_url(settings: Settings, flag: str | None = None, env: Mapping[str, st
     return url.rstrip("/")
 
 
+def user_file(env: Mapping[str, str] | None = None) -> Path:
+    """Return where the user's own configuration file is, or would be."""
+    base = (os.environ if env is None else env).get("XDG_CONFIG_HOME", "")
+    return (Path(base) if base.startswith("/") else Path("~/.config").expanduser()) / "llorch" / "llorch.toml"
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether *host* (an address to bind) can be reached from this machine alone."""
     try:
@@ -106,9 +112,7 @@ def _find(path: str | None, env: Mapping[str, str]) -> Path | None:
     named = path or env.get("LLORCH_CONFIG")
     if named:
         return Path(named).expanduser()
-    base = env.get("XDG_CONFIG_HOME", "")
-    user = (Path(base) if base.startswith("/") else Path("~/.config").expanduser()) / "llorch" / "llorch.toml"
-    return next((file for file in (user, SYSTEM_FILE) if file.is_file()), None)
+    return next((file for file in (user_file(env), SYSTEM_FILE) if file.is_file()), None)
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -17,9 +17,11 @@ def run(arguments: list[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     import typer
 
+    from llorch.cli import remote_option
     from llorch.cli.app import build
 
     command = typer.main.get_command(build())
+    remote_option.add_to(command, arguments)
     result = command.main(args=arguments or ["--help"], prog_name="llorch", standalone_mode=False)
     return result if isinstance(result, int) else 0
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llorch.cli import demo, dev, jobs, pool, serve
+from llorch.cli import demo, dev, hosts, jobs, pool, serve
 from llorch.cli.options import group
 
 
@@ -17,6 +17,7 @@ def build() -> typer.Typer:
     app.add_typer(serve.app, name="serve")
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(pool.app, name="pool")
+    app.add_typer(hosts.app, name="hosts")
     app.add_typer(dev.app, name="dev")
     app.command("demo", epilog=demo.EPILOG)(demo.demo)
     return app

@@ -45,6 +45,10 @@ TESTED_ELSEWHERE = {
         [f"llorch/cli/{name}.py" for name in CLI],
         "test_commands.py and test_main_job.py run the commands as a person does",
     ),
+    **dict.fromkeys(
+        [f"llorch/cli/{name}.py" for name in ("remote_option", "remote_pool", "remote_ssh")],
+        "test_hosts.py reaches another host through a real sshd and over HTTP",
+    ),
     "llorch/cli/doctor/result.py": "types: every check returns them",
     **dict.fromkeys(
         [f"llorch/cli/{name}.py" for name in ("interrupts", "patience")],

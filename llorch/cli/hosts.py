@@ -1,0 +1,127 @@
+"""`llorch hosts`: the other machines, by name, and a command on one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llorch.cli.options import Config, Json, group, settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+app = group("Name the other machines, see whether they answer, run a command on one.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The host's name in the configuration.")]
+
+
+@app.command("add", epilog="Example: llorch hosts add mac --url http://mac:9200 --ssh ann@mac.lan")
+def add(
+    *,
+    name: Name,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Its pool [none: ssh alone].")] = None,
+    ssh: Annotated[
+        str | None, typer.Option("--ssh", metavar="DESTINATION", help="What ssh is given: [user@]host [NAME].")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Add a host to the configuration file, as [hosts.NAME]; what stands there stays as it is."""
+    from llorch.cli.hosts_view import checked
+    from llorch.cli.output import write
+    from llorch.config_file import edit, with_section
+
+    values = checked(name, url=url, ssh=ssh)
+    file = _file(config)
+    edit(file, lambda text: with_section(text, ("hosts", name), values))
+    write(f"{name} added to {file}\n")
+
+
+@app.command("remove", epilog="Example: llorch hosts remove mac")
+def remove(*, name: Name, config: Config = None) -> None:
+    """Remove a host from the configuration file. What runs on the host itself goes on."""
+    from llorch.cli.output import write
+    from llorch.cli.remote import target
+    from llorch.config_file import edit, without_section
+
+    found = settings(config)
+    target(name, found.hosts, found.source)
+    file = _file(config)
+    edit(file, lambda text: without_section(text, ("hosts", name)))
+    write(f"{name} removed from {file}\n")
+
+
+@app.command("list", epilog="Example: llorch hosts list")
+def listed(*, as_json: Json = False, config: Config = None) -> None:
+    """List the hosts: whether the pool of each answers over HTTP, and how `--host` would reach it."""
+    found = settings(config)
+    import asyncio
+
+    from llorch.cli.hosts_view import HOSTS, HostSeen, row, seen
+    from llorch.cli.output import write_json, write_table
+    from llorch.cli.remote import Target, target
+    from llorch.cli.remote_pool import Answer, probe
+
+    targets = [target(name, found.hosts, found.source) for name in found.hosts]
+
+    async def look(host: Target) -> HostSeen:
+        answer = await probe(host.url, what=f"the pool of {host.name}") if host.url else Answer(None, "no url")
+        return seen(host, ms=answer.ms, reason=answer.reason)
+
+    async def look_at_all() -> list[HostSeen]:
+        async with asyncio.TaskGroup() as tasks:
+            looks = [tasks.create_task(look(host), name=host.name) for host in targets]
+        return [one.result() for one in looks]
+
+    told = asyncio.run(look_at_all())
+    if as_json:
+        write_json({"hosts": told})
+    else:
+        write_table(HOSTS, [row(host) for host in told])
+
+
+@app.command(
+    "exec",
+    epilog="Example: llorch hosts exec mac -- df -h",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def execute(
+    *,
+    name: Name,
+    command: Annotated[list[str], typer.Argument(metavar="[--] COMMAND...", help="For the host's own shell.")],
+    config: Config = None,
+) -> int:
+    """Run a command on a host by ssh; its exit status is ours, 255 when ssh itself failed.
+
+    Several words arrive as they are; a single one is a line for the host's shell: llorch hosts exec mac 'ls | wc -l'
+    """
+    found = settings(config)
+    from llorch.cli.failures import complain
+    from llorch.cli.remote import SSH_FAILED, diagnosis, remote_command, target
+    from llorch.cli.remote_ssh import run
+
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise typer.BadParameter("there is no command behind --")
+    host = target(name, found.hosts, found.source)
+    status, said = run(host, remote_command(words))
+    if status == SSH_FAILED:
+        complain(diagnosis(said, host))
+    return status
+
+
+def _file(config: str | None) -> Path:
+    """Return the file to change: the one in use, which is then known to be sound, else the one to begin.
+
+    Raises:
+        InvalidConfiguration: The one in use has a mistake already.
+    """
+    import os
+    from pathlib import Path
+
+    from llorch.config import user_file
+
+    named = config or os.environ.get("LLORCH_CONFIG")
+    if named and not Path(named).expanduser().exists():
+        return Path(named).expanduser()
+    return Path(settings(config).source or user_file())

@@ -1,0 +1,124 @@
+"""`--host` and `--via`: every command that speaks to a pool can be run for the pool of another host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from llorch.cli.options import settings
+
+if TYPE_CHECKING:
+    from llorch.cli.remote import Target, Via
+
+TO_A_POOL = "pool_url"
+HELP = "A host of the configuration: over HTTP if its pool answers, else this same command there by ssh."
+
+
+def add_to(command: object, arguments: Sequence[str]) -> None:
+    """Give the two options to every command below *command* that has `--pool-url`.
+
+    Args:
+        command: The tree of commands.
+        arguments: The command line, of which the other host is sent the rest.
+    """
+    for leaf in _leaves(command):
+        if leaf.callback is not None and any(parameter.name == TO_A_POOL for parameter in leaf.params):
+            leaf.params.extend(_parameters())
+            leaf.callback = _routed(leaf.callback, arguments)
+
+
+def _parameters() -> Iterator[typer.core.TyperOption]:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+    @app.command()
+    def options(
+        *,
+        host: Annotated[str | None, typer.Option("--host", metavar="NAME", help=HELP)] = None,
+        via: Annotated[str | None, typer.Option("--via", metavar="http|ssh", help="With --host: which way.")] = None,
+    ) -> None:
+        pass
+
+    for parameter in typer.main.get_command(app).params:
+        assert isinstance(parameter, typer.core.TyperOption)
+        yield parameter
+
+
+def _leaves(command: object) -> Iterator[TyperCommand]:
+    if isinstance(command, TyperGroup):
+        for below in command.commands.values():
+            yield from _leaves(below)
+    elif isinstance(command, TyperCommand):
+        yield command
+
+
+def _routed(callback: Callable[..., object], arguments: Sequence[str]) -> Callable[..., object]:
+    def routed(*, host: str | None, via: Via | None, **given: object) -> object:
+        if host is None and via is None:
+            return callback(**given)
+        if host is None:
+            raise typer.BadParameter("--via says how to reach a host: give --host, too")
+        if given[TO_A_POOL] is not None:
+            raise typer.BadParameter("--host and --pool-url both say which pool: give one")
+        if via not in {None, "http", "ssh"}:
+            raise typer.BadParameter(f"--via is http or ssh, not {via!r}")
+        config = given.get("config")
+        url = _pool_of(host, via, str(config) if config is not None else None)
+        if isinstance(url, str):
+            return callback(**{**given, TO_A_POOL: url})
+        found, reason = url
+        return _there(found, arguments, because=reason)
+
+    return routed
+
+
+def _pool_of(host: str, via: Via | None, config: str | None) -> str | tuple[Target, str]:
+    """Return the URL of the host's pool, or the host that ssh has to reach, and why its pool was not asked.
+
+    Raises:
+        InvalidConfiguration: No such host.
+        Unreachable: Only HTTP is allowed, and its pool does not answer.
+    """
+    import asyncio
+
+    from llorch.cli.remote import target, way
+    from llorch.cli.remote_pool import Answer, probe
+    from llorch.errors import Unreachable
+
+    configured = settings(config)
+    found = target(host, configured.hosts, configured.source)
+    answer = Answer(None)
+    if found.url and via != "ssh":
+        answer = asyncio.run(probe(found.url, what=f"the pool of {host}"))
+    if way(found, via, answers=answer.ms is not None) == "ssh":
+        return found, answer.reason
+    if answer.ms is None:
+        raise Unreachable(f"{answer.reason}; start it there, or leave out --via to have this done by ssh")
+    return found.url
+
+
+def _there(host: Target, arguments: Sequence[str], *, because: str) -> int:
+    """Run the same command on *host* by ssh; return its exit status.
+
+    Raises:
+        Unreachable: ssh cannot, or there is no llorch; *because*, why HTTP was not the way, comes first.
+    """
+    from llorch import __version__
+    from llorch.cli.failures import complain
+    from llorch.cli.remote import NOT_FOUND, SSH_FAILED, WRONG_USE, diagnosis, forwarded, missing, other_version
+    from llorch.cli.remote import remote_command as command
+    from llorch.cli.remote_ssh import ask, run
+    from llorch.errors import Unreachable
+
+    status, said = run(host, command(["llorch", *forwarded(arguments)]))
+    if status == SSH_FAILED:
+        raise Unreachable("; ".join(filter(None, (because, diagnosis(said, host)))))
+    if status == NOT_FOUND:
+        raise Unreachable(missing(host))
+    if status == WRONG_USE:
+        advice = other_version(host, theirs=ask(host, "llorch --version"), ours=f"llorch {__version__}")
+        if advice is not None:
+            complain(advice)
+    return status

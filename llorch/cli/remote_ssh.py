@@ -1,0 +1,97 @@
+"""Runs the user's own ssh: what the other host's command says and its exit status come through unchanged."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from llorch.cli.remote import CONNECT_TIMEOUT_S, Target, ssh_argv
+from llorch.errors import InvalidConfiguration, Unreachable
+
+VARIABLE = "LLORCH_SSH"
+ANSWER_TIMEOUT_S = CONNECT_TIMEOUT_S + 20
+
+
+def run(host: Target, command: str) -> tuple[int, str]:
+    """Run *command* on *host* with our stdin, stdout and stderr.
+
+    It gets a terminal there when all three of ours are one.
+
+    Returns:
+        The exit status, ssh's 255 included, or 128 and the signal that ended ssh; and what ssh itself had to say.
+
+    Raises:
+        Unreachable: There is no ssh here.
+        InvalidConfiguration: LLORCH_SSH is not a command line.
+    """
+    terminal = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    with tempfile.NamedTemporaryFile(prefix="llorch-ssh-") as log:
+        argv = ssh_argv(_program(), host.destination, command, log=log.name, terminal=terminal)
+        sys.stdout.flush()
+        with _there_is_ssh(argv[0]), subprocess.Popen(argv) as process, _signals_reach(process):
+            status = process.wait()
+        said = Path(log.name).read_text("utf-8", "replace")
+    return (status if status >= 0 else 128 - status), said
+
+
+def ask(host: Target, command: str) -> str:
+    """Return what *command* on *host* prints on stdout; empty where it cannot be run."""
+    argv = ssh_argv(_program(), host.destination, command, log=os.devnull, terminal=False)
+    try:
+        done = subprocess.run(
+            argv,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=ANSWER_TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _program() -> list[str]:
+    given = os.environ.get(VARIABLE, "")
+    try:
+        return shlex.split(given) or ["ssh"]
+    except ValueError as error:
+        raise InvalidConfiguration(f"{VARIABLE} is {given!r}: {error}") from None
+
+
+@contextmanager
+def _there_is_ssh(program: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unreachable(
+            f"{program} cannot be run: {(error.strerror or str(error)).lower()}; install OpenSSH's client, or give "
+            "the host a url and start its pool"
+        ) from None
+
+
+@contextmanager
+def _signals_reach(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Leave it to ssh what a signal does: Ctrl-C reaches it from the terminal, the others from here."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        if number != signal.SIGINT:
+            process.send_signal(number)
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, pass_on)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,40 @@
+"""What a host may be called, and how hosts are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from llorch.cli.hosts_view import HostSeen, checked, row, seen
+from llorch.cli.remote import Target
+from llorch.errors import InvalidConfiguration
+
+
+def test_only_what_was_given_is_written() -> None:
+    assert checked("mac.lan", url=None, ssh="ann@mac") == {"ssh": "ann@mac"}
+    assert checked("mac", url="https://mac", ssh=None) == {"url": "https://mac"}
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "ssh", "said"),
+    [
+        ("", None, None, "a host's name is"),
+        ("-v", None, None, "a host's name is"),
+        ("a b", None, None, "a host's name is"),
+        ("mac", "mac:9200", None, "--url: found 'mac:9200'"),
+        ("mac", None, "-oProxyCommand=x", "--ssh is"),
+        ("mac", None, "a b", "--ssh is"),
+        ("mac", None, "", "--ssh is"),
+    ],
+)
+def test_what_cannot_be_a_host_is_refused(name: str, url: str | None, ssh: str | None, said: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=said):
+        checked(name, url=url, ssh=ssh)
+
+
+def test_a_host_is_told_with_the_way_to_it() -> None:
+    here = seen(Target("pc", "http://pc:9200", "pc"), ms=3.14159, reason="")
+    away = seen(Target("mac", "", "ann@mac"), ms=None, reason="the pool of mac at http://mac cannot be reached: x")
+
+    assert here == HostSeen(name="pc", url="http://pc:9200", ssh="pc", via="http", answer_ms=3.1, reason="")
+    assert row(here) == ("pc", "http", "answers in 3 ms", "http://pc:9200", "pc")
+    assert row(away) == ("mac", "ssh", "x", "–", "ann@mac")
