@@ -17,6 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 from llorch import errors, log
 from llorch.config import is_loopback
 from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
+from llorch.supervision import READY, STOPPING, supervised
 
 SHUTDOWN_S = 2.0
 KEEPALIVE_S = 75.0
@@ -75,7 +76,8 @@ def _open_files() -> None:
 async def serve(sites: Sequence[Site], *, token: str = "") -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit status.
 
-    The first line on stdout is the first app's URL, alone, once everything answers. A second signal ends at once.
+    The first line on stdout is the first app's URL, alone, once everything answers; a supervisor such as systemd is
+    told then, too. A second signal ends at once.
 
     Raises:
         InvalidConfiguration: An address that others can reach, without a token; or one that cannot be bound.
@@ -84,12 +86,15 @@ async def serve(sites: Sequence[Site], *, token: str = "") -> int:
         check_exposure(site.host, token)
     stop = StopSignal()
     stop.install()
-    async with all_running(sites) as served:
-        with contextlib.suppress(OSError):  # nobody has to read it
-            print(served[0].url, flush=True)  # noqa: T201 - the ready line
-        await stop.wait()
-        _log.info("draining", signal=stop.name)
-        await drain(served)
+    with supervised() as say:
+        async with all_running(sites) as served:
+            with contextlib.suppress(OSError):  # nobody has to read it
+                print(served[0].url, flush=True)  # noqa: T201 - the ready line
+            say(f"{READY}\nSTATUS=Listening on {served[0].url}")
+            await stop.wait()
+            say(STOPPING)
+            _log.info("draining", signal=stop.name)
+            await drain(served)
     return 0
 
 

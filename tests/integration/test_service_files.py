@@ -1,0 +1,142 @@
+"""The service files and the sample configuration under build/, as those who read them read them."""
+
+from __future__ import annotations
+
+import plistlib
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from llorch.config import load
+from llorch.policy import ModelPolicy
+from llorch.settings import SECTIONS, Host, Settings
+
+BUILD = Path(__file__).resolve().parents[2] / "build"
+SYSTEM, USER = sorted((BUILD / "systemd").glob("*.service")), sorted((BUILD / "systemd" / "user").glob("*.service"))
+PLISTS = sorted((BUILD / "launchd").glob("*.plist"))
+SAMPLE = BUILD / "llorch.toml"
+WORST_EXPOSURE = 30  # tenths; systemd calls up to 3.0 OK
+ROLES = ["orchestrator", "pool"]
+
+systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+
+
+def installed(unit: Path, folder: Path) -> Path:
+    """Return a copy of *unit* whose program exists, which systemd checks."""
+    program = shutil.which("true")
+    assert program is not None
+    copy = folder / unit.name
+    copy.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={program}", unit.read_text(), flags=re.MULTILINE))
+    return copy
+
+
+def directives(unit: Path) -> dict[str, str]:
+    """Return what a unit sets, the last of each."""
+    lines = [line for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_every_role_of_a_host_has_its_files() -> None:
+    assert [unit.name for unit in SYSTEM] == [unit.name for unit in USER] == [f"llorch-{r}.service" for r in ROLES]
+    assert [plist.name for plist in PLISTS] == [f"llorch.{role}.plist" for role in ROLES]
+
+
+@systemd
+@pytest.mark.parametrize("unit", [*SYSTEM, *USER], ids=lambda unit: f"{unit.parent.name}/{unit.name}")
+def test_systemd_has_nothing_to_say_about_a_unit(unit: Path, tmp_path: Path) -> None:
+    whose = "--user" if unit in USER else "--system"
+    command = ["systemd-analyze", "verify", whose, str(installed(unit, tmp_path))]
+    env = {"PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)}
+
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=env)
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@systemd
+@pytest.mark.parametrize("unit", SYSTEM, ids=lambda unit: unit.name)
+def test_systemd_finds_a_system_service_well_shut_in(unit: Path, tmp_path: Path) -> None:
+    copy = installed(unit, tmp_path)
+    command = [
+        "systemd-analyze",
+        "security",
+        "--no-pager",
+        "--offline=true",
+        f"--threshold={WORST_EXPOSURE}",
+        str(copy),
+    ]
+
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unit", [*SYSTEM, *USER], ids=lambda unit: f"{unit.parent.name}/{unit.name}")
+def test_a_unit_waits_for_readiness_and_never_stops_twice(unit: Path) -> None:
+    said = directives(unit)
+    role = unit.stem.removeprefix("llorch-")
+
+    assert said["ExecStart"].endswith(f"llorch serve {role}")
+    assert (said["Type"], said["NotifyAccess"], said["Restart"]) == ("notify", "all", "on-failure")
+    assert said["KillMode"] == ("process" if role == "pool" else "mixed")
+    settings = Settings()
+    drain_s = settings.pool.drain_s + settings.pool.stop_grace_s if role == "pool" else settings.orchestrator.drain_s
+    assert int(said["TimeoutStopSec"]) > drain_s
+
+
+def test_a_system_service_runs_as_the_user_that_sysusers_makes() -> None:
+    made = (BUILD / "systemd" / "llorch.conf").read_text()
+
+    assert re.search(r"^u llorch ", made, re.MULTILINE)
+    assert {directives(unit)["User"] for unit in SYSTEM} == {"llorch"}
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="there is no systemd-sysusers here")
+def test_sysusers_reads_its_file(tmp_path: Path) -> None:
+    command = ["systemd-sysusers", f"--root={tmp_path}", "--dry-run", str(BUILD / "systemd" / "llorch.conf")]
+
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert "Creating user 'llorch'" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("plist", PLISTS, ids=lambda plist: plist.name)
+def test_launchd_is_told_the_role_and_to_keep_it_alive(plist: Path) -> None:
+    told = plistlib.loads(plist.read_bytes())
+
+    role = plist.stem.removeprefix("llorch.")
+    assert told["Label"] == plist.stem
+    assert f'"$HOME/.local/bin/llorch" serve {role} ' in told["ProgramArguments"][-1]
+    assert told["KeepAlive"] == {"SuccessfulExit": False}
+    assert told.get("AbandonProcessGroup", False) is (role == "pool")
+    if shutil.which("plutil"):
+        subprocess.run(["plutil", "-lint", str(plist)], check=True)
+
+
+def test_the_sample_configuration_changes_nothing() -> None:
+    loaded = load(str(SAMPLE), env={})
+
+    assert msgspec.structs.replace(loaded, source="") == Settings()
+
+
+def test_the_sample_configuration_names_every_key_with_its_default(tmp_path: Path) -> None:
+    uncommented = re.sub(r"^# (?=\[|\w+ = )", "", SAMPLE.read_text(), flags=re.MULTILINE)
+    file = tmp_path / "llorch.toml"
+    file.write_text(uncommented)
+
+    loaded = load(str(file), env={})
+    written = tomllib.loads(uncommented)
+
+    for name, section in SECTIONS.items():
+        assert sorted(written[name]) == sorted(section.__struct_fields__)
+        assert written[name] == msgspec.to_builtins(getattr(Settings(), name))
+    assert written["models"] == {"haiku": msgspec.to_builtins(ModelPolicy())}
+    assert list(loaded.hosts) == ["mac"]
+    assert list(written["hosts"]["mac"]) == list(Host.__struct_fields__)
+    assert list(loaded.aliases) == ["coder"]
