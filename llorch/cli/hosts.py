@@ -110,6 +110,46 @@ def execute(
     return status
 
 
+@app.command("install", epilog="Example: llorch hosts install workstation --orchestrator http://blep:8080")
+def install(
+    *,
+    name: Name,
+    orchestrator: Annotated[
+        str | None, typer.Option("--orchestrator", metavar="URL", help="What its pool registers with [ours].")
+    ] = None,
+    as_json: Json = False,
+    config: Config = None,
+) -> None:
+    """Copy this executable to a host by ssh, start its pool there, and print the pool's devices.
+
+    Again, it replaces the executable and restarts the pool, whose workers go on meanwhile.
+    """
+    found = settings(config)
+    from contextlib import closing
+    from urllib.parse import urlsplit
+
+    from llorch.cli import hosts_install
+    from llorch.cli.output import Status, bold, one_line, write, write_json, write_table
+    from llorch.cli.pool_view import DEVICES, device_row, headline
+    from llorch.cli.remote import target
+    from llorch.config import client_url, is_loopback
+    from llorch.errors import InvalidConfiguration
+
+    host = target(name, found.hosts, found.source)
+    url = client_url(found, orchestrator)
+    if orchestrator is None and is_loopback(urlsplit(url).hostname or ""):
+        raise InvalidConfiguration(
+            f"{name} cannot reach the orchestrator at {url}: say where it can with --orchestrator"
+        )
+    with closing(Status(wanted=not as_json)) as line:
+        status = hosts_install.install(host, orchestrator=url, token=found.token, doing=line.show)
+    if as_json:
+        write_json(status)
+        return
+    write(bold(one_line(headline(status))) + "\n\n")
+    write_table(DEVICES, [device_row(device) for device in status.devices])
+
+
 def _file(config: str | None) -> Path:
     """Return the file to change: the one in use, which is then known to be sound, else the one to begin.
 

@@ -75,6 +75,11 @@ def remote_command(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else shlex.join(words)
 
 
+def llorch_command(arguments: Sequence[str]) -> str:
+    """Return the line that runs `llorch` on the other host, also where only `hosts install` has put it."""
+    return f'PATH="$PATH:$HOME/.local/bin" {shlex.join(["llorch", *arguments])}'
+
+
 def ssh_argv(program: Sequence[str], destination: str, command: str, *, log: str, terminal: bool) -> list[str]:
     """Return the command line of ssh.
 
@@ -126,8 +131,8 @@ def missing(host: Target) -> str:
     """Return what to say when the other host's shell does not find `llorch`."""
     to = shlex.quote(host.destination)
     return (
-        f"{host.name} has no llorch, or not in the PATH of its non-interactive shell; copy it there with: "
-        f'scp "$(command -v llorch)" {to}:/usr/local/bin/'
+        f"{host.name} has no llorch, neither in the PATH of its non-interactive shell nor in ~/.local/bin; "
+        f'copy it there with: llorch hosts install {host.name}, or scp "$(command -v llorch)" {to}:.local/bin/'
     )
 
 
@@ -136,8 +141,7 @@ def other_version(host: Target, *, theirs: str, ours: str) -> str | None:
     found = theirs.strip()
     if found == ours or not found.startswith("llorch "):
         return None
-    to = shlex.quote(host.destination)
     return (
-        f"{host.name} has {found}, this is {ours}, so it may not know this command; replace it with: "
-        f'scp "$(command -v llorch)" {to}:"$(ssh {to} command -v llorch)"'
+        f"{host.name} has {found}, this is {ours}, so it may not know this command; "
+        f"replace it with: llorch hosts install {host.name}"
     )

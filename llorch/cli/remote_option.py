@@ -107,18 +107,18 @@ def _there(host: Target, arguments: Sequence[str], *, because: str) -> int:
     """
     from llorch import __version__
     from llorch.cli.failures import complain
-    from llorch.cli.remote import NOT_FOUND, SSH_FAILED, WRONG_USE, diagnosis, forwarded, missing, other_version
-    from llorch.cli.remote import remote_command as command
+    from llorch.cli.remote import NOT_FOUND, SSH_FAILED, WRONG_USE, diagnosis, forwarded, llorch_command, missing
+    from llorch.cli.remote import other_version as advise
     from llorch.cli.remote_ssh import ask, run
     from llorch.errors import Unreachable
 
-    status, said = run(host, command(["llorch", *forwarded(arguments)]))
+    status, said = run(host, llorch_command(forwarded(arguments)))
     if status == SSH_FAILED:
         raise Unreachable("; ".join(filter(None, (because, diagnosis(said, host)))))
     if status == NOT_FOUND:
         raise Unreachable(missing(host))
     if status == WRONG_USE:
-        advice = other_version(host, theirs=ask(host, "llorch --version"), ours=f"llorch {__version__}")
+        advice = advise(host, theirs=ask(host, llorch_command(["--version"])), ours=f"llorch {__version__}")
         if advice is not None:
             complain(advice)
     return status

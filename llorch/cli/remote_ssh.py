@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
-from llorch.cli.remote import CONNECT_TIMEOUT_S, Target, ssh_argv
+from llorch.cli.remote import CONNECT_TIMEOUT_S, SSH_FAILED, Target, diagnosis, ssh_argv
 from llorch.errors import InvalidConfiguration, Unreachable
 
 VARIABLE = "LLORCH_SSH"
@@ -57,6 +57,37 @@ def ask(host: Target, command: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode("utf-8", "replace")
+
+
+def converse(host: Target, script: str, *, sent: Iterable[bytes] = ()) -> str:
+    """Run a script of `sh` on *host*, with *sent* as its stdin; return what it prints on stdout.
+
+    Raises:
+        Unreachable: ssh failed, or the script did; the message says what it said last.
+    """
+    with tempfile.NamedTemporaryFile(prefix="llorch-ssh-") as log, tempfile.TemporaryFile() as stderr:
+        command = shlex.join(["sh", "-c", script])
+        argv = ssh_argv(_program(), host.destination, command, log=log.name, terminal=False)
+        with (
+            _there_is_ssh(argv[0]),
+            subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process,
+        ):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with suppress(BrokenPipeError):  # it ended early: its status says why
+                for block in sent:
+                    process.stdin.write(block)
+                process.stdin.close()
+            told = process.stdout.read().decode("utf-8", "replace")
+        stderr.seek(0)
+        said = stderr.read().decode("utf-8", "replace")
+        ssh_said = Path(log.name).read_text("utf-8", "replace")
+    if process.returncode == SSH_FAILED:
+        raise Unreachable(diagnosis(ssh_said, host))
+    if process.returncode:
+        last = next((line for line in reversed(said.splitlines()) if line.strip()), f"status {process.returncode}")
+        raise Unreachable(f"{host.name} could not do its part: {last.strip()}")
+    return told
 
 
 def _program() -> list[str]:

@@ -171,7 +171,7 @@ async def test_what_keeps_ssh_out_is_told_in_one_line_with_what_to_do(bare: Far)
         assert what in line
         assert line.count("\n") == 1
     assert [f.status for f in (refused, changed, unknown_key, unreachable, missing, unknown)] == [1, 1, 1, 1, 1, 2]
-    assert missing.stderr.splitlines()[-1].startswith("llorch: far has no llorch, or not in the PATH")
+    assert missing.stderr.splitlines()[-1].startswith("llorch: far has no llorch, neither in the PATH")
     assert "scp" in missing.stderr
 
 

@@ -39,6 +39,11 @@ class SshHost:
         return self.folder / "bin"
 
     @property
+    def home(self) -> Path:
+        """Its user's home directory."""
+        return self.folder / "home"
+
+    @property
     def client_config(self) -> Path:
         """The configuration of who reaches it."""
         return self.folder / "ssh_config"
@@ -91,6 +96,7 @@ async def ssh_host(folder: Path) -> AsyncIterator[SshHost]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         host = SshHost(folder, free.getsockname()[1])
     host.bin.mkdir()
+    host.home.mkdir()
     host.client()
     host.know("host")
     config = folder / "sshd_config"
@@ -103,7 +109,7 @@ async def ssh_host(folder: Path) -> AsyncIterator[SshHost]:
         "PidFile none",
         "StrictModes no",
         "UsePAM no",
-        f"SetEnv PATH={host.bin}:/usr/bin:/bin",
+        f"SetEnv PATH={host.bin}:/usr/bin:/bin HOME={host.home}",
     )
     config.write_text("\n".join([*lines, ""]))
     process = await asyncio.create_subprocess_exec(

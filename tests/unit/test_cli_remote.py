@@ -13,6 +13,7 @@ from llorch.cli.remote import (
     Via,
     diagnosis,
     forwarded,
+    llorch_command,
     missing,
     other_version,
     remote_command,
@@ -102,6 +103,10 @@ def test_a_single_word_is_a_line_for_the_shell() -> None:
     assert remote_command(["ls | wc -l"]) == "ls | wc -l"
 
 
+def test_llorch_is_found_where_it_is_installed_and_gets_its_arguments_unchanged() -> None:
+    assert llorch_command(["pool", "info", "a b"]) == """PATH="$PATH:$HOME/.local/bin" llorch pool info 'a b'"""
+
+
 def test_ssh_never_asks_and_gives_up_in_time() -> None:
     quiet = ssh_argv(["ssh", "-F", "f"], "ann@mac", "llorch x", log="L", terminal=False)
     shown = ssh_argv(["ssh"], "mac", "top", log="L", terminal=True)
@@ -138,7 +143,7 @@ def test_each_failure_of_ssh_is_one_line_with_what_to_do(log: str, said: str) ->
 
 
 def test_a_missing_llorch_is_told_with_the_command_that_copies_it() -> None:
-    assert 'scp "$(command -v llorch)" ann@mac.lan:/usr/local/bin/' in missing(MAC)
+    assert 'llorch hosts install mac, or scp "$(command -v llorch)" ann@mac.lan:.local/bin/' in missing(MAC)
 
 
 @pytest.mark.parametrize(
