@@ -32,3 +32,17 @@ def environment(extra: Mapping[str, str], *, outlives_parent: bool) -> dict[str,
     if frozen() and outlives_parent:
         env["PYINSTALLER_RESET_ENVIRONMENT"] = "1"
     return env
+
+
+def foreign_environment() -> dict[str, str]:
+    """Return the environment for a program that is not ours.
+
+    The one-file executable has put its own libraries first, which are not those that others were built with.
+    """
+    env = {**os.environ}
+    if frozen():
+        for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
+            env.pop(name, None)
+            if f"{name}_ORIG" in env:
+                env[name] = env.pop(f"{name}_ORIG")
+    return env

@@ -15,6 +15,7 @@ from types import FrameType
 
 from llorch.cli.remote import CONNECT_TIMEOUT_S, SSH_FAILED, Target, diagnosis, ssh_argv
 from llorch.errors import InvalidConfiguration, Unreachable
+from llorch.program import foreign_environment
 
 VARIABLE = "LLORCH_SSH"
 ANSWER_TIMEOUT_S = CONNECT_TIMEOUT_S + 20
@@ -36,7 +37,11 @@ def run(host: Target, command: str) -> tuple[int, str]:
     with tempfile.NamedTemporaryFile(prefix="llorch-ssh-") as log:
         argv = ssh_argv(_program(), host.destination, command, log=log.name, terminal=terminal)
         sys.stdout.flush()
-        with _there_is_ssh(argv[0]), subprocess.Popen(argv) as process, _signals_reach(process):
+        with (
+            _there_is_ssh(argv[0]),
+            subprocess.Popen(argv, env=foreign_environment()) as process,
+            _signals_reach(process),
+        ):
             status = process.wait()
         said = Path(log.name).read_text("utf-8", "replace")
     return (status if status >= 0 else 128 - status), said
@@ -49,6 +54,7 @@ def ask(host: Target, command: str) -> str:
         done = subprocess.run(
             argv,
             check=False,
+            env=foreign_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -70,7 +76,9 @@ def converse(host: Target, script: str, *, sent: Iterable[bytes] = ()) -> str:
         argv = ssh_argv(_program(), host.destination, command, log=log.name, terminal=False)
         with (
             _there_is_ssh(argv[0]),
-            subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr) as process,
+            subprocess.Popen(
+                argv, env=foreign_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+            ) as process,
         ):
             assert process.stdin is not None
             assert process.stdout is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -204,6 +205,13 @@ async def test_a_machine_without_ssh_says_so(bare: Far) -> None:
 
     assert (finished.status, finished.stderr.count("\n")) == (1, 1)
     assert "no-such-ssh cannot be run: no such file or directory; install OpenSSH's client" in finished.stderr
+
+
+async def test_ssh_is_run_with_its_own_libraries_and_not_with_ours(bare: Far) -> None:
+    bare.env["LLORCH_SSH"] = """sh -c 'echo "[$LD_LIBRARY_PATH]"'"""
+    finished = await bare.run("hosts", "exec", "far", "true")
+
+    assert finished == Finished(0, f"[{os.environ.get('LD_LIBRARY_PATH', '')}]\n", "")
 
 
 async def test_an_llorch_of_another_version_is_told_when_it_does_not_know_the_command(bare: Far) -> None:

@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-START_S = 30.0
+from tests.e2e.processes import until
+
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
@@ -112,20 +113,20 @@ async def ssh_host(folder: Path) -> AsyncIterator[SshHost]:
         f"SetEnv PATH={host.bin}:/usr/bin:/bin HOME={host.home}",
     )
     config.write_text("\n".join([*lines, ""]))
-    process = await asyncio.create_subprocess_exec(
-        SSHD, "-D", "-e", "-f", str(config), stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    assert process.stderr is not None
+    said = folder / "sshd.log"
+    with said.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            SSHD, "-D", "-e", "-f", str(config), stdin=asyncio.subprocess.DEVNULL, stderr=log
+        )
+
+    async def listening() -> bool:
+        assert process.returncode is None, said.read_text()
+        return "Server listening" in said.read_text()
+
     try:
-        async with asyncio.timeout(START_S):
-            said = await process.stderr.readline()
-            assert b"Server listening" in said, said + await process.stderr.read()
-        async with asyncio.TaskGroup() as tasks:
-            drain = tasks.create_task(process.stderr.read(), name="what sshd says")
-            yield host
-            process.terminate()
-            await drain
+        await until(listening)
+        yield host
     finally:
         if process.returncode is None:
-            process.kill()
+            process.terminate()
         await process.wait()
