@@ -29,7 +29,7 @@ class Plan:
     """How long and how fast to train; the defaults make the published model."""
 
     seed: int = 5757
-    steps: int = 1300
+    steps: int = 2600
     tokens: int = 2048
     short: int = 500
     matrix_rate: float = 0.02
@@ -38,10 +38,10 @@ class Plan:
     shares: tuple[tuple[int, float], ...] = (
         (-1, 0.0),
         (29, 1.0),
-        (600, 1.0),
-        (1200, 4 / 7),
-        (1250, 8 / 21),
-        (1300, 0.0),
+        (1200, 1.0),
+        (2400, 4 / 7),
+        (2500, 8 / 21),
+        (2600, 0.0),
     )
     threads: int = 2
     bfloat16: bool = False
