@@ -138,7 +138,7 @@ async def test_what_a_running_system_refuses_is_told_in_one_line(tmp_path: Path)
         cases = {
             "unknown model": await run("jobs", "submit", "--model", "haikoo", "--prompt", "x", *url),
             "unknown model as JSON": await run("jobs", "submit", "--model", "qwne", "--prompt", "x", "--json", *url),
-            "half a reference": await run("jobs", "submit", "--model", "hf:a/b@c", "--prompt", "x", *url),
+            "half a reference": await run("jobs", "submit", "--model", "hf:a/b@", "--prompt", "x", *url),
             "unknown job": await run("jobs", "show", "no-such-job", *url),
             "unknown job as JSON": await run("jobs", "show", "no-such-job", "--json", *url),
             "a way out": await run("jobs", "show", "../../health", *url),
@@ -160,7 +160,7 @@ async def test_what_a_running_system_refuses_is_told_in_one_line(tmp_path: Path)
     told = {name: complaint(finished.stderr) for name, finished in cases.items()}
     assert "did you mean haiku?" in told["unknown model"]
     assert "did you mean qwen?" in told["unknown model as JSON"]
-    assert "hf:org/repo@revision::file=path" in told["half a reference"]
+    assert "hf:org/repo[@revision][::file=path]" in told["half a reference"]
     assert "no such job" in told["unknown job"]
     assert told["unknown job as JSON"] == told["a way out"] == told["unknown job"]
     assert "limit: expected an integer from 1 to 200" in told["a filter"]
