@@ -16,6 +16,7 @@ from llorch.wire.tasks import TaskPage
 from tests.e2e.processes import Role, whole_system
 
 POEM = "Write a haiku about rain"
+NOWHERE = f"hf:org/none@{'0' * 40}::file=none.gguf"
 
 
 @asynccontextmanager
@@ -127,10 +128,11 @@ async def test_models_are_listed_and_found_by_name(tmp_path: Path) -> None:
 async def test_a_client_that_leaves_takes_its_jobs_with_it(tmp_path: Path) -> None:
     async with serving(tmp_path) as (system, ai):
         waiting = asyncio.create_task(  # noqa: TID251 - cancelled right here
-            ai.completions.create(model="tinyllama", prompt=POEM, n=3)
+            ai.completions.create(model=NOWHERE, prompt=POEM, n=3)
         )
-        while len((await system.client.send("GET", "/v2/tasks", TaskPage)).tasks) < 3:
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(20):
+            while len((await system.client.send("GET", "/v2/tasks", TaskPage)).tasks) < 3:
+                await asyncio.sleep(0.02)
         waiting.cancel()
         await asyncio.wait([waiting])
         async with asyncio.timeout(20):

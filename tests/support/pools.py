@@ -66,10 +66,11 @@ class Listener:
             return value
 
     async def until_worker(self, worker_id: str, *states: str) -> WorkerReport:
-        """Return a worker as first reported in one of *states*."""
+        """Return a worker as first reported in one of *states*, be it while the pool registered."""
 
         def found() -> WorkerReport | None:
-            told = [worker for beat in self.heartbeats for worker in beat.workers if worker.worker_id == worker_id]
+            reports = [*self.registrations, *self.heartbeats]
+            told = [worker for report in reports for worker in report.workers if worker.worker_id == worker_id]
             return next((worker for worker in told if worker.status in states), None)
 
         return await self.until(found)
