@@ -26,6 +26,7 @@ from roles.orchestrator.state.store import Store
 
 DATABASE = "orchestrator.db"
 CLEAN_EVERY_S = 60.0
+LOOK_EVERY_S = 1.0
 LAST_WRITES_S = 5.0
 
 
@@ -72,6 +73,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
             others = [
                 loops.create_task(core.dispatcher.run(), name="dispatcher"),
                 loops.create_task(_clean(core, settings), name="cleaner"),
+                loops.create_task(_shorten(core, store), name="shortener"),
                 loops.create_task(core.call_pools(), name="call to pools"),
             ]
             yield
@@ -80,7 +82,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
             await asyncio.wait(others)
             with contextlib.suppress(TimeoutError):  # the disk is full: what is not written is found at the workers
                 async with asyncio.timeout(LAST_WRITES_S):
-                    await store.writer.flush()
+                    await core.relay.shorten_log()
             writer.cancel()
 
     app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token, max_body_bytes=own.max_body_bytes)
@@ -97,3 +99,11 @@ async def _clean(core: Orchestrator, settings: Settings) -> None:
                 output_retention_ms=round(own.output_retention_s * 1000), purge_after_ms=round(own.purge_after_s * 1000)
             )
         await asyncio.sleep(CLEAN_EVERY_S)
+
+
+async def _shorten(core: Orchestrator, store: Store) -> None:
+    """Begin the text log anew whenever it has grown long or old."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        if store.texts.long:
+            await core.relay.shorten_log()

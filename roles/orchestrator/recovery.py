@@ -57,7 +57,7 @@ async def _recover(store: Store, relay: Relay, dispatcher: Dispatcher, row: JobR
         not_before_ms=row.not_before_ms,
     )
     place = None
-    if row.attempt:
+    if row.attempt or row.seq in store.texts.found:
         place = await store.whereabouts(row.seq) if row.state != State.QUEUED else None
         attempts = await store.attempts(row.seq)
         ticket.failures = sum(attempt.outcome not in UNCOUNTED for attempt in attempts)

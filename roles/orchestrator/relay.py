@@ -27,6 +27,7 @@ from llorch.wire.events import START, EventId, parse_event_id
 from roles.orchestrator.job_events import terminal, token
 from roles.orchestrator.state.rows import Chunk, Generated, JobRow
 from roles.orchestrator.state.store import Store
+from roles.orchestrator.state.text_log import erase
 
 KEEPALIVE_S = 15.0
 TAIL_TOKENS = 512
@@ -118,6 +119,7 @@ class Relay:
 
     def tokens(self, stream: Stream, pieces: Sequence[events.WorkerToken]) -> None:
         """Add token events; readers get the text, the model's tokens stay here."""
+        first, known = stream.count, len(stream.ids)
         for piece in pieces:
             stream.tokens.append(token(piece.i, piece.t))
             if piece.ids:
@@ -125,6 +127,7 @@ class Relay:
             elif not stream.held.startswith(piece.t):  # what was held back had its ids told before
                 stream.exact = False
             stream.held = piece.held
+        self._store.texts.add(stream.seq, stream.job_id, _chunk(stream, first, known))
         _wake(stream)
 
     async def room(self, stream: Stream) -> None:
@@ -161,14 +164,20 @@ class Relay:
 
     def store_rest(self, stream: Stream) -> None:
         """Hand every token event that is not stored yet to the store; memory keeps a tail once it is on disk."""
-        fresh = stream.tokens[stream.stored - stream.first :]
-        if not fresh:
+        if stream.stored == stream.count:
             return
-        ids = stream.ids[stream.stored_ids :].tobytes() if stream.exact else None
-        chunk = Chunk(first=stream.stored, count=len(fresh), events=b"".join(fresh), ids=ids, held=stream.held)
-        stream.stored += len(fresh)
+        chunk = _chunk(stream, stream.stored, stream.stored_ids)
+        stream.stored = stream.count
         stream.stored_ids = len(stream.ids)
         self._store.append(stream.seq, chunk, done=partial(_on_disk, stream, stream.stored))
+
+    async def shorten_log(self) -> None:
+        """Bring all text that only the text log has into the database, and begin that anew."""
+        files = self._store.texts.rotate()
+        for stream in self._streams.values():
+            self.store_rest(stream)
+        await self._store.writer.flush()
+        erase(files)
 
     async def text(self, stream: Stream) -> str:
         """Return the text that a stream's token events carry, those on disk included."""
@@ -307,6 +316,13 @@ async def _changed(stream: Stream) -> bool:
     finally:
         stream.waiters.discard(waiter)
     return True
+
+
+def _chunk(stream: Stream, first: int, known: int) -> Chunk:
+    """Return the token events from index *first* on, behind *known* of the model's tokens."""
+    fresh = stream.tokens[first - stream.first :]
+    ids = stream.ids[known:].tobytes() if stream.exact else None
+    return Chunk(first=first, count=len(fresh), events=b"".join(fresh), ids=ids, held=stream.held)
 
 
 def _on_disk(stream: Stream, durable: int) -> None:

@@ -162,8 +162,10 @@ class Submissions:
         body = CountTokens(prompt=task.prompt, messages=task.messages)
         try:
             count = await client.send("POST", "/count", TokenCount, body=body, timeout_s=COUNT_TIMEOUT_S)
-        except errors.PeerError:
-            return  # the worker will count again when it runs the job
+        except (errors.PeerError, errors.RemoteError) as error:
+            if error.status == errors.InvalidRequest.status:
+                raise
+            return  # the worker's trouble is not the job's: the one that runs it will count again
         if count.tokens >= count.context_length:
             raise too_long(count.tokens, count.context_length, exact=True)
 

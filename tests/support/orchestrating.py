@@ -22,7 +22,7 @@ from llorch.wire import events
 from llorch.wire.events import parse_event_id
 from llorch.wire.pools import Device, Model, Register, Registered, SpawnWorker, WorkerReport
 from llorch.wire.tasks import Accepted, Task
-from llorch.wire.workers import CancelAccepted, CancelJob, Execute
+from llorch.wire.workers import CancelAccepted, CancelJob, CountTokens, Execute, TokenCount
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.app import create
 from roles.orchestrator.clock import now_ms
@@ -143,6 +143,11 @@ class ScriptedWorker:
     peak: int = 0
     calls: dict[str, Call] = field(default_factory=dict)
 
+    async def count(self, request: web.Request) -> web.StreamResponse:
+        """POST /count: its engine is in trouble, or tells more than there is room for."""
+        await read(request, CountTokens)
+        return reply(TokenCount(5000, 4096)) if self.busy is None else error_response(self.busy, "none")
+
     async def execute(self, request: web.Request) -> web.StreamResponse:
         """POST /execute."""
         body = await read(request, Execute)
@@ -253,6 +258,7 @@ async def scripted(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
     app = web.Application()
     app.add_routes(
         [
+            web.post("/count", worker.count),
             web.post("/execute", worker.execute),
             web.get("/jobs/{job_id}/events", worker.events),
             web.post("/cancel", worker.cancel),

@@ -69,8 +69,8 @@ class Listener:
         """Return a worker as first reported in one of *states*, be it while the pool registered."""
 
         def found() -> WorkerReport | None:
-            reports = [*self.registrations, *self.heartbeats]
-            told = [worker for report in reports for worker in report.workers if worker.worker_id == worker_id]
+            reports = [*(body.workers for body in self.registrations), *(beat.workers for beat in self.heartbeats)]
+            told = [worker for workers in reports for worker in workers if worker.worker_id == worker_id]
             return next((worker for worker in told if worker.status in states), None)
 
         return await self.until(found)

@@ -70,6 +70,7 @@ TESTED_ELSEWHERE = {
         [f"roles/orchestrator/scheduler/{name}.py" for name in SCHEDULER],
         "test_supply.py tells the supply as a whole of facts and deeds, through whole days too",
     ),
+    "roles/orchestrator/state/output.py": "test_store.py and test_text_log.py write and read texts with it",
     "llorch/policy.py": "test_config.py reads it from files",
     "llorch/client.py": "every integration and end-to-end test speaks through it",
     "llorch/program.py": "the pool's tests start workers with it, from source and from the executable",

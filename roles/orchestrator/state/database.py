@@ -54,7 +54,7 @@ class Database:
         await self._open.aclose()
 
 
-def unusable(path: Path, error: sqlite3.DatabaseError) -> InvalidConfiguration:
+def unusable(path: Path, error: sqlite3.DatabaseError | OSError) -> InvalidConfiguration:
     """Return the refusal to work with a database, in one line: what, why, what to do."""
     trouble = trouble_of(error) if isinstance(error, sqlite3.OperationalError) else None
     if trouble is not None:

@@ -1,4 +1,4 @@
-"""Every SQL statement of the orchestrator. One operation is one transaction, run by the single writer.
+"""The jobs on disk. One operation is one transaction, run by the single writer.
 
 A transition happens only from a state that the table in `llorch.job` allows; an operation tells by None or False
 that it could not, and then nothing has changed. Statements are built from our own column and state names alone; every
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, fields
 from functools import partial
@@ -18,8 +17,10 @@ from pathlib import Path
 from typing import Self
 
 from llorch.job import FINAL, JobId, Move, State, after, sources
+from roles.orchestrator.state import output
 from roles.orchestrator.state.database import Database, empty_log, unusable
 from roles.orchestrator.state.rows import AttemptRow, Chunk, Ending, Filter, Generated, JobRow, NewJob, Whereabouts
+from roles.orchestrator.state.text_log import TextLog
 
 BATCH_ROWS = 500
 """Rows that one transaction erases at most."""
@@ -47,12 +48,18 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
+        self.texts = TextLog(path)
         self.writer = self._database.writer
         self.reader = self._database.reader
 
     async def __aenter__(self) -> Self:
         """Open the database; raises InvalidConfiguration where `Database` does."""
         await self._database.__aenter__()
+        try:
+            await self.texts.restore(self.writer)
+        except (sqlite3.DatabaseError, OSError) as error:
+            await self._database.__aexit__()
+            raise unusable(self._database.path, error) from None
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -121,14 +128,8 @@ class Store:
 
     def append(self, seq: int, chunk: Chunk, *, done: Callable[[], None]) -> None:
         """Add token events to a job's output, with the next commit; *done* is called when they are on disk."""
-
-        def operation(db: sqlite3.Connection) -> None:
-            db.execute(
-                "INSERT OR IGNORE INTO output (job_seq, first, count, events, ids, held) VALUES (?, ?, ?, ?, ?, ?)",
-                (seq, chunk.first, chunk.count, chunk.events, chunk.ids, chunk.held),
-            )
-
-        self.writer.submit(operation).add_done_callback(partial(_when_written, done=done))
+        written = self.writer.submit(lambda db: output.add(db, seq, chunk))
+        written.add_done_callback(partial(_when_written, done=done))
 
     async def requeue(self, job_id: JobId, *, outcome: str, not_before_ms: int, now_ms: int) -> bool:
         """End an attempt and put its job back into the queue; False when it was cancelled meanwhile."""
@@ -250,23 +251,11 @@ class Store:
 
     async def output(self, seq: int, *, start: int, limit: int = 16) -> list[tuple[int, int, bytes]]:
         """Return stored token events as (first, count, events), from the chunk that holds index *start* on."""
-        statement = (
-            "SELECT first, count, events FROM output WHERE job_seq = ? AND first + count > ? ORDER BY first LIMIT ?"
-        )
-        return await self.reader.read(lambda db: db.execute(statement, (seq, start, limit)).fetchall())
+        return await self.reader.read(lambda db: output.chunks(db, seq, start=start, limit=limit))
 
     async def generated(self, seq: int) -> Generated:
         """Return what the stored output of a job was made of."""
-        statement = "SELECT first + count, ids, held FROM output WHERE job_seq = ? ORDER BY first"
-        rows = await self.reader.read(lambda db: db.execute(statement, (seq,)).fetchall())
-        if not rows:
-            return Generated(pieces=0, ids=array("i"), held="")
-        known = all(ids is not None for _, ids, _ in rows)
-        return Generated(
-            pieces=rows[-1][0],
-            ids=array("i", b"".join(ids for _, ids, _ in rows)) if known else None,
-            held=rows[-1][2],
-        )
+        return await self.reader.read(lambda db: output.generated(db, seq))
 
     async def erase_outputs(self, *, finished_from_ms: int, finished_before_ms: int) -> int:
         """Erase the output of jobs that ended in that time; return of how many there was any."""

@@ -125,7 +125,7 @@ class Writer:
     async def _commit(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Write a batch; return what is stuck."""
         try:
-            results = await self._db.run(partial(_together, operations=[waiting.operation for waiting in batch]))
+            results = await self._db.run(partial(together, operations=[waiting.operation for waiting in batch]))
         except (sqlite3.IntegrityError, sqlite3.OperationalError):
             return await self._commit_singly(batch)
         for waiting, result in zip(batch, results, strict=True):
@@ -137,7 +137,7 @@ class Writer:
         """Give each its own transaction, so that the one that cannot be done fails alone."""
         for number, waiting in enumerate(batch):
             try:
-                [result] = await self._db.run(partial(_together, operations=[waiting.operation]))
+                [result] = await self._db.run(partial(together, operations=[waiting.operation]))
             except sqlite3.IntegrityError as error:
                 waiting.failed(error)
             except sqlite3.OperationalError as error:
@@ -202,7 +202,8 @@ def trouble_of(error: sqlite3.OperationalError) -> BusyError | None:
     return None
 
 
-def _together(db: sqlite3.Connection, operations: list[Operation[object]]) -> list[object]:
+def together(db: sqlite3.Connection, operations: list[Operation[T]]) -> list[T]:
+    """Run *operations* in one transaction; all of them happen, or none."""
     db.execute("BEGIN IMMEDIATE")
     try:
         results = [operation(db) for operation in operations]
