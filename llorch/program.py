@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 ENGINE_COMMAND = "__engine"
 WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
+_PR_SET_PDEATHSIG = 1
 
 
 def frozen() -> bool:
@@ -46,3 +50,29 @@ def foreign_environment() -> dict[str, str]:
             if f"{name}_ORIG" in env:
                 env[name] = env.pop(f"{name}_ORIG")
     return env
+
+
+def die_with_parent() -> None:
+    """Arrange for this process to be killed when the one that started it ends. Linux only; does nothing elsewhere."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def die_with_launcher() -> None:
+    """Let `kill -9` end this process too where it hits the one-file executable's first process. Linux only.
+
+    That one unpacks the program and then waits for this one; it is the one whose id the shell, a service manager and
+    our own records have. Other signals it passes on.
+    """
+    parent = os.getppid()
+    try:
+        launched = frozen() and Path(f"/proc/{parent}/cmdline").read_bytes() == Path("/proc/self/cmdline").read_bytes()
+    except OSError:
+        return
+    if launched:
+        die_with_parent()
+        if os.getppid() != parent:  # it died before the line above
+            signal.raise_signal(signal.SIGKILL)

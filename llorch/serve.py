@@ -17,6 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 from llorch import errors, log
 from llorch.config import is_loopback
 from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
+from llorch.program import die_with_launcher
 from llorch.supervision import READY, STOPPING, supervised
 
 SHUTDOWN_S = 2.0
@@ -53,6 +54,7 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
     Takes as many open files as the system lets it have: each connection is one.
     """
     _open_files()
+    die_with_launcher()
 
     async def started() -> int:
         return await main()

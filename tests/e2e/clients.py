@@ -29,6 +29,15 @@ class Clients:
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
+    def unfinished(self) -> list[str]:
+        """Tell, for each reader that still waits, what it saw last."""
+        return [
+            f"{transcript.job_id}, {transcript.reader}: {len(transcript.events)} events, {transcript.events[-1:]}"
+            for job in self.jobs.values()
+            for transcript in job.transcripts
+            if not transcript.ended
+        ]
+
     async def use(self, plan: JobPlan) -> None:
         """Do with one job what its plan says, to its end."""
         random = Random(plan.number)

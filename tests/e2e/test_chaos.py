@@ -74,14 +74,17 @@ async def _slots_free(place: Town) -> bool | None:
 
 async def _run(place: Town, plan: Plan, clients: Clients) -> list[Transcript]:
     """Carry the plan out; return what readers see who come when all is over."""
-    async with asyncio.timeout(SECONDS + SETTLE_S), asyncio.TaskGroup() as tasks:
-        upkeep = tasks.create_task(place.keep_workers())
-        async with asyncio.TaskGroup() as used:
-            used.create_task(_break(place, plan.faults))
-            for job in plan.jobs:
-                used.create_task(clients.use(job))
-        await until(place.ready, 60)
-        upkeep.cancel()
+    try:
+        async with asyncio.timeout(SECONDS + SETTLE_S), asyncio.TaskGroup() as tasks:
+            upkeep = tasks.create_task(place.keep_workers())
+            async with asyncio.TaskGroup() as used:
+                used.create_task(_break(place, plan.faults))
+                for job in plan.jobs:
+                    used.create_task(clients.use(job))
+            await until(place.ready, 60)
+            upkeep.cancel()
+    except TimeoutError:
+        raise AssertionError("\n".join(["not done in time", *clients.unfinished(), str(place.counts)])) from None
     await place.orchestrator.kill()
     await place.orchestrator.start()
     async with aiohttp.ClientSession(place.orchestrator.url) as http, asyncio.TaskGroup() as tasks:

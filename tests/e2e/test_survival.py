@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from llorch.sse import Event
@@ -140,10 +141,22 @@ async def test_a_second_orchestrator_on_the_same_data_refuses_in_one_line(tmp_pa
     async with orchestrator_role(tmp_path) as first:
         refused = await run("serve", "orchestrator", "--port", "0", "--data-dir", str(tmp_path / "orchestrator"))
         job = await first.submit(**HAIKU)
+        named = psutil.Process(int(refused.stderr.partition("(process ")[2].partition(")")[0]))
+        family = [named.pid, *(parent.pid for parent in named.parents())]
 
     assert (refused.status, refused.stdout) == (2, "")
     assert refused.stderr.count("\n") == 1
-    assert f"process {first.process.pid}" in refused.stderr
+    assert first.process.pid in family  # the executable's own process is a child of what was started
+    assert job.status == "queued"
+
+
+async def test_kill_ends_a_role_by_the_process_id_that_everybody_sees(tmp_path: Path) -> None:
+    async with orchestrator_role(tmp_path) as first:
+        os.kill(first.process.pid, signal.SIGKILL)
+        await first.process.wait()
+        async with again(first.url, tmp_path) as second:
+            job = await second.submit(**HAIKU)
+
     assert job.status == "queued"
 
 
@@ -159,7 +172,7 @@ async def test_a_pool_whose_processes_are_all_killed_leaves_its_job_waiting_and_
             await reached.wait()
             [worker] = (await pool.workers()).workers
             await pool.stop(signal.SIGKILL)
-            os.kill(worker.pid or 0, signal.SIGKILL)
+            os.killpg(worker.pid or 0, signal.SIGKILL)
             await until(lambda: _waits(orchestrator, job.job_id))
             async with pool_role(tmp_path, orchestrator.url, "second"):
                 seen = await asyncio.shield(reader)

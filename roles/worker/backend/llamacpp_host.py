@@ -4,12 +4,11 @@ xllamacpp holds the interpreter lock for as long as a model loads, so it cannot 
 has to answer. The worker starts this process, gives it its options as one JSON argument and the API key in the
 environment, and keeps a pipe to its stdin: when the worker is gone, so is this. It reports on stdout, one line each:
 `cmd_child_to_router:state:{…}` by llama.cpp itself (loading, ready) and `llorch:{…}` by this file. Imports only the
-standard library and xllamacpp, so that it starts fast.
+standard library, xllamacpp and a few lines of ours, so that it starts fast.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -18,11 +17,12 @@ import sys
 import threading
 from typing import Any
 
+from llorch.program import die_with_parent
+
 KEY_VARIABLE = "LLORCH_ENGINE_KEY"
 REPORT = "llorch:"
 NO_DEVICE_STATUS = 3
 SMALL_MODEL_BYTES = 64 * 1024 * 1024
-PR_SET_PDEATHSIG = 1
 ALL_LAYERS = 999
 DEVICE_NAMES = {"cuda": ("cuda", "rocm", "hip", "musa"), "metal": ("metal", "mtl")}
 
@@ -98,11 +98,7 @@ def _report(fact: dict[str, object]) -> None:
 
 def _die_with_parent() -> None:
     """Arrange to be killed with the worker, also while llama.cpp loads and nothing watches stdin yet."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     watch = select.poll()
     watch.register(0, select.POLLHUP)
     if any(event & select.POLLHUP for _, event in watch.poll(0)):  # it died before the line above
