@@ -1,7 +1,7 @@
 """Everything breaks at random, and no promise does: each accepted job is done once, each reader sees one whole text.
 
-`LLORCH_CHAOS_SEED` repeats a plan, `LLORCH_CHAOS_S` says for how many seconds things break, `LLORCH_CHAOS_JOBS` how
-many jobs there are.
+`LLORCH_CHAOS_SEED` chooses another plan (`random` draws one), `LLORCH_CHAOS_S` says for how many seconds things break,
+`LLORCH_CHAOS_JOBS` how many jobs there are.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from tests.support.auditor import OnDisk, audit, text_of
 from tests.support.plans import FaultPlan, Plan, draw
 from tests.support.transcripts import Habits, Transcript, follow
 
-SECONDS = float(os.environ.get("LLORCH_CHAOS_S", "40"))
+SECONDS = float(os.environ.get("LLORCH_CHAOS_S", "25"))
 JOBS = int(os.environ.get("LLORCH_CHAOS_JOBS", "200"))
-SEED = int(os.environ.get("LLORCH_CHAOS_SEED", str(random.getrandbits(32))))
+CHOSEN = os.environ.get("LLORCH_CHAOS_SEED", "1")
+SEED = random.getrandbits(32) if CHOSEN == "random" else int(CHOSEN)
 SETTLE_S = 240.0
 STEADY = models.Shape(n_embd=320, n_layer=6, n_head=5, n_ff=864, ctx=512)
 """Some milliseconds a token on one thread: jobs last long enough to be hit."""
@@ -141,7 +142,6 @@ def _report(place: Town, clients: Clients, disk: dict[str, OnDisk]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("LLORCH_CHAOS_S" not in os.environ, reason="takes minutes of quiet cores: set LLORCH_CHAOS_S=40")
 @pytest.mark.timeout(SECONDS + SETTLE_S + 400)
 async def test_whatever_breaks_each_accepted_job_is_done_once_and_each_reader_sees_one_whole_text(
     tmp_path: Path,
