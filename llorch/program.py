@@ -6,11 +6,13 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 ENGINE_COMMAND = "__engine"
 WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
+ECHO_S = 0.5
 _PR_SET_PDEATHSIG = 1
 
 
@@ -76,3 +78,20 @@ def die_with_launcher() -> None:
         die_with_parent()
         if os.getppid() != parent:  # it died before the line above
             signal.raise_signal(signal.SIGKILL)
+
+
+class Echo:
+    """Tells a second signal from an echo of the first.
+
+    Ctrl-C reaches every process of a command. Of the one-file executable those are two, and the first, which only waits
+    for this one, sends it on: one key, two signals. So there the same signal counts again after `ECHO_S` only.
+    """
+
+    def __init__(self) -> None:
+        self._heard_s: dict[int, float] = {}
+
+    def heard(self, number: int) -> bool:
+        """Note a signal; tell whether it is no more than an echo."""
+        now_s = time.monotonic()
+        before_s = self._heard_s.setdefault(number, now_s)
+        return frozen() and 0 < now_s - before_s < ECHO_S

@@ -17,7 +17,7 @@ from aiohttp.web_protocol import RequestHandler
 from llorch import errors, log
 from llorch.config import is_loopback
 from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
-from llorch.program import die_with_launcher
+from llorch.program import Echo, die_with_launcher
 from llorch.supervision import READY, STOPPING, supervised
 
 SHUTDOWN_S = 2.0
@@ -124,6 +124,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self._told = asyncio.Event()
+        self._echo = Echo()
         self.name = ""
 
     def install(self) -> None:
@@ -137,6 +138,8 @@ class StopSignal:
         await self._told.wait()
 
     def _told_by(self, number: signal.Signals) -> None:
+        if self._echo.heard(number):
+            return
         if self._told.is_set():
             os._exit(128 + number)
         self.name = number.name

@@ -11,7 +11,9 @@ def run(arguments: list[str]) -> int:
     _open_standard_streams()
     from llorch.cli.failures import guarded
 
-    return guarded(lambda: _invoke(arguments))
+    status = guarded(lambda: _invoke(arguments))
+    _forget_what_nobody_reads()
+    return status
 
 
 def _invoke(arguments: list[str]) -> int:
@@ -34,3 +36,11 @@ def _open_standard_streams() -> None:
     for name, flags, mode in (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
+
+
+def _forget_what_nobody_reads() -> None:
+    """Let what stderr does not take go nowhere: Python tries once more at the end, and would change the exit status."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

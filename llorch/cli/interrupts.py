@@ -8,6 +8,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from types import FrameType
 
+from llorch.program import Echo
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -25,8 +27,11 @@ async def _run(main: Callable[[], Awaitable[int]]) -> int:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     first: list[int] = []
+    echo = Echo()
 
     def told(number: int, _frame: FrameType | None) -> None:
+        if echo.heard(number):
+            return
         if first:
             os._exit(128 + number)
         first.append(number)

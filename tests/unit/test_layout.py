@@ -73,7 +73,6 @@ TESTED_ELSEWHERE = {
     "roles/orchestrator/state/output.py": "test_store.py and test_text_log.py write and read texts with it",
     "llorch/policy.py": "test_config.py reads it from files",
     "llorch/client.py": "every integration and end-to-end test speaks through it",
-    "llorch/program.py": "the pool's tests start workers with it, from source and from the executable",
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
     "roles/orchestrator/api/anthropic.py": "test_anthropic_client.py drives it with Anthropic's own library",

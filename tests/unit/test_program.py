@@ -1,0 +1,33 @@
+"""How the program knows itself: as the one-file executable, one key must not count as two signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+
+import pytest
+
+from llorch.program import Echo
+
+
+def heard(monkeypatch: pytest.MonkeyPatch, *at_s: float, numbers: tuple[int, ...] = ()) -> list[bool]:
+    """Return which of the signals at those times are echoes."""
+    times = iter(at_s)
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    echo = Echo()
+    return [echo.heard(number) for number in numbers or [signal.SIGINT] * len(at_s)]
+
+
+def test_the_executable_takes_a_signal_that_comes_again_at_once_for_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert heard(monkeypatch, 10.0, 10.01, 10.4, 11.0, 11.1) == [False, True, True, False, False]
+
+
+def test_another_signal_is_no_echo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert heard(monkeypatch, 10.0, 10.1, numbers=(signal.SIGINT, signal.SIGTERM)) == [False, False]
+
+
+def test_from_source_every_signal_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert heard(monkeypatch, 10.0, 10.01) == [False, False]
