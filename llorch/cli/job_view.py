@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from llorch.cli.figures import duration
-from llorch.wire.tasks import Task
+from llorch.wire.tasks import Breakdown, Task
 
 HEADER = ("ID", "STATUS", "MODEL", "AGE", "TOKENS", "TIME")
 
@@ -72,4 +72,17 @@ def _times(task: Task) -> list[tuple[str, object]]:
     )
     submitted = datetime.fromtimestamp(start / 1000, UTC).astimezone().isoformat(" ", "milliseconds")
     since = [(name, f"+ {duration(ms - start)}") for name, ms in later if isinstance(ms, int)]
-    return [("submitted", submitted), *since, ("deadline", f"+ {duration(timings.deadline_ms - start)}")]
+    return [
+        ("submitted", submitted),
+        *since,
+        *_parts(timings.breakdown),
+        ("deadline", f"+ {duration(timings.deadline_ms - start)}"),
+    ]
+
+
+def _parts(spent: Breakdown | UnsetType) -> list[tuple[str, object]]:
+    """Return what the time to the first token was spent on."""
+    if isinstance(spent, UnsetType):
+        return []
+    parts = [(name.removesuffix("_ms"), getattr(spent, name)) for name in spent.__struct_fields__]
+    return [("until first token", ", ".join(f"{name} {duration(ms)}" for name, ms in parts if ms) or "0 ms")]

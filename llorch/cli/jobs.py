@@ -44,6 +44,10 @@ def submit(
     on_disconnect: Annotated[
         Literal["continue", "cancel"] | None, typer.Option("--on-disconnect", help="When the last reader goes.")
     ] = None,
+    keep_alive: Annotated[
+        str | None,
+        typer.Option("--keep-alive", metavar="TIME", help="Keep the idle worker: 90s, 5m; 0 not at all, -1 for ever."),
+    ] = None,
     idempotency_key: Annotated[
         str, typer.Option("--idempotency-key", help="The same key gives the same job [a new one].")
     ] = "",
@@ -69,6 +73,7 @@ def submit(
         "session_id": session_id,
         "timeout_ms": timeout_ms,
         "on_disconnect": on_disconnect,
+        "keep_alive": keep_alive,
     }
     from llorch.cli import interrupts
     from llorch.cli import submit as run

@@ -38,7 +38,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that computes, as measured a moment ago. A CPU's memory is the host's (or its cgroup's) RAM.
 
     `reserve_bytes` are left to other programs. `others` are processes that are not this pool's, those with most memory
-    first, as far as a driver tells of them. `suspect` says why this pool doubts that memory has come back.
+    first, as far as a driver tells of them; `others_bytes` is what they hold of the memory told of here. `suspect` says
+    why this pool doubts that memory has come back.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     cores: int | UnsetType = UNSET
     reserve_bytes: int = 0
     others: list[Occupant] = msgspec.field(default_factory=list)
+    others_bytes: int = 0
     suspect: str | UnsetType = UNSET
 
 
@@ -92,6 +94,7 @@ class ModelList(msgspec.Struct, frozen=True):
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as its pool knows it; `progress` is the percentage loaded, `error` why it failed.
 
+    `load_ms` is how long it took to load its model, once its process was up; 0 is not known.
     `adopted` tells that it was started before the pool was, by an earlier process of it.
     """
 
@@ -109,6 +112,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     uri: str | UnsetType = UNSET
     progress: float = 0.0
     ready_ms: int | UnsetType = UNSET
+    load_ms: int = 0
     exit_code: int | UnsetType = UNSET
     error: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
@@ -123,7 +127,7 @@ class WorkerReport(Worker, frozen=True, kw_only=True):
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
-    """`POST /v2/pools/register`."""
+    """`POST /v2/pools/register`. `instance` is what only a pool with the same data directory can know."""
 
     pool_id: Id
     endpoint: Annotated[
@@ -135,6 +139,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerReport] = msgspec.field(default_factory=list)
     downloads: list[Download] = msgspec.field(default_factory=list)
     takeover: bool = False
+    instance: Annotated[str, Meta(max_length=64)] = ""
 
 
 class Registered(msgspec.Struct, frozen=True):

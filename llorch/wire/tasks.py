@@ -20,6 +20,15 @@ Priority = Literal["interactive", "batch"]
 OnDisconnect = Literal["continue", "cancel"]
 JobState = Literal["queued", "dispatched", "running", "cancelling", "completed", "failed", "cancelled"]
 ONE_OF_PROMPT_AND_MESSAGES: Mapping[str, object] = {"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
+MAX_KEEP_ALIVE_S = 30 * 86_400
+UNITS_S: Mapping[str, int] = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+KeepAlive = (
+    Annotated[float, Meta(ge=-1, le=MAX_KEEP_ALIVE_S, description="Seconds; 0 is not at all, -1 for ever")]
+    | Annotated[
+        str, Meta(pattern=r"^(-1|\d{1,7}([.]\d{1,3})?[smhd]?)$(?!\n)", description="a length of time such as 90s or 5m")
+    ]
+)
+"""How long the worker of a job is kept once it is idle."""
 Stop = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -80,6 +89,7 @@ class SubmitTask(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True
         DEFAULT_TIMEOUT_MS
     )
     on_disconnect: OnDisconnect = "continue"
+    keep_alive: KeepAlive | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         """Check what spans fields."""
@@ -88,8 +98,17 @@ class SubmitTask(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True
             problems.append(FieldProblem("prompt", "exactly one of prompt and messages is required", ("messages",)))
         if self.seed is not UNSET and self.seed > MAX_SEED:
             problems.append(FieldProblem("seed", f"expected `int` <= {MAX_SEED}"))
+        if self.keep_alive is not UNSET and keep_alive_s(self.keep_alive) > MAX_KEEP_ALIVE_S:
+            problems.append(FieldProblem("keep_alive", f"expected at most {MAX_KEEP_ALIVE_S // UNITS_S['d']}d"))
         if problems:
             raise FieldProblems(*problems)
+
+
+def keep_alive_s(value: KeepAlive) -> float:
+    """Return in seconds how long an idle worker is kept; below 0 is for ever."""
+    if isinstance(value, str) and value[-1] in UNITS_S:
+        return float(value[:-1]) * UNITS_S[value[-1]]
+    return float(value)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -103,8 +122,24 @@ class Accepted(msgspec.Struct, frozen=True):
     model_ref: str
 
 
+class Breakdown(msgspec.Struct, frozen=True):
+    """What the time from a job's submission to its first token was spent on, in milliseconds; the sum is that time.
+
+    `decide_ms` ended when a pool was asked for the model's file or for a worker, or when the job went to a worker that
+    was there; `fetch_ms` is the download; `spawn_ms` the worker's process until it begins to load; `load_ms` the model;
+    `dispatch_ms` from the ready worker to the job's turn; `prefill_ms` the prompt and the first token.
+    """
+
+    decide_ms: int = 0
+    fetch_ms: int = 0
+    spawn_ms: int = 0
+    load_ms: int = 0
+    dispatch_ms: int = 0
+    prefill_ms: int = 0
+
+
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """When what happened, in Unix milliseconds; absent until it has."""
+    """When what happened, in Unix milliseconds; absent until it has. `breakdown` is not in lists of jobs."""
 
     submitted_ms: int
     deadline_ms: int
@@ -112,6 +147,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     started_ms: int | UnsetType = UNSET
     first_token_ms: int | UnsetType = UNSET
     finished_ms: int | UnsetType = UNSET
+    breakdown: Breakdown | UnsetType = UNSET
 
 
 class JobError(msgspec.Struct, frozen=True):

@@ -87,6 +87,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: list[str]
     slots: int
     context_length: int
+    load_ms: int = 0
 
 
 class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +111,7 @@ class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):
     protocol: int
     engine: str
     backend: Backend
+    load_ms: int = 0
     error: str | UnsetType = UNSET
 
 

@@ -130,6 +130,7 @@ class Orchestrator:
         journal = self.dispatcher.placement.journal
         return explain(
             row,
+            attempts=await self._store.attempts(row.seq) if row.first_token_ms is not None else (),
             position=self.dispatcher.queue.position(row.id),
             last=journal.last(row.model_ref),
             dispatch=journal.job(row.id),

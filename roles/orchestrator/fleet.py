@@ -12,16 +12,20 @@ from typing import Self
 import msgspec
 
 from llorch.client import Client
-from llorch.errors import Conflict, PoolNotFound
+from llorch.errors import Conflict, LlorchError, PoolNotFound, TimeoutExceeded, Unreachable
 from llorch.job import JobId
 from llorch.policy import ModelPolicy
+from llorch.wire.meta import Health
 from llorch.wire.pools import Heartbeat, Model, Pool, Register, WorkerReport
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.pool_record import PoolRecord, public
+from roles.orchestrator.scheduler.facts import Facts
 from roles.orchestrator.scheduler.progress import Loading
-from roles.orchestrator.scheduler.supply import Facts, Supply
+from roles.orchestrator.scheduler.startup import Startups
+from roles.orchestrator.scheduler.supply import Supply
 
 MISSED_HEARTBEATS = 3
+PROBE_TIMEOUT_S = 2.0
 
 
 class Fleet:
@@ -47,6 +51,7 @@ class Fleet:
         self.token = token
         self._offline_after_ms = round(MISSED_HEARTBEATS * heartbeat_interval_s * 1000)
         self.supply = Supply(policies, default, started_ms=clock_ms(), settle_ms=self._offline_after_ms)
+        self.startups = Startups()
         self._clock_ms = clock_ms
         self._pools: dict[str, PoolRecord] = {}
         self._clients: dict[str, Client] = {}
@@ -62,28 +67,45 @@ class Fleet:
             await client.__aexit__()
 
     async def register(self, body: Register, *, now_ms: int) -> None:
-        """Take a pool in, or take it in again.
+        """Take a pool in, or take it in again, be it at another address.
 
         Raises:
-            Conflict: Another endpoint is online under that id, and `takeover` was not asked for.
+            Conflict: Another pool is online under that id, and `takeover` was not asked for.
         """
         known = self._pools.get(body.pool_id)
         endpoint = body.endpoint.rstrip("/")
-        if known and known.endpoint != endpoint and known.state != "offline" and not body.takeover:
+        if known is not None and known.endpoint != endpoint:
+            known = await self._moved(known, body)
+        if known is None or known.endpoint != endpoint:
+            client = await Client(endpoint, token=self.token, what=f"pool {body.pool_id}").__aenter__()
+            if known is None:
+                known = self._pools[body.pool_id] = PoolRecord(body.pool_id, endpoint, body.version, now_ms, client)
+            else:
+                old, known.client, known.endpoint = known.client, client, endpoint
+                await old.__aexit__()
+        known.version, known.last_seen_ms, known.state = body.version, now_ms, "online"
+        known.instance = body.instance
+        facts = Facts(devices=body.devices, models=body.models, workers=body.workers, downloads=body.downloads)
+        await self._take(known, facts, now_ms=now_ms, anew=True)
+
+    async def _moved(self, known: PoolRecord, body: Register) -> PoolRecord | None:
+        """Return the record of a pool that has another address now; None when another one has taken its id over.
+
+        Raises:
+            Conflict: It is there where it was, or may be.
+        """
+        if known.instance and known.instance == body.instance:
+            return known  # its workers, and their connections, stay
+        if not (body.takeover or known.state == "offline" or await _is_gone(known)):
             raise Conflict(
                 f"pool {body.pool_id} is online at {known.endpoint}; give this one another --pool-id, "
                 "or set takeover when that one is gone",
                 details={"endpoint": known.endpoint},
             )
-        if known is None or known.endpoint != endpoint:
-            if known is not None:
-                await self.remove(body.pool_id)
-            client = await Client(endpoint, token=self.token, what=f"pool {body.pool_id}").__aenter__()
-            known = PoolRecord(body.pool_id, endpoint, body.version, now_ms, client)
-            self._pools[body.pool_id] = known
-        known.version, known.last_seen_ms, known.state = body.version, now_ms, "online"
-        facts = Facts(devices=body.devices, models=body.models, workers=body.workers, downloads=body.downloads)
-        await self._take(known, facts, now_ms=now_ms, anew=True)
+        if self._pools.get(body.pool_id) is not known:
+            raise Conflict(f"another pool {body.pool_id} has just registered", details={"pool_id": body.pool_id})
+        await self.remove(body.pool_id)
+        return None
 
     async def heard(self, pool_id: str, beat: Heartbeat, *, now_ms: int) -> list[str]:
         """Take a heartbeat; return the ids of workers that are gone since the last one.
@@ -100,14 +122,16 @@ class Fleet:
         pool.seq, pool.last_seen_ms = beat.seq, now_ms
         pool.state = "draining" if beat.draining else "online"
         facts = Facts(devices=beat.devices, models=beat.models, workers=beat.workers, downloads=beat.downloads)
-        return await self._take(pool, facts, now_ms=now_ms)
+        return await self._take(pool, facts, now_ms=now_ms, told_ms=beat.time_ms)
 
     async def remove(self, pool_id: str) -> None:
         """Forget a pool that says goodbye."""
         pool = self.pool(pool_id)
         del self._pools[pool_id]
         self.supply.leave(pool_id, for_good=True, now_ms=self._clock_ms())
+        self.startups.leave(pool_id)
         for worker_id in pool.workers:
+            self.startups.forget(worker_id)
             await self._forget_worker(worker_id)
         await pool.client.__aexit__()
 
@@ -171,6 +195,10 @@ class Fleet:
         """Take a slot of a worker for a job."""
         self.supply.serving.lease(worker_id, job_id)
 
+    def keep(self, worker_id: str, keep_alive_s: float) -> None:
+        """Keep a worker for so long once it is idle."""
+        self.supply.serving.keep(worker_id, keep_alive_s)
+
     def release(self, worker_id: str, job_id: JobId) -> None:
         """Give a slot back."""
         self.supply.released(worker_id, job_id, now_ms=self._clock_ms())
@@ -187,13 +215,16 @@ class Fleet:
         """Note that an operator has asked a pool for a worker."""
         self.supply.asked(worker_id, Loading(worker_id, pool_id, model_ref), need_bytes=0, now_ms=now_ms)
 
-    async def _take(self, pool: PoolRecord, facts: Facts, *, now_ms: int, anew: bool = False) -> list[str]:
+    async def _take(
+        self, pool: PoolRecord, facts: Facts, *, now_ms: int, told_ms: int = 0, anew: bool = False
+    ) -> list[str]:
         before = pool.workers
         pool.devices, pool.downloads = list(facts.devices), list(facts.downloads)
         pool.models = {model.model_ref: model for model in facts.models}
         pool.workers = {worker.worker_id: worker for worker in facts.workers}
         for worker in facts.workers:
             self._homes[worker.worker_id] = pool.pool_id
+            self.startups.heard(worker, now_ms=now_ms, told_ms=told_ms)
             await self._connect(worker)
         if pool.state == "online":
             self.supply.hear(pool.pool_id, facts, now_ms=now_ms, anew=anew)
@@ -205,6 +236,7 @@ class Fleet:
             await self._forget_worker(worker_id)
         for worker_id in before.keys() - pool.workers.keys():
             self._homes.pop(worker_id, None)
+            self.startups.forget(worker_id)
         return lost
 
     async def _connect(self, worker: WorkerReport) -> None:
@@ -217,3 +249,14 @@ class Fleet:
         client = self._clients.pop(worker_id, None)
         if client is not None:
             await client.__aexit__()
+
+
+async def _is_gone(pool: PoolRecord) -> bool:
+    """Tell whether nobody answers where a pool was."""
+    try:
+        await pool.client.send("GET", "/health", Health, timeout_s=PROBE_TIMEOUT_S)
+    except (Unreachable, TimeoutExceeded):
+        return True
+    except LlorchError:
+        return False
+    return False

@@ -18,6 +18,7 @@ class PoolRecord:
     version: str
     last_seen_ms: int
     client: Client
+    instance: str = ""
     seq: int = -1
     state: PoolState = "online"
     devices: list[Device] = field(default_factory=list)

@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from llorch.job import State
-from llorch.wire.tasks import Attempt, Explanation, JobError, Task, Timings
+from llorch.wire.tasks import Attempt, Breakdown, Explanation, JobError, Task, Timings
 from roles.orchestrator.scheduler.decisions import Decision, Dispatch, Wait
 from roles.orchestrator.scheduler.progress import Loading
+from roles.orchestrator.scheduler.startup import breakdown
 from roles.orchestrator.state.rows import AttemptRow, JobRow
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ def task_of(row: JobRow, *, position: int | None, attempts: Sequence[AttemptRow]
             started_ms=_given(row.started_ms),
             first_token_ms=_given(row.first_token_ms),
             finished_ms=_given(row.finished_ms),
+            breakdown=breakdown_of(row, attempts or ()),
         ),
         attempts=row.attempt,
         on_disconnect=row.on_disconnect,
@@ -62,9 +64,24 @@ def task_of(row: JobRow, *, position: int | None, attempts: Sequence[AttemptRow]
     )
 
 
-def explain(
+def breakdown_of(row: JobRow, attempts: Sequence[AttemptRow]) -> Breakdown | UnsetType:
+    """Return what the time to a job's first token was spent on; the attempt that gave the token is the one told of."""
+    first_ms = row.first_token_ms
+    if first_ms is None:
+        return UNSET
+    begun = [attempt for attempt in attempts if attempt.dispatched_ms <= first_ms]
+    if not begun:
+        return UNSET
+    last = max(begun, key=lambda attempt: attempt.number)
+    return breakdown(
+        last.startup, submitted_ms=row.submitted_ms, dispatched_ms=last.dispatched_ms, first_token_ms=first_ms
+    )
+
+
+def explain(  # noqa: PLR0913 - all that is known of a job
     row: JobRow,
     *,
+    attempts: Sequence[AttemptRow] = (),
     position: int | None,
     last: Decision | None,
     dispatch: Dispatch | None,
@@ -75,6 +92,7 @@ def explain(
 
     Args:
         row: The job.
+        attempts: Its attempts so far.
         position: How many jobs are served before it.
         last: What was decided last about its model, while jobs wait for that.
         dispatch: The decision that gave it to its worker, if that is still known.
@@ -90,6 +108,10 @@ def explain(
         "position": position,
         "pool_id": row.pool_id,
     }
+    spent = breakdown_of(row, attempts)
+    if spent is not UNSET:
+        data["breakdown"] = msgspec.to_builtins(spent)
+        text += f" {_told(spent)}"
     decision = last if row.state is State.QUEUED else dispatch
     if decision is not None:
         data["decision"] = msgspec.to_builtins(decision)
@@ -118,6 +140,13 @@ def _why(
     if isinstance(last, Wait):
         return last.reason, f"{ahead}It waits because {last.text}."
     return "queued", f"{ahead}It is about to be placed" + (f": {last.text}." if last is not None else ".")
+
+
+def _told(spent: Breakdown) -> str:
+    """Say what the time to the first token was spent on."""
+    parts = {name.removesuffix("_ms"): getattr(spent, name) for name in spent.__struct_fields__}
+    spent_on = ", ".join(f"{name} {ms} ms" for name, ms in parts.items() if ms)
+    return f"Its first token came after {sum(parts.values())} ms" + (f": {spent_on}." if spent_on else ".")
 
 
 def _attempt(row: AttemptRow) -> Attempt:

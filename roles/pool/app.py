@@ -23,6 +23,7 @@ from roles.pool.api import ENDPOINTS
 from roles.pool.core import Addresses, Pool, find_addresses
 from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.heartbeat import Heartbeats
+from roles.pool.instance import instance
 from roles.pool.metrics import Facts, LifecycleMetrics
 from roles.pool.model_cache.catalogue import Catalogue
 from roles.pool.model_cache.downloads import Downloads
@@ -36,6 +37,7 @@ from roles.pool.worker_lifecycle.launcher import Launcher
 from roles.pool.worker_lifecycle.ledger import Ledger
 from roles.pool.worker_lifecycle.processes import ProcessLauncher, worker_command
 from roles.pool.worker_lifecycle.reclaim import Reclaim
+from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 from roles.pool.worker_lifecycle.supervisor import HEALTH_INTERVAL_S, Patience, Supervisor
 from roles.pool.worker_lifecycle.takeover import take_over, watch_strangers
@@ -72,6 +74,7 @@ def create(
         changed = asyncio.Event()
         async with AsyncExitStack() as stack:
             await asyncio.to_thread(stack.enter_context, _alone(data))
+            mark = await asyncio.to_thread(instance, data)
             ledger = Ledger(workers_dir)
             stack.push_async_callback(ledger.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -93,6 +96,7 @@ def create(
                 ),
                 metrics=metrics,
                 reclaim=reclaim,
+                measure=functools.partial(_measured, sampler),
             )
             strangers = await take_over(ledger, logs_dir, supervisor)
             addresses = tasks.create_task(_addresses(settings, address), name="addresses")
@@ -127,6 +131,7 @@ def create(
                 reclaim=reclaim,
                 supervisor=supervisor,
                 engines=found,
+                instance=mark,
                 clock_ms=_now_ms,
             )
             facts = Facts(
@@ -171,6 +176,13 @@ def _models_dir(named: str, data: Path) -> Path:
 def _is_ours(roster: Roster, pid: int) -> bool:
     """Tell whether a process is part of one of the workers, each of which leads a session. Called in a thread."""
     return identity.session(pid) in roster.leaders()
+
+
+async def _measured(sampler: Sampler, record: Record) -> int:
+    """Return what the processes of a worker hold of its GPU; 0 where no driver tells."""
+    if record.plan.backend != "cuda":
+        return 0
+    return await sampler.held_bytes(record.plan.device, lambda pid: identity.session(pid) == record.pid)
 
 
 async def _goodbye(heartbeats: Heartbeats, supervisor: Supervisor) -> None:

@@ -56,6 +56,7 @@ class Pool:
         reclaim: Marks those whose memory has not come back.
         supervisor: Its workers.
         engines: What is installed; looked up while the server already answers.
+        instance: What only the pool with this data directory can know.
         clock_ms: Unix milliseconds.
     """
 
@@ -70,6 +71,7 @@ class Pool:
         reclaim: Reclaim,
         supervisor: Supervisor,
         engines: asyncio.Task[Engines],
+        instance: str,
         clock_ms: ClockMs,
     ) -> None:
         self.pool_id = config.pool_id(settings.pool)
@@ -82,6 +84,7 @@ class Pool:
         self._sampler = sampler
         self._reclaim = reclaim
         self._engines = engines
+        self._instance = instance
         self._clock_ms = clock_ms
         self._started = time.monotonic()
         self._defaults = preflight.Defaults(settings.worker.slots, settings.worker.ctx, settings.worker.batch)
@@ -108,7 +111,7 @@ class Pool:
         addresses = await asyncio.shield(self._addresses)
         roster = self.supervisor.roster
         pending = roster.pending()
-        devices = self._usable(await self._sampler.sample(max_age_s=0))
+        devices = self._reclaim.applied(self._usable(await self._sampler.sample(max_age_s=0)))
         # From here to the new record nothing else runs, so that two spawns cannot count on the same memory. A worker
         # that became ready since the devices were measured still counts as pending.
         plan = preflight.plan(
@@ -179,6 +182,7 @@ class Pool:
             models=models,
             workers=[records.report(record, host=addresses.host) for record in self.supervisor.workers()],
             downloads=self.downloads.news(),
+            instance=self._instance,
         )
 
     async def heartbeat(self, seq: int) -> Heartbeat:

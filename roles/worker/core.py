@@ -57,6 +57,7 @@ class Core:
         self._state: Literal["starting", "ready", "draining", "failed"] = "starting"
         self._error: str | None = None
         self._progress = 0.0
+        self._load_ms = 0
         self._began_s = time.monotonic()
         self.jobs = Jobs(options.slots, options.reattach_s)
         self._executor = Executor(self.jobs, engine, metrics=metrics, tasks=tasks)
@@ -69,7 +70,9 @@ class Core:
                 every job has got its last event.
         """
         try:
+            began_s = time.monotonic()
             self._executor.model = await self._engine.load(self._loading)
+            self._load_ms = round((time.monotonic() - began_s) * 1000)
             if self._state == "starting":
                 self._state = "ready"
             _log.info("model_loaded", model_ref=self._options.model_ref, ms=round(self._uptime_s() * 1000))
@@ -136,6 +139,7 @@ class Core:
             protocol=PROTOCOL,
             engine=o.engine,
             backend=o.backend,
+            load_ms=self._load_ms,
         )
         return health if self._error is None else msgspec.structs.replace(health, error=self._error)
 
@@ -203,6 +207,7 @@ class Core:
             capabilities=CAPABILITIES,
             slots=o.slots,
             context_length=facts.context_length,
+            load_ms=self._load_ms,
         )
         async with Client(o.callback_url, token=o.token, what="the pool") as pool:
             for wait_s in callback_waits(patient=o.orphan_s > 0):

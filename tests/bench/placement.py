@@ -20,7 +20,8 @@ from llorch.policy import ModelPolicy
 from roles.orchestrator.queue.order import JobQueue, Ticket
 from roles.orchestrator.scheduler.decide import decide
 from roles.orchestrator.scheduler.decisions import Decision, Dispatch, MakeRoom, StartWorker
-from roles.orchestrator.scheduler.supply import Demand, Facts, Supply
+from roles.orchestrator.scheduler.facts import Demand, Facts
+from roles.orchestrator.scheduler.supply import Supply
 from tests.support.worlds import device, model, report
 
 ROUNDS = 2_000

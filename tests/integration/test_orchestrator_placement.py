@@ -11,9 +11,9 @@ import pytest
 from llorch.client import Client
 from llorch.errors import InsufficientMemory, ModelNotFound, RemoteError
 from llorch.wire.decisions import DecisionList, DecisionRecord
-from llorch.wire.tasks import Explanation
+from llorch.wire.tasks import Breakdown, Explanation
 from roles.orchestrator.scheduler.journal import Entry, replay
-from tests.support.orchestrating import REF, ScriptedWorker, both
+from tests.support.orchestrating import QUIET, REF, ScriptedWorker, both, orchestrator, scripted
 
 
 async def test_a_decision_can_be_read_and_made_again(tmp_path: Path) -> None:
@@ -74,6 +74,51 @@ async def test_a_model_that_an_offline_pool_has_waits_and_is_not_rejected(tmp_pa
 
     assert status == "queued"
     assert why.text == ("It waits because pool far has the model and is offline; pool pool: no such file.")
+
+
+async def test_a_job_that_waited_for_its_worker_tells_what_its_first_token_took(tmp_path: Path) -> None:
+    worker = ScriptedWorker(startable=True)
+    async with scripted(worker), orchestrator(tmp_path, **QUIET) as system:
+        await system.register(worker, workers=[])
+        job = await system.submit()
+        async with asyncio.timeout(20):
+            while not worker.spawns:
+                await asyncio.sleep(0)
+        system.advance(2_000)
+        await system.beat(worker.report(started_ms=400, ready_ms=1_900, load_ms=900), seq=2_000)
+        cold = await system.reached(job.job_id, "completed")
+        warm = await system.reached((await system.submit()).job_id, "completed")
+        why = await explained(system.client, job.job_id)
+
+    parts, whole = cold.timings.breakdown, cold.timings
+    assert isinstance(parts, Breakdown)
+    assert isinstance(whole.first_token_ms, int)
+    assert sum(msgspec.structs.astuple(parts)) == whole.first_token_ms - whole.submitted_ms
+    assert (parts.load_ms, parts.fetch_ms) == (900, 0)
+    assert parts.spawn_ms >= 900
+    assert parts.dispatch_ms >= 100
+    assert why.data["breakdown"] == msgspec.to_builtins(parts)
+    assert "load 900 ms" in why.text
+    assert isinstance(warm.timings.breakdown, Breakdown)
+    assert (warm.timings.breakdown.spawn_ms, warm.timings.breakdown.load_ms) == (0, 0)
+
+
+async def test_a_request_that_wants_its_worker_gone_at_once_has_it_ended_and_one_that_does_not_keeps_it(
+    tmp_path: Path,
+) -> None:
+    worker = ScriptedWorker()
+    async with both(tmp_path, worker, **QUIET) as system:
+        await system.reached((await system.submit(keep_alive=-1)).job_id, "completed")
+        system.advance(10_000_000)
+        await system.reached((await system.submit()).job_id, "completed")
+        kept = list(worker.stops)
+        await system.reached((await system.submit(keep_alive="0s")).job_id, "completed")
+        async with asyncio.timeout(20):
+            while not worker.stops:
+                await asyncio.sleep(0)
+
+    assert kept == []
+    assert worker.stops == ["worker-1"]
 
 
 async def explained(client: Client, job_id: str) -> Explanation:

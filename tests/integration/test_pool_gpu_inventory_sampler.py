@@ -41,3 +41,20 @@ async def test_gpus_are_sampled_beside_the_cpu_and_a_slow_driver_blocks_nobody(m
     assert [device.id for device in first] == ["cpu", *(f"cuda:{index}" for index in range(8))]
     assert stale is first
     assert sampler.cost_s > 0
+
+
+async def test_what_some_processes_hold_of_a_gpu_is_added_up() -> None:
+    sampler = Sampler(library=Player("h200x8"))
+
+    held = [
+        await sampler.held_bytes(device, is_part)
+        for device, is_part in (
+            ("cuda:0", lambda pid: pid == 4_000_002),
+            ("cuda:0", lambda _: True),
+            ("cuda:1", lambda _: True),
+            ("cpu", lambda _: True),
+        )
+    ]
+    sampler.close()
+
+    assert held == [20 * 2**30, 110 * 2**30, 0, 0]

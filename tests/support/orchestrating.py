@@ -20,7 +20,18 @@ from llorch.serve import running
 from llorch.sse import Event, parse
 from llorch.wire import events
 from llorch.wire.events import parse_event_id
-from llorch.wire.pools import Device, Model, Register, Registered, SpawnWorker, WorkerReport
+from llorch.wire.pools import (
+    Device,
+    Heartbeat,
+    HeartbeatReply,
+    Model,
+    Register,
+    Registered,
+    Spawned,
+    SpawnWorker,
+    Worker,
+    WorkerReport,
+)
 from llorch.wire.tasks import Accepted, Task
 from llorch.wire.workers import CancelAccepted, CancelJob, CountTokens, Execute, TokenCount
 from roles.orchestrator.api.keys import CORE
@@ -106,6 +117,12 @@ class System:
         worker.vouch = register
         await register()
 
+    async def beat(self, *workers: WorkerReport, seq: int, pool_id: str = "pool", **fields: object) -> None:
+        """Send a heartbeat of a pool, by whose clock it is *seq*."""
+        body = Heartbeat(seq=seq, time_ms=seq, devices=[DEVICE], models=[MODEL], workers=list(workers))
+        body = msgspec.structs.replace(body, **fields)
+        await self.client.send("POST", f"/v2/pools/{pool_id}/heartbeat", HeartbeatReply, body=body)
+
 
 @asynccontextmanager
 async def orchestrator(
@@ -122,13 +139,17 @@ async def orchestrator(
 
 @dataclass(slots=True)
 class ScriptedWorker:
-    """A worker, and the pool it belongs to. `refusal`, if set, is what the pool answers to a spawn."""
+    """A worker, and the pool it belongs to.
+
+    `refusal`, if set, is what the pool answers to a spawn; `startable`, that it starts this worker then.
+    """
 
     script: Script = well_behaved
     slots: int = 4
     worker_id: str = "worker-1"
     busy: LlorchError | None = None
     refusal: LlorchError | None = None
+    startable: bool = False
     url: str = ""
     asked: list[Execute] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
@@ -139,6 +160,7 @@ class ScriptedWorker:
     """What its pool does when the orchestrator asks for news."""
     cancels: list[str] = field(default_factory=list)
     spawns: list[SpawnWorker] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
     active: int = 0
     peak: int = 0
     calls: dict[str, Call] = field(default_factory=dict)
@@ -198,7 +220,15 @@ class ScriptedWorker:
     async def spawn(self, request: web.Request) -> web.StreamResponse:
         """POST /v2/workers/spawn of its pool."""
         self.spawns.append(await read(request, SpawnWorker))
+        if self.startable:
+            return reply(Spawned(self.worker_id, "starting"), status=202)
         return error_response(self.refusal or LlorchError("the pool is broken"), "none")
+
+    async def stop(self, request: web.Request) -> web.StreamResponse:
+        """POST /v2/workers/{id}/stop of its pool."""
+        self.stops.append(request.match_info["id"])
+        shown = self.report(status="draining")
+        return reply(Worker(**{name: getattr(shown, name) for name in Worker.__struct_fields__}), status=202)
 
     def report(self, **changes: object) -> WorkerReport:
         """Return what a heartbeat says of it."""
@@ -263,6 +293,7 @@ async def scripted(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
             web.get("/jobs/{job_id}/events", worker.events),
             web.post("/cancel", worker.cancel),
             web.post("/v2/workers/spawn", worker.spawn),
+            web.post("/v2/workers/{id}/stop", worker.stop),
             web.post("/v2/report", worker.report_asked),
         ]
     )

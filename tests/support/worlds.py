@@ -16,10 +16,11 @@ from llorch.wire.pools import Device, Model, WorkerReport
 from roles.orchestrator.queue.order import JobQueue, Ticket
 from roles.orchestrator.scheduler.decide import decide, decide_idle
 from roles.orchestrator.scheduler.decisions import Decision, Dispatch, DropRoom, MakeRoom, StartWorker, StopWorker
+from roles.orchestrator.scheduler.facts import Demand, Facts
 from roles.orchestrator.scheduler.journal import Journal
 from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Snapshot
-from roles.orchestrator.scheduler.supply import Demand, Facts, Supply
+from roles.orchestrator.scheduler.supply import Supply
 
 GIB = 2**30
 

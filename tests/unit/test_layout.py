@@ -32,9 +32,9 @@ DRIVEN = (
     *("api/decisions", "pool_record", "queue/placement"),
     *("api/keys", "api/meta", "api/pools", "api/tasks", "clock", "core", "fleet", "metrics", "queue/announcement"),
     *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery"),
-    *("state/rows", "submission"),
+    *("state/attempts", "state/rows", "submission"),
 )
-SCHEDULER = ("capacity", "decisions", "needs", "progress", "rooms", "serving", "snapshot")
+SCHEDULER = ("capacity", "decisions", "facts", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
     *("errors", "log", "settings", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/openai"),
     *("wire/operations", "wire/pools", "wire/tasks", "wire/workers"),

@@ -11,6 +11,15 @@ from tests.support.worlds import device
 GIB = 2**30
 
 
+@pytest.mark.parametrize(("limit", "left"), [(0, 5), (8, 5), (6, 3), (3, 0), (2, 0)])
+def test_what_others_hold_comes_first_off_what_this_pool_may_not_use(limit: int, left: int) -> None:
+    measured = replace(device("d", gib=8, free_gib=3), others_bytes=5 * GIB)
+
+    (found,) = limited([measured], {}, limit_bytes=limit * GIB)
+
+    assert found.others_bytes == left * GIB
+
+
 @pytest.mark.parametrize(
     ("limit", "taken", "total", "free"),
     [(0, 0, 8, 6), (9, 0, 8, 6), (4, 0, 4, 4), (4, 1, 4, 3), (4, 5, 4, 0), (7, 0, 7, 6)],

@@ -56,10 +56,21 @@ def test_processes_that_are_not_ours_are_told_with_their_memory() -> None:
     desktop = Nvml(Player("gtx")).read()[0]
 
     assert ours.others == [Occupant(pid=4_000_001, memory_bytes=90 * GIB)]
+    assert (ours.others_bytes, desktop.others_bytes) == (90 * GIB, 300 * 2**20)
     assert desktop.others == [
         Occupant(pid=4_000_002, memory_bytes=300 * 2**20),
         Occupant(pid=4_000_003, memory_bytes=UNSET),
     ]
+
+
+def test_what_each_process_holds_of_each_gpu_is_known_as_far_as_the_driver_tells() -> None:
+    found, desktop = Nvml(Player("h200x8")), Nvml(Player("gtx"))
+    found.read()
+    desktop.read()
+
+    assert found.held_bytes["cuda:0"] == {4_000_001: 90 * GIB, 4_000_002: 20 * GIB}
+    assert found.held_bytes["cuda:1"] == {}
+    assert desktop.held_bytes == {"cuda:0": {4_000_002: 300 * 2**20}}
 
 
 def test_what_a_gpu_cannot_tell_stays_unset() -> None:

@@ -118,6 +118,15 @@ def test_the_device_is_the_one_named_else_the_roomiest_of_the_best_kind(
     assert decide(request, devices=[CPU, *GPUS], engines=engines).device == chosen
 
 
+def test_a_suspect_device_is_taken_only_where_no_other_has_room() -> None:
+    doubted = changed(GPUS[1], suspect="its memory has not come back")
+    small = changed(GPUS[0], memory_free_bytes=1000)
+
+    assert decide(devices=[CPU, GPUS[0], doubted]).device == "cuda:0"
+    assert decide(devices=[CPU, small, doubted]).device == "cuda:1"
+    assert decide(SpawnWorker(model_ref="file:/m", device="cuda:1"), devices=[GPUS[0], doubted]).device == "cuda:1"
+
+
 @pytest.mark.parametrize(
     ("request_fields", "engines"),
     [
@@ -177,6 +186,12 @@ def test_memory_that_was_promised_or_given_is_not_available(
     there = changed(device("cpu", "cpu", free, total=1000), reserve_bytes=reserve)
 
     assert available(there, commitments) == left
+
+
+def test_what_other_programs_hold_is_not_given_away_even_where_it_still_counts_as_free() -> None:
+    there = changed(device("cuda:0", "cuda", 900, total=1000), others_bytes=400)
+
+    assert available(there, [Commitment("cuda:0", 100, pending=False)]) == 500
 
 
 def test_a_request_that_leaves_everything_open_is_the_default_of_the_wire() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace as changed
 
 from llorch.wire.workers import Ready, WorkerHealth
 from roles.pool.worker_lifecycle import records
@@ -64,6 +65,24 @@ def test_a_ready_worker_tells_its_own_numbers_instead_of_the_planned_ones() -> N
 
     assert (before.slots, before.context_length, before.memory_bytes, before.uri) == (4, 512, 1000, UNSET)
     assert (after.slots, after.context_length, after.memory_bytes, after.uri) == (3, 256, 1200, BODY.uri)
+
+
+def test_a_worker_on_a_gpu_keeps_its_estimate_until_the_driver_tells_what_it_holds() -> None:
+    on_gpu = replace(STARTING, plan=Plan("cuda:0", "cuda", "llamacpp", 4, 512, 1000))
+
+    loaded = records.ready(on_gpu, BODY, now_ms=50)  # it told of its RAM
+    known = records.measured(loaded, 777)
+
+    assert (loaded.memory_bytes, known.memory_bytes) == (1000, 777)
+    assert records.measured(known, 0) is known
+    assert records.measured(replace(known, status="stopped"), 5).memory_bytes == 777
+    assert records.noteworthy(loaded, known)
+
+
+def test_how_long_a_worker_loaded_is_told_on() -> None:
+    told = records.ready(STARTING, changed(BODY, load_ms=640), now_ms=50)
+
+    assert (records.view(told).load_ms, records.view(READY).load_ms) == (640, 0)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import to_builtins
 
 from llorch.job import State
 from llorch.wire.codec import encode
-from llorch.wire.tasks import Attempt, Explanation, JobError, Task, Timings
+from llorch.wire.tasks import Attempt, Breakdown, Explanation, JobError, Task, Timings
 from roles.orchestrator.scheduler.decisions import Dispatch, StartWorker, Wait
 from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.state.rows import AttemptRow, JobRow
@@ -89,6 +90,7 @@ def test_a_completed_job_shows_everything_also_what_is_zero() -> None:
             started_ms=1_200,
             first_token_ms=1_300,
             finished_ms=1_400,
+            breakdown=Breakdown(decide_ms=100, prefill_ms=200),
         ),
         attempts=1,
         on_disconnect="cancel",
@@ -236,4 +238,28 @@ def test_a_job_for_which_a_worker_was_asked_for_tells_where_and_why() -> None:
     assert found.text == (
         "It is about to be placed: a worker is started on cuda0 of pool p: it has the file, 1.0 GiB needed, "
         "2.0 GiB available."
+    )
+
+
+def test_the_attempt_that_gave_the_first_token_tells_what_it_was_spent_on() -> None:
+    attempts = [
+        AttemptRow(number=1, worker_id="v", pool_id="p", dispatched_ms=1_005, ended_ms=1_008, outcome="WORKER_LOST"),
+        replace(
+            AttemptRow(number=2, worker_id="w", pool_id="p", dispatched_ms=1_100, ended_ms=1_350, outcome="x"),
+            asked_ms=1_010,
+            fetched_ms=1_040,
+            loading_ms=1_060,
+            ready_ms=1_090,
+        ),
+        AttemptRow(number=3, worker_id="x", pool_id="p", dispatched_ms=1_360, ended_ms=None, outcome=None),
+    ]
+
+    shown = task_of(COMPLETED, position=None, attempts=attempts).timings.breakdown
+    told = explain(COMPLETED, attempts=attempts, position=None, last=None, dispatch=None, loading=[], now_ms=0)
+
+    assert shown == Breakdown(decide_ms=10, fetch_ms=30, spawn_ms=20, load_ms=30, dispatch_ms=10, prefill_ms=200)
+    assert told.data["breakdown"] == to_builtins(shown)
+    assert told.text == (
+        "It ran on worker w of pool p and ended with eos. Its first token came after 300 ms: decide 10 ms, "
+        "fetch 30 ms, spawn 20 ms, load 30 ms, dispatch 10 ms, prefill 200 ms."
     )

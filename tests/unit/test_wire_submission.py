@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from llorch.wire.codec import decode
-from llorch.wire.tasks import MAX_SEED, MAX_TIMEOUT_MS, SubmitTask
+from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, MAX_TIMEOUT_MS, KeepAlive, SubmitTask, keep_alive_s
 from llorch.wire.workers import Execute
 from tests.support.refusals import LEAST, refused, submitted
 
@@ -43,11 +43,24 @@ from tests.support.refusals import LEAST, refused, submitted
         ("timeout_ms", MAX_TIMEOUT_MS),
         ("on_disconnect", "continue"),
         ("on_disconnect", "cancel"),
+        ("keep_alive", 0),
+        ("keep_alive", -1),
+        ("keep_alive", MAX_KEEP_ALIVE_S),
+        ("keep_alive", "720h"),
+        ("keep_alive", "-1"),
     ],
     ids=lambda value: repr(value)[:24],
 )
 def test_a_value_at_its_limit_is_accepted(field: str, value: object) -> None:
     assert getattr(submitted(**{field: value}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [(90, 90), (0.5, 0.5), (-1, -1), ("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7_200), ("1d", 86_400), ("-1", -1)],
+)
+def test_a_time_to_keep_a_worker_is_seconds_or_has_a_unit(written: KeepAlive, seconds: float) -> None:
+    assert keep_alive_s(written) == seconds
 
 
 @pytest.mark.parametrize("number", ["7", "7.0", "70e-1", "0.7E1"])
@@ -96,6 +109,15 @@ WRONG: dict[str, list[tuple[object, str]]] = {
         ("é", "expected printable ASCII, no spaces"),
     ],
     "timeout_ms": [*INT, (0, "expected `int` >= 1"), (MAX_TIMEOUT_MS + 1, "expected `int` <= 1800000")],
+    "keep_alive": [
+        (True, "expected `float | str`, got `bool`"),
+        (-1.5, "expected `float` >= -1.0"),
+        (MAX_KEEP_ALIVE_S + 1, f"expected `float` <= {MAX_KEEP_ALIVE_S}.0"),
+        ("31d", "expected at most 30d"),
+        ("5 minutes", "expected a length of time such as 90s or 5m"),
+        ("-5m", "expected a length of time such as 90s or 5m"),
+        ("", "expected a length of time such as 90s or 5m"),
+    ],
     "on_disconnect": [("stop", "not one of the allowed values"), (None, "expected `str`, got `null`")],
 }
 

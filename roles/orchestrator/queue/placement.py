@@ -36,11 +36,11 @@ from roles.orchestrator.scheduler.decisions import (
     StopWorker,
     Wait,
 )
+from roles.orchestrator.scheduler.facts import Demand
 from roles.orchestrator.scheduler.journal import Journal
 from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.scheduler.serving import MOST_HEADS
 from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Snapshot
-from roles.orchestrator.scheduler.supply import Demand
 
 AT_ONCE = 32
 SPAWN_TIMEOUT_S = 30.0
@@ -182,6 +182,7 @@ class Placement:
 
     async def _start_worker(self, decision: StartWorker, token: str) -> None:
         model_ref, spot = decision.model_ref, (decision.pool_id, decision.device)
+        asked_ms = self._clock_ms()
         policy = self._supply.serving.policy(model_ref)
         _log.info("worker_asked_for", pool_id=spot[0], device=spot[1], model_ref=model_ref, reason=decision.text)
         body = SpawnWorker(
@@ -193,6 +194,7 @@ class Placement:
         try:
             pool = self._fleet.pool(decision.pool_id)
             if model_ref not in pool.models and fetchable(model_ref):
+                self._fleet.startups.fetching(decision.pool_id, model_ref, now_ms=asked_ms)
                 await download(self._fleet, decision.pool_id, DownloadModel(model_ref=model_ref, evict=True))
                 return  # its heartbeats tell how far it is, and when a worker can be asked for
             spawned = await pool.client.send("POST", "/v2/workers/spawn", Spawned, body=body, timeout_s=SPAWN_TIMEOUT_S)
@@ -207,6 +209,7 @@ class Placement:
                 need_bytes=_required(error),
             )
         else:
+            self._fleet.startups.asked(spawned.worker_id, spot[0], model_ref=model_ref, asked_ms=asked_ms)
             loading = Loading(spawned.worker_id, decision.pool_id, model_ref, decision.device, known=True)
             self._supply.asked(spawned.worker_id, loading, need_bytes=decision.need_bytes, now_ms=self._clock_ms())
         finally:

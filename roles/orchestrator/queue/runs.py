@@ -17,7 +17,7 @@ from llorch import log
 from llorch.client import Client
 from llorch.errors import LlorchError, RemoteError, WorkerLost
 from llorch.job import JobId, Move
-from llorch.wire.tasks import SubmitTask
+from llorch.wire.tasks import SubmitTask, keep_alive_s
 from llorch.wire.workers import WorkerHealth
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
@@ -177,7 +177,10 @@ class Runs:
                 token=worker.token,
                 tokens_before=attempt.tokens_before,
             )
-            claimed = self._store.claim(ticket.id, place, now_ms=self._clock_ms())
+            startup = self._fleet.startups.of(running.worker_id)
+            if startup is not None and startup.ready_ms <= ticket.submitted_ms:
+                startup = None  # it was there already
+            claimed = self._store.claim(ticket.id, place, now_ms=self._clock_ms(), startup=startup)
             task = ticket.task
             if task is None:
                 request = await claimed
@@ -185,6 +188,8 @@ class Runs:
                     return  # it has ended meanwhile
                 task = msgspec.json.decode(request, type=SubmitTask)
             ticket.task = None
+            if task.keep_alive is not msgspec.UNSET:
+                self._fleet.keep(running.worker_id, keep_alive_s(task.keep_alive))
             if task.seed is not msgspec.UNSET:
                 attempt.seed = task.seed
             await self._run(running, stream, task)

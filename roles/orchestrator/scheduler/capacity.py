@@ -1,24 +1,29 @@
 """What every device can still give away, kept in order so that a place is found without looking at all. No clock.
 
 Memory is counted twice, as a pool's preflight does it, and the smaller result holds: what is free now less what
-starting workers have not taken yet, and all there is less what all workers hold. What has been promised since and no
-heartbeat can show yet goes off both. Owned by the fleet.
+starting workers have not taken yet, and all there is less what all workers and other programs hold. What has been
+promised since and no heartbeat can show yet goes off both. A device whose pool doubts that memory has come back is
+listed behind all others: what is measured of it holds, what is computed does not. Owned by the fleet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from sortedcontainers import SortedList
 
 from llorch.wire.pools import Backend, Device, Worker
 from roles.orchestrator.scheduler.decide import RANK
-from roles.orchestrator.scheduler.snapshot import Place
+from roles.orchestrator.scheduler.snapshot import Doubt, Place
 
 ENOUGH = 4
 FEW = 8
 """Up to so many pools are looked at one by one; among more, a place is soon found in the order of what is free."""
+FEW_DOUBTS = 4
+SUSPECT_RANK = 10
+"""Added to the rank of a device whose memory cannot be trusted."""
 LIVE = frozenset({"starting", "ready", "busy", "draining"})
 
 Spot = tuple[str, str]
@@ -34,6 +39,8 @@ class DeviceBook:
     total_bytes: int
     free_bytes: int
     reserve_bytes: int
+    others_bytes: int = 0
+    suspect: str = ""
     held_bytes: int = 0
     pending_bytes: int = 0
     promised: dict[str, int] = field(default_factory=dict)
@@ -41,8 +48,18 @@ class DeviceBook:
     @property
     def available_bytes(self) -> int:
         """What may still be given away; below 0 when more has been promised than there is."""
-        free = min(self.free_bytes - self.pending_bytes, self.total_bytes - self.held_bytes)
+        free = min(self.free_bytes - self.pending_bytes, self.total_bytes - self.others_bytes - self.held_bytes)
         return free - sum(self.promised.values()) - self.reserve_bytes
+
+    @property
+    def whole_bytes(self) -> int:
+        """What it could give if none of our workers were there."""
+        return self.total_bytes - self.others_bytes - self.reserve_bytes
+
+    @property
+    def rank(self) -> int:
+        """Where it is listed: by its kind, behind all others if its memory cannot be trusted."""
+        return RANK[self.backend] + (SUSPECT_RANK if self.suspect else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +96,7 @@ class Capacity:
         self._order: SortedList[_Key] = SortedList()
         self._sizes: SortedList[int] = SortedList()
         self._promises: dict[str, Spot] = {}
+        self._doubted: dict[Spot, None] = {}
 
     def update(
         self, pool_id: str, devices: Iterable[Device], workers: Iterable[Worker], *, without: Collection[Backend] = ()
@@ -98,7 +116,12 @@ class Capacity:
         before = {spot: self._books[spot] for spot in self._pools.get(pool_id, ())}
         books = {
             (pool_id, device.id): DeviceBook(
-                device.backend, device.memory_total_bytes, device.memory_free_bytes, device.reserve_bytes
+                device.backend,
+                device.memory_total_bytes,
+                device.memory_free_bytes,
+                device.reserve_bytes,
+                device.others_bytes,
+                device.suspect if isinstance(device.suspect, str) else "",
             )
             for device in usable
             if RANK[device.backend] == best
@@ -162,13 +185,29 @@ class Capacity:
         """Return what the largest device could give if it were empty."""
         return self._sizes[-1] if self._sizes else 0
 
+    def suspect(self, spot: Spot) -> str:
+        """Return why a device's memory cannot be trusted; empty when it can."""
+        book = self._books.get(spot)
+        return book.suspect if book is not None else ""
+
+    def doubts(self, wanted: Wanted, *, elsewhere: bool) -> tuple[Doubt, ...]:
+        """Return some devices in question of which less can be used than they have."""
+        spots = (spot for spot in self._doubted if elsewhere or spot[0] in wanted.needs)
+        return tuple(
+            Doubt(pool_id=pool_id, device=device, others_bytes=book.others_bytes, suspect=book.suspect)
+            for pool_id, device in islice(spots, FEW_DOUBTS)
+            for book in (self._books[pool_id, device],)
+        )
+
     def places(self, wanted: Wanted, *, elsewhere: bool) -> tuple[Place, ...]:
         """Return some of the best places for a worker: with the file if there are any; without it if *elsewhere*."""
         with_file = wanted.needs
         if with_file:
             if len(with_file) <= FEW:
                 spots = (spot for pool_id in with_file for spot in self._pools.get(pool_id, ()))
-                keys: Iterable[_Key] = sorted((self._keys[spot] for spot in spots), reverse=not wanted.need_bytes)
+                sign = 1 if wanted.need_bytes else -1
+                known = (self._keys[spot] for spot in spots)
+                keys: Iterable[_Key] = sorted(known, key=lambda key: (key[0], sign * key[1], key[2:]))
             else:
                 keys = (key for key in self._ordered(wanted) if key[2] in with_file)
             found = self._fitting(keys, wanted)
@@ -189,6 +228,7 @@ class Capacity:
             has_file=pool_id in wanted.needs,
             available_bytes=self._books[spot].available_bytes,
             need_bytes=need,
+            suspect=self._books[spot].suspect,
         )
 
     def _fitting(self, keys: Iterable[_Key], wanted: Wanted) -> tuple[Place, ...]:
@@ -204,19 +244,22 @@ class Capacity:
         """Yield devices, the best kinds first; tightest fits first, or most free first while the need is unknown."""
         if wanted.need_bytes > self.largest():
             return
-        for rank in sorted(RANK.values()):
+        for rank in (*sorted(RANK.values()), *sorted(SUSPECT_RANK + rank for rank in RANK.values())):
             low, high = (rank, wanted.least_bytes, "", ""), (rank + 1, -(2**62), "", "")
             yield from self._order.irange(low, high, reverse=not wanted.need_bytes)
 
     def _put(self, spot: Spot, book: DeviceBook) -> None:
         self._remove(spot)
         self._books[spot] = book
-        key = self._keys[spot] = (RANK[book.backend], book.available_bytes, *spot)
+        key = self._keys[spot] = (book.rank, book.available_bytes, *spot)
         self._order.add(key)
-        self._sizes.add(book.total_bytes - book.reserve_bytes)
+        self._sizes.add(book.whole_bytes)
+        if book.suspect or book.others_bytes:
+            self._doubted[spot] = None
 
     def _remove(self, spot: Spot) -> None:
         book = self._books.pop(spot, None)
         if book is not None:
             self._order.remove(self._keys.pop(spot))
-            self._sizes.remove(book.total_bytes - book.reserve_bytes)
+            self._sizes.remove(book.whole_bytes)
+            self._doubted.pop(spot, None)

@@ -4,8 +4,8 @@ The rules, for a model that jobs wait for; the first that applies is followed:
   1. A ready worker has a free slot: dispatch, least loaded first, then most free memory.
   2. Room is being made for it: end the idle workers that are in the way; start once all are gone.
   3. It has workers, busy or starting: wait, or start another where memory is free, if many jobs wait.
-  4. It fits somewhere: start a worker; a pool that has the file first, then the best kind of device, then the
-     tightest fit, so that large holes stay for large models.
+  4. It fits somewhere: start a worker; a device whose memory can be trusted first, then a pool that has the file, then
+     the best kind of device, then the tightest fit, so that large holes stay for large models.
   5. It fits once idle workers end: those used least recently, no more than needed.
   6. Its jobs have waited for `AGED_MS` without one being dispatched: a worker of another model that has served for
      `TURN_MS` takes no more jobs and ends when it has none.
@@ -34,7 +34,7 @@ from roles.orchestrator.scheduler.decisions import (
     Wait,
     size,
 )
-from roles.orchestrator.scheduler.snapshot import Eviction, IdleSnapshot, Place, Refusal, Room, Snapshot, Tenant
+from roles.orchestrator.scheduler.snapshot import Doubt, Eviction, IdleSnapshot, Place, Refusal, Room, Snapshot, Tenant
 
 AGED_MS = 30_000
 TURN_MS = 30_000
@@ -147,8 +147,8 @@ def _in_room(snapshot: Snapshot, room: Room) -> Iterator[Decision]:
 
 
 def _evict(snapshot: Snapshot, evictions: Sequence[Eviction]) -> Iterator[Decision]:
-    """Rules 5 and 6: the device with the file, then the one listed first, which ends the least recently used."""
-    best = min(evictions, key=lambda eviction: not eviction.place.has_file)
+    """Rules 5 and 6: a device to be trusted, with the file, listed first: it ends what was used least recently."""
+    best = min(evictions, key=lambda eviction: (bool(eviction.place.suspect), not eviction.place.has_file))
     chosen, place = victims(best), best.place
     names = ", ".join(f"{tenant.worker_id} ({tenant.model_ref})" for tenant in chosen)
     text = (
@@ -171,12 +171,13 @@ def _start(snapshot: Snapshot, places: Sequence[Place], *, replica: bool = False
         best.available_bytes,
         has_file=best.has_file,
         replica=replica,
+        suspect=best.suspect,
     )
 
 
-def _fit(place: Place) -> tuple[bool, int, int, str, str]:
+def _fit(place: Place) -> tuple[bool, bool, int, int, str, str]:
     spare = place.available_bytes - place.need_bytes if place.need_bytes else -place.available_bytes
-    return (not place.has_file, RANK[place.backend], spare, place.pool_id, place.device)
+    return (bool(place.suspect), not place.has_file, RANK[place.backend], spare, place.pool_id, place.device)
 
 
 def short(snapshot: Snapshot) -> bool:
@@ -206,14 +207,26 @@ def _patience(snapshot: Snapshot) -> Decision:
         return Reject(model_ref, _telling(refusals).code, _telling(refusals).message)
     if snapshot.need_bytes > snapshot.largest_bytes:
         needed, largest = size(snapshot.need_bytes), size(snapshot.largest_bytes)
-        return Wait(model_ref, "memory", f"it needs {needed} and the largest device that is online has {largest}")
+        text = f"it needs {needed} and the largest device that is online has {largest}"
+        return Wait(model_ref, "memory", text + _doubted(snapshot.doubts))
     later = next((refusal for refusal in refusals if not refusal.permanent), None)
     if later is not None:
         seconds = max(0, later.retry_at_ms - snapshot.now_ms) / 1000
         return Wait(model_ref, "backoff", f"{later.message}; asked again in {seconds:.0f} s")
-    return Wait(
-        model_ref, "memory", f"{size(snapshot.need_bytes)} are free nowhere, and what holds the memory has jobs to do"
-    )
+    text = f"{size(snapshot.need_bytes)} are free nowhere, and what holds the memory has jobs to do"
+    return Wait(model_ref, "memory", text + _doubted(snapshot.doubts))
+
+
+def _doubted(doubts: Sequence[Doubt]) -> str:
+    """Say which devices have less to give than it seems, and why."""
+    told = ""
+    for doubt in doubts:
+        where = f"{doubt.device} of pool {doubt.pool_id}"
+        if doubt.others_bytes:
+            told += f"; other programs hold {size(doubt.others_bytes)} of {where}"
+        if doubt.suspect:
+            told += f"; {where} is suspect: {doubt.suspect}"
+    return told
 
 
 def _telling(refusals: Sequence[Refusal]) -> Refusal:

@@ -39,6 +39,7 @@ class StartWorker(msgspec.Struct, frozen=True, tag_field="kind", tag="start_work
     available_bytes: int
     has_file: bool
     replica: bool = False
+    suspect: str = ""
 
     @property
     def text(self) -> str:
@@ -49,7 +50,8 @@ class StartWorker(msgspec.Struct, frozen=True, tag_field="kind", tag="start_work
         if self.need_bytes:
             fit = f"{size(self.need_bytes)} needed, {fit}"
         more = "another worker, for many jobs wait" if self.replica else "a worker"
-        return f"{more} is started on {where}: it {file}, {fit}"
+        doubt = f"; the device is suspect ({self.suspect}), and it fits no other" if self.suspect else ""
+        return f"{more} is started on {where}: it {file}, {fit}{doubt}"
 
 
 class StopWorker(msgspec.Struct, frozen=True, tag_field="kind", tag="stop_worker"):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
+from msgspec.structs import replace
 from sortedcontainers import SortedList
 
 from llorch.job import JobId
@@ -19,12 +20,15 @@ from roles.orchestrator.scheduler.snapshot import Eviction, Tenant, WorkerView
 
 MOST_HEADS = 64
 """So many jobs are dispatched in one decision; the next one follows at once."""
-CHOICES = 4
+CHOICES, MOST_CHOICES = 4, 16
 
 
 @dataclass(slots=True, kw_only=True)
 class ReadyWorker:
-    """A worker that takes jobs, unless it is `claimed`: then its memory is meant for another model."""
+    """A worker that takes jobs, unless it is `claimed`: then its memory is meant for another model.
+
+    `keep_alive_s` is what the last request that said so wants; None leaves it to the model's policy.
+    """
 
     worker_id: str
     pool_id: str
@@ -36,6 +40,7 @@ class ReadyWorker:
     ready_ms: int
     last_used_ms: int
     claimed: str = ""
+    keep_alive_s: float | None = None
 
     @property
     def spot(self) -> Spot:
@@ -76,6 +81,19 @@ class Serving:
         """Return what the operator wants of a model."""
         return self._policies.get(model_ref, self._default)
 
+    def kept(self, worker: ReadyWorker) -> ModelPolicy:
+        """Return what is wanted of a worker: by the operator of its model, and by the last request that said so."""
+        policy = self.policy(worker.model_ref)
+        return policy if worker.keep_alive_s is None else replace(policy, keep_alive_s=worker.keep_alive_s)
+
+    def keep(self, worker_id: str, keep_alive_s: float) -> None:
+        """Keep a worker for so long once it is idle, until another request says otherwise; below 0 is for ever."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            self._unlist(worker)
+            worker.keep_alive_s = keep_alive_s
+            self._list(worker)
+
     def get(self, worker_id: str) -> ReadyWorker | None:
         """Return a ready worker."""
         return self._workers.get(worker_id)
@@ -86,7 +104,7 @@ class Serving:
         if known is not None:
             self._unlist(known)
             worker.ready_ms, worker.last_used_ms = known.ready_ms, known.last_used_ms
-            worker.claimed = known.claimed
+            worker.claimed, worker.keep_alive_s = known.claimed, known.keep_alive_s
         self._workers[worker.worker_id] = worker
         self._list(worker)
 
@@ -202,7 +220,7 @@ class Serving:
             if wanted.open(spot):
                 tenants = tuple(self._tenant(worker) for worker in gathered[spot])
                 found.append(Eviction(place=capacity.place(spot, wanted), tenants=tenants))
-                if len(found) == CHOICES:
+                if sum(not eviction.place.suspect for eviction in found) == CHOICES or len(found) == MOST_CHOICES:
                     break
         return tuple(found)
 
@@ -217,7 +235,7 @@ class Serving:
 
     def _list(self, worker: ReadyWorker) -> None:
         """Enter a worker where it can be found."""
-        policy, leases = self.policy(worker.model_ref), self.leases(worker.worker_id)
+        policy, leases = self.kept(worker), self.leases(worker.worker_id)
         idle = seasoned = expiry = None
         if not worker.claimed:
             model = self._models.setdefault(worker.model_ref, _Model(set(), SortedList()))

@@ -36,6 +36,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A device where a worker of the model fits now. `device` is empty where the pool has to choose.
 
     `available_bytes` is what may still be given away; `need_bytes` what the worker takes, 0 while nobody knows.
+    `suspect` is why the pool doubts that memory of it has come back.
     """
 
     pool_id: str
@@ -44,6 +45,16 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     has_file: bool
     available_bytes: int
     need_bytes: int
+    suspect: str = ""
+
+
+class Doubt(msgspec.Struct, frozen=True, kw_only=True):
+    """A device of whose memory less can be used than it has: other programs hold it, or it has not come back."""
+
+    pool_id: str
+    device: str
+    others_bytes: int = 0
+    suspect: str = ""
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +108,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
         absent: Pools that are away and have the file.
         returning: Whether pools may yet come back that were there before this process was.
         need_bytes: What a worker takes at least, 0 while nobody knows.
-        largest_bytes: What the largest device could give if it were empty.
+        largest_bytes: What the largest device could give if it were empty of our workers.
+        doubts: Some devices of which less can be used than they have, where memory is what is missing.
     """
 
     now_ms: int
@@ -121,6 +133,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
     returning: bool = False
     need_bytes: int = 0
     largest_bytes: int = 0
+    doubts: tuple[Doubt, ...] = ()
 
 
 class IdleSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag="worker"):

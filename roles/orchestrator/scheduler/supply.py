@@ -6,7 +6,7 @@ the time. `changed` names the models that may have to be decided on anew, `grown
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
@@ -15,10 +15,11 @@ from msgspec.structs import replace
 from llorch.job import JobId
 from llorch.policy import ModelPolicy
 from llorch.wire.models import Download
-from llorch.wire.pools import Backend, Device, Model, WorkerReport
+from llorch.wire.pools import Backend, WorkerReport
 from roles.orchestrator.scheduler.backoff import Backoff
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
+from roles.orchestrator.scheduler.facts import Demand, Facts
 from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
 from roles.orchestrator.scheduler.progress import Loading, Progress
@@ -27,31 +28,11 @@ from roles.orchestrator.scheduler.serving import MOST_HEADS, ReadyWorker, Servin
 from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Snapshot, Tenant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What a pool says of itself."""
-
-    devices: Sequence[Device] = ()
-    models: Sequence[Model] = ()
-    workers: Sequence[WorkerReport] = ()
-    downloads: Sequence[Download] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What waits for a model. `heads` gives the first jobs that may run, `waits` how many wait for another model."""
-
-    waiting: int
-    oldest_ms: int
-    heads: Callable[[int], tuple[str, ...]]
-    waits: Callable[[str], int]
-
-
 @dataclass(slots=True)
 class _Pool:
     """One online pool, as told last."""
 
-    facts: Facts = Facts()
+    facts: Facts = field(default_factory=Facts)
     refs: frozenset[str] = frozenset()
     workers: dict[str, WorkerReport] = field(default_factory=dict)
     closed: set[Backend] = field(default_factory=set)
@@ -154,10 +135,11 @@ class Supply:
 
     def idle(self, tenant: Tenant, waiting: int, *, now_ms: int) -> IdleSnapshot:
         """Return what a decision about a worker without jobs depends on."""
+        worker = self.serving.get(tenant.worker_id)
         return IdleSnapshot(
             now_ms=now_ms,
             tenant=tenant,
-            policy=self.serving.policy(tenant.model_ref),
+            policy=self.serving.kept(worker) if worker else self.serving.policy(tenant.model_ref),
             waiting=waiting,
             workers=len(self.serving.workers(tenant.model_ref)),
         )
@@ -256,8 +238,11 @@ class Supply:
             return demand.waits(model_ref) > 0 or kept(model_ref)
 
         evictions = self.serving.evictions(self.capacity, wanted, elsewhere=elsewhere, spare=spare)
-        if evictions or found.now_ms - found.hungry_since_ms < AGED_MS:
+        if evictions:
             return replace(found, evictions=evictions)
+        found = replace(found, doubts=self.capacity.doubts(wanted, elsewhere=elsewhere))
+        if found.now_ms - found.hungry_since_ms < AGED_MS:
+            return found
         since_ms = found.now_ms - TURN_MS
         turns = self.serving.turns(self.capacity, wanted, elsewhere=elsewhere, since_ms=since_ms, spare=kept)
         return replace(found, turns=turns)

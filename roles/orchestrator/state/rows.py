@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from llorch.job import JobId, State
 from llorch.wire.tasks import OnDisconnect, Priority
+from roles.orchestrator.scheduler.startup import Startup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,17 @@ class AttemptRow:
     outcome: str | None
     started: bytes | None = None
     """Its `started` event as readers got it; None where it did not begin."""
+    asked_ms: int | None = None
+    fetched_ms: int | None = None
+    loading_ms: int | None = None
+    ready_ms: int | None = None
+
+    @property
+    def startup(self) -> Startup | None:
+        """How its worker came to be, if that was while the job waited."""
+        marks = (self.asked_ms, self.fetched_ms, self.loading_ms, self.ready_ms)
+        known = [mark for mark in marks if mark is not None]
+        return Startup(*known) if len(known) == len(marks) else None
 
 
 @dataclass(frozen=True, slots=True)

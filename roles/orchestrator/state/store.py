@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import astuple, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from llorch.job import FINAL, JobId, Move, State, after, sources
-from roles.orchestrator.state import output
+from roles.orchestrator.scheduler.startup import Startup
+from roles.orchestrator.state import attempts, output
 from roles.orchestrator.state.database import Database, empty_log, unusable
 from roles.orchestrator.state.rows import AttemptRow, Chunk, Ending, Filter, Generated, JobRow, NewJob, Whereabouts
 from roles.orchestrator.state.text_log import TextLog
@@ -75,7 +76,9 @@ class Store:
 
         return self.writer.submit(operation, patient=False)
 
-    def claim(self, job_id: JobId, place: Whereabouts, *, now_ms: int) -> asyncio.Future[bytes | None]:
+    def claim(
+        self, job_id: JobId, place: Whereabouts, *, now_ms: int, startup: Startup | None = None
+    ) -> asyncio.Future[bytes | None]:
         """Hand a queued job to a worker; the result is its request, or None when it is not queued any more.
 
         It need not be waited for by who has the request already: a crash before it is on disk leaves the job queued.
@@ -90,12 +93,7 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
-            db.execute(
-                "INSERT INTO attempts "
-                "(job_seq, dispatched_ms, number, worker_id, pool_id, worker_url, worker_token, tokens_before) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (row[0], now_ms, *astuple(place)),
-            )
+            attempts.begin(db, row[0], place, startup=startup, now_ms=now_ms)
             request: bytes = row[1]
             return request
 
@@ -141,7 +139,7 @@ class Store:
                 (not_before_ms, job_id),
             ).fetchone()
             if row is not None:
-                _end_attempt(db, row[0], row[1], outcome, now_ms)
+                attempts.end(db, row[0], row[1], outcome=outcome, now_ms=now_ms)
             return row is not None
 
         return await self.writer.write(operation)
@@ -179,7 +177,7 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
-            _end_attempt(db, row[0], row[1], ending.error_code or target, ending.finished_ms)
+            attempts.end(db, row[0], row[1], outcome=ending.error_code or target, now_ms=ending.finished_ms)
             return target
 
         return await self.writer.write(operation)
@@ -322,14 +320,6 @@ def _row(values: tuple[object, ...]) -> JobRow:
     if named["error_retriable"] is not None:
         named["error_retriable"] = bool(named["error_retriable"])
     return JobRow(**named)  # type: ignore[arg-type]  # the table is STRICT: columns have the types they say
-
-
-def _end_attempt(db: sqlite3.Connection, seq: int, number: int, outcome: str, now_ms: int) -> None:
-    db.execute(
-        "UPDATE attempts SET ended_ms = ?, outcome = ?, worker_url = NULL, worker_token = NULL "
-        "WHERE job_seq = ? AND number = ? AND ended_ms IS NULL",
-        (now_ms, outcome, seq, number),
-    )
 
 
 def _run(db: sqlite3.Connection, *, statement: str, values: list[int]) -> int:

@@ -23,10 +23,12 @@ def limited(devices: Iterable[Device], taken_bytes: Mapping[str, int], *, limit_
 def _limited(device: Device, taken_bytes: int, limit_bytes: int) -> Device:
     if not 0 < limit_bytes < device.memory_total_bytes:
         return device
+    outside_bytes = device.memory_total_bytes - limit_bytes
     free_bytes = max(0, min(device.memory_free_bytes, limit_bytes - taken_bytes))
     return replace(
         device,
         memory_total_bytes=limit_bytes,
         memory_free_bytes=free_bytes,
         memory_used_bytes=limit_bytes - free_bytes,
+        others_bytes=max(0, device.others_bytes - outside_bytes),
     )

@@ -7,7 +7,7 @@ fell off the bus) is a fact to report: the device is gone until it answers again
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import psutil
@@ -75,9 +75,12 @@ class Nvml:
         self._open = False
         self._retry_at = 0.0
         self._failures: dict[str, str] = {}
+        self.held_bytes: dict[str, dict[int, int]] = {}
+        """What each process holds of each device, as far as the driver told it at the last reading."""
 
     def read(self) -> list[Device]:
         """Measure every GPU that answers now."""
+        self.held_bytes = {}
         if not self._open and not self._start():
             return []
         try:
@@ -139,6 +142,9 @@ class Nvml:
         milliwatts = _optional(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         computing = _optional(lambda: list(nvml.nvmlDeviceGetComputeRunningProcesses(handle))) or []
         drawing = _optional(lambda: list(nvml.nvmlDeviceGetGraphicsRunningProcesses(handle))) or []
+        held = _held([*computing, *drawing])
+        others = {pid: size for pid, size in held.items() if not self._is_ours(pid)}
+        self.held_bytes[name] = {pid: size for pid, size in held.items() if size is not None}
         return Device(
             id=name,
             uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
@@ -150,20 +156,25 @@ class Nvml:
             utilization_percent=UNSET if utilization is None else float(utilization),
             temperature_c=UNSET if temperature is None else float(temperature),
             power_w=_watts(milliwatts),
-            others=self._others([*computing, *drawing]),
+            others=_occupants(others),
+            others_bytes=sum(size or 0 for size in others.values()),
         )
 
-    def _others(self, running: Iterable[RunningProcess]) -> list[Occupant]:
-        """Return the processes that are not ours; one that computes and draws is told twice, and counts once."""
-        held: dict[int, int | None] = {}
-        for process in running:
-            held[process.pid] = max(held.get(process.pid) or 0, process.usedGpuMemory or 0) or None
-        others = [
-            Occupant(pid=pid, name=_name(pid), memory_bytes=UNSET if memory is None else memory)
-            for pid, memory in held.items()
-            if not self._is_ours(pid)
-        ]
-        return sorted(others, key=lambda one: (-(one.memory_bytes or 0), one.pid))[:MAX_OTHERS]
+
+def _held(running: Iterable[RunningProcess]) -> dict[int, int | None]:
+    """Return what each process holds; one that computes and draws is told of twice, and counts once."""
+    held: dict[int, int | None] = {}
+    for process in running:
+        held[process.pid] = max(held.get(process.pid) or 0, process.usedGpuMemory or 0) or None
+    return held
+
+
+def _occupants(held: Mapping[int, int | None]) -> list[Occupant]:
+    found = [
+        Occupant(pid=pid, name=_name(pid), memory_bytes=UNSET if memory is None else memory)
+        for pid, memory in held.items()
+    ]
+    return sorted(found, key=lambda one: (-(one.memory_bytes or 0), one.pid))[:MAX_OTHERS]
 
 
 def _watts(milliwatts: int | None) -> float | UnsetType:

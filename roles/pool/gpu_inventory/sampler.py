@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pynvml
@@ -35,6 +35,7 @@ class Sampler:
         self._nvml = Nvml(library, is_ours)
         self._metal = Metal() if sys.platform == "darwin" else None
         self._newest: list[Device] = []
+        self._held: Mapping[str, Mapping[int, int]] = {}
         self._taken = float("-inf")
         self.cost_s = 0.0
         """How long the last sample took."""
@@ -56,6 +57,17 @@ class Sampler:
         """The last sample, however old."""
         return self._newest
 
+    async def held_bytes(self, device: str, is_part: Callable[[int], bool]) -> int:
+        """Return what processes hold of a GPU now, as far as its driver tells.
+
+        Args:
+            device: Its id.
+            is_part: Tells whether a process counts; called in a thread.
+        """
+        await self.sample(max_age_s=0)
+        held = self._held.get(device, {})
+        return await asyncio.to_thread(lambda: sum(size for pid, size in held.items() if is_part(pid)))
+
     def close(self) -> None:
         """Let go of the drivers."""
         self._thread.submit(self._nvml.close)
@@ -66,6 +78,7 @@ class Sampler:
         if began - self._taken > max_age_s:
             metal = self._metal.read() if self._metal else []
             self._newest = [self._cpu.read(), *self._nvml.read(), *metal]
+            self._held = self._nvml.held_bytes
             self._taken = time.monotonic()
             self.cost_s = self._taken - began
         return self._newest

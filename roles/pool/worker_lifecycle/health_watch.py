@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from llorch import log
 from roles.pool.metrics import LifecycleMetrics
@@ -18,6 +19,14 @@ SLOWEST_LOAD_BYTES_S = 100_000_000
 _log = log.get("pool.watch")
 
 
+Measure = Callable[[Record], Awaitable[int]]
+
+
+async def nobody_tells(_record: Record) -> int:
+    """Return that no driver tells what a worker holds."""
+    return 0
+
+
 class Watch:
     """Watches workers; holds how fast this host loads them.
 
@@ -27,6 +36,7 @@ class Watch:
         reclaim: Is shown a worker's device while it lives.
         ready_timeout_s: For a worker to load, beside the time that loading progresses.
         health_interval_s: Between two questions to a ready worker.
+        measure: Returns what a worker holds of its device, as the device's driver tells; 0 where none does.
     """
 
     def __init__(
@@ -37,17 +47,20 @@ class Watch:
         *,
         ready_timeout_s: float,
         health_interval_s: float,
+        measure: Measure = nobody_tells,
     ) -> None:
         self._roster = roster
         self._metrics = metrics
         self._reclaim = reclaim
         self._ready_timeout_s = ready_timeout_s
         self._health_interval_s = health_interval_s
+        self._measure = measure
         self._load_rate = float(SLOWEST_LOAD_BYTES_S)
 
     async def follow(self, worker_id: str, child: Child) -> None:
         """Watch a worker for as long as it lives and is not condemned."""
         await self._start(worker_id, child)
+        await self._weigh(worker_id)
         while not self._roster.get(worker_id).condemned:
             await asyncio.sleep(self._health_interval_s)
             await child.tidy()
@@ -55,6 +68,7 @@ class Watch:
             if not record.uri:
                 return  # it never was ready, and is ending
             await self._reclaim.look(record)
+            await self._weigh(worker_id)
             health = await contact.health(record.uri, record.token)
             record = self._roster.get(worker_id)
             if health is not None:
@@ -93,6 +107,13 @@ class Watch:
                     deadline = loop.time() + patience_s
                     self._roster.put(records.healthy(current, health))
             await asyncio.sleep(START_POLL_S)
+
+    async def _weigh(self, worker_id: str) -> None:
+        """Have its device's driver tell what a worker holds."""
+        record = self._roster.get(worker_id)
+        if record.was_ready and record.live and record.pid is not None:
+            held_bytes = await self._measure(record)
+            self._roster.put(records.measured(self._roster.get(worker_id), held_bytes))
 
     def _condemn(self, record: Record, child: Child) -> None:
         self._roster.put(record)

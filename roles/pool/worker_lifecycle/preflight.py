@@ -1,8 +1,9 @@
 """Before a worker is started: does it fit, on which device, with which settings? Pure.
 
 Memory is counted twice, and the smaller result holds: what is free now less what starting workers have not taken yet,
-and all there is less what all workers hold. The first sees other programs; the second sees model files that are
-mapped, which an operating system calls free.
+and all there is less what all workers and other programs hold. The first sees all other programs; the second sees model
+files that are mapped, which an operating system calls free. A device whose memory may not have come back is taken only
+where no other has room.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ def plan(
     ctx = context(metadata, asked=0 if request.ctx is UNSET else request.ctx, default=defaults.ctx)
     required = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch).total_bytes
     free = {device.id: available(device, commitments) for device in devices}
-    chosen = max(_usable(request, devices, engine, backends), key=lambda device: free[device.id])
+    usable = _usable(request, devices, engine, backends)
+    fitting = [device for device in usable if required <= free[device.id]]
+    chosen = min(fitting or usable, key=lambda device: (device.suspect is not UNSET, -free[device.id]))
     if required > free[chosen.id]:
         raise InsufficientMemory(
             f"the model needs {_size(required)} with {slots} slots of {ctx} tokens, {_size(free[chosen.id])} are free "
@@ -135,7 +138,7 @@ def available(device: Device, commitments: Iterable[Commitment]) -> int:
     """Return the bytes that a new worker may take on *device*."""
     here = [commitment for commitment in commitments if commitment.device == device.id]
     free_now = device.memory_free_bytes - sum(c.memory_bytes for c in here if c.pending)
-    never_given = device.memory_total_bytes - sum(c.memory_bytes for c in here)
+    never_given = device.memory_total_bytes - device.others_bytes - sum(c.memory_bytes for c in here)
     return max(0, min(free_now, never_given) - device.reserve_bytes)
 
 

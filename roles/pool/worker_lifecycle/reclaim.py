@@ -91,7 +91,8 @@ class Reclaim:
         if seen is None or not record.was_ready or record.pid is None:
             return
         before, committed = seen
-        held = record.plan.memory_bytes * 10 // 11  # without the tenth that may never have been taken
+        estimated = record.plan.memory_bytes * 10 // 11  # without the tenth that may never have been taken
+        held = min(estimated, record.memory_bytes)
         claim = Claim(record.worker_id, record.pid, before, held, committed)
         self._waiting[record.worker_id] = (claim, asyncio.get_running_loop().time())
         self._news.set()

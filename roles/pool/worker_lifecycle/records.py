@@ -45,6 +45,7 @@ class Record:
     context_length: int = 0
     memory_bytes: int = 0
     ready_ms: int = 0
+    load_ms: int = 0
     ended_ms: int = 0
     misses: int = 0
     pid: int | None = None
@@ -80,7 +81,13 @@ def loaded(record: Record, health: WorkerHealth, *, uri: str, now_ms: int) -> Re
     return _ready(record, health, uri=uri, now_ms=now_ms)
 
 
+def measured(record: Record, held_bytes: int) -> Record:
+    """Its device's driver told what it holds there; 0 is that the driver does not tell."""
+    return replace(record, memory_bytes=held_bytes) if record.live and held_bytes > 0 else record
+
+
 def _ready(record: Record, facts: Ready | WorkerHealth, *, uri: str, now_ms: int) -> Record:
+    own = facts.memory_bytes if record.plan.backend != "cuda" else 0  # what it holds of the host's RAM, not of a GPU's
     return replace(
         record,
         status="ready",
@@ -88,8 +95,9 @@ def _ready(record: Record, facts: Ready | WorkerHealth, *, uri: str, now_ms: int
         progress=100.0,
         slots=facts.slots,
         context_length=facts.context_length,
-        memory_bytes=max(facts.memory_bytes, 0) or record.memory_bytes,
+        memory_bytes=max(own, 0) or record.memory_bytes,
         ready_ms=now_ms,
+        load_ms=max(facts.load_ms, 0),
     )
 
 
@@ -183,7 +191,7 @@ def lasting(before: Record, after: Record) -> bool:
 
 def noteworthy(before: Record, after: Record) -> bool:
     """Tell whether the orchestrator should hear of a change at once, rather than with the next heartbeat."""
-    if before.status != after.status or before.uri != after.uri:
+    if before.status != after.status or before.uri != after.uri or before.memory_bytes != after.memory_bytes:
         return True
     return before.progress // PROGRESS_STEP != after.progress // PROGRESS_STEP
 
@@ -211,6 +219,7 @@ def view(record: Record, *, host: str = "") -> Worker:
         uri=seen_from_outside(record.uri, host) if record.uri else UNSET,
         progress=record.progress,
         ready_ms=record.ready_ms or UNSET,
+        load_ms=record.load_ms,
         exit_code=UNSET if record.exit_code is None else record.exit_code,
         error=record.error or UNSET,
         error_code=record.error_code or UNSET,

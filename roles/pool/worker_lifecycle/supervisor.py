@@ -18,7 +18,7 @@ from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache.catalogue import ModelFile
 from roles.pool.worker_lifecycle import records
 from roles.pool.worker_lifecycle.adoption import Finding
-from roles.pool.worker_lifecycle.health_watch import Watch
+from roles.pool.worker_lifecycle.health_watch import Measure, Watch, nobody_tells
 from roles.pool.worker_lifecycle.launcher import Child, Launcher, WorkerSpec
 from roles.pool.worker_lifecycle.life import Life, Surroundings
 from roles.pool.worker_lifecycle.preflight import Plan
@@ -61,9 +61,10 @@ class Supervisor:
         patience: How long to wait for them.
         metrics: Counts starts and stops.
         reclaim: Proves that memory comes back.
+        measure: Returns what a worker holds of its device; see `Watch`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a pool
         self,
         launcher: Launcher,
         tasks: asyncio.TaskGroup,
@@ -72,6 +73,7 @@ class Supervisor:
         patience: Patience,
         metrics: LifecycleMetrics,
         reclaim: Reclaim,
+        measure: Measure = nobody_tells,
     ) -> None:
         self.roster = roster
         self.draining = False
@@ -86,6 +88,7 @@ class Supervisor:
             reclaim,
             ready_timeout_s=patience.ready_timeout_s,
             health_interval_s=patience.health_interval_s,
+            measure=measure,
         )
         self._around = Surroundings(
             launcher, roster, self._watch, metrics, reclaim, patience.drain_s, patience.stop_grace_s

@@ -1,0 +1,54 @@
+"""Workers on GPUs, as far as a host without one can show: the driver's library is played from a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from roles.pool import app
+from roles.pool.gpu_inventory.sampler import Sampler
+from roles.pool.worker_lifecycle import engines
+from tests.support.nvml_session import Player
+from tests.support.pools import running_pool
+
+GIB = 2**30
+
+
+class Played(Sampler):
+    """Eight GPUs; on the first, every process that this one has started holds 3 GiB."""
+
+    def __init__(self, is_ours: Callable[[int], bool]) -> None:
+        super().__init__(is_ours, library=Crowded("h200x8"))
+
+
+class Crowded(Player):
+    """A session whose processes are those that run here."""
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: object) -> list[SimpleNamespace]:  # noqa: N802
+        """Return the children of this process."""
+        children = psutil.Process().children() if handle == 0 else []
+        return [SimpleNamespace(pid=child.pid, usedGpuMemory=3 * GIB) for child in children]
+
+
+async def test_what_a_worker_holds_of_its_gpu_is_what_the_driver_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "Sampler", Played)
+    monkeypatch.setattr(engines, "installed", lambda: {"llamacpp": frozenset({"cpu", "cuda"})})
+    async with running_pool(tmp_path) as pool:
+        worker_id = await pool.spawn(device="cuda:0")
+
+        def weighed() -> int | None:
+            told = [worker for beat in pool.listener.heartbeats for worker in beat.workers]
+            found = [one.memory_bytes for one in told if one.worker_id == worker_id and one.status == "ready"]
+            return next((size for size in found if size == 3 * GIB), None)
+
+        memory_bytes = await pool.listener.until(weighed)
+        allocated = {device.id: device.memory_allocated_bytes for device in pool.listener.heartbeats[-1].devices}
+
+    assert memory_bytes == 3 * GIB  # and not the RAM that the worker told of
+    assert (allocated["cuda:0"], allocated["cuda:1"], allocated["cpu"]) == (3 * GIB, 0, 0)

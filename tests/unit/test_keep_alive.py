@@ -1,0 +1,35 @@
+"""How long an idle worker is kept: as the operator says of its model, or as the last request that said so."""
+
+from __future__ import annotations
+
+from llorch.policy import ModelPolicy
+from roles.orchestrator.scheduler.decide import decide_idle
+from roles.orchestrator.scheduler.decisions import Decision, Wait
+from roles.orchestrator.scheduler.facts import Facts
+from roles.orchestrator.scheduler.supply import Supply
+from tests.support.supplies import NOW_MS, decided
+from tests.support.worlds import device, model, report
+
+
+def test_the_last_request_that_says_so_rules_how_long_its_worker_is_kept() -> None:
+    known = Supply({"m": ModelPolicy(keep_alive_s=10)}, ModelPolicy())
+    facts = Facts(devices=[device(gib=2)], models=[model("m"), model("n", gib=2)], workers=[report("w", "m")])
+    known.hear("p", facts, now_ms=NOW_MS)
+
+    ends_after: list[float | None] = []
+    for keep_alive_s in (None, 60, 0, -1, 5):
+        if keep_alive_s is not None:
+            known.serving.keep("w", keep_alive_s)
+        known.hear("p", facts, now_ms=NOW_MS + 1)  # a heartbeat changes nothing of it
+        due = [s for s in range(100) if stops(known, now_ms=NOW_MS + 1_000 * s)]
+        ends_after.append(due[0] if due else None)
+    known.serving.keep("w", -1)
+
+    assert ends_after == [10, 60, 0, None, 5]
+    assert [type(decision) for decision in decided(known, "n")] == [Wait]
+
+
+def stops(known: Supply, *, now_ms: int) -> list[Decision]:
+    """Return what is decided about idle workers."""
+    tenants = known.serving.expired(now_ms=now_ms)
+    return [one for tenant in tenants for one in decide_idle(known.idle(tenant, 0, now_ms=now_ms))]
