@@ -71,6 +71,7 @@ class Launcher:
             callback_url=ready_url(spec.callback_url),
             backend=spec.backend,
             device=spec.device,
+            split=spec.split_text,
             engine=spec.engine,
             slots=spec.slots,
             ctx=spec.ctx,

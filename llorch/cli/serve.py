@@ -71,6 +71,9 @@ def worker(
     worker_id: Annotated[str, typer.Option("--worker-id", metavar="ID", help="Its id [a random one].")] = "",
     backend: Annotated[Literal["cpu", "cuda", "metal"], typer.Option("--backend", help="What computes.")] = "cpu",
     device: Annotated[str, typer.Option("--device", metavar="ID", help="The device, such as cuda:0 [the first].")] = "",
+    split: Annotated[
+        str, typer.Option("--split", metavar="PARTS", help="Over several devices: cuda:0 = 17, cuda:1 = 16.")
+    ] = "",
     engine: Annotated[
         Literal["llamacpp", "torch", "ctransformers", "openai"], typer.Option("--engine", help="The code that does it.")
     ] = "llamacpp",
@@ -109,6 +112,7 @@ def worker(
         callback_url=ready_url(callback_url),
         backend=backend,
         device=device,
+        split=split,
         engine=engine,
         slots=own.slots,
         ctx=own.ctx,

@@ -94,7 +94,9 @@ class ModelList(msgspec.Struct, frozen=True):
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
     """A worker as its pool knows it; `progress` is the percentage loaded, `error` why it failed.
 
-    `load_ms` is how long it took to load its model, once its process was up; 0 is not known.
+    `load_ms` is how long it took to load its model, once its process was up; 0 is not known. `shares` are the bytes of
+    each device that it is on, where its model is laid over several; else it is on `device` alone.
+
     `adopted` tells that it was started before the pool was, by an earlier process of it.
     """
 
@@ -118,6 +120,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | UnsetType = UNSET
     pid: int | UnsetType = UNSET
     adopted: bool = False
+    shares: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class WorkerReport(Worker, frozen=True, kw_only=True):

@@ -182,7 +182,7 @@ async def _measured(sampler: Sampler, record: Record) -> int:
     """Return what the processes of a worker hold of its GPU; 0 where no driver tells."""
     if record.plan.backend != "cuda":
         return 0
-    return await sampler.held_bytes(record.plan.device, lambda pid: identity.session(pid) == record.pid)
+    return await sampler.held_bytes(record.held_bytes, lambda pid: identity.session(pid) == record.pid)
 
 
 async def _goodbye(heartbeats: Heartbeats, supervisor: Supervisor) -> None:

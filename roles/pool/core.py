@@ -147,10 +147,7 @@ class Pool:
 
     def _usable(self, devices: Iterable[Device]) -> list[Device]:
         """Return *devices* as this pool may use them."""
-        taken: dict[str, int] = {}
-        for record in self.supervisor.workers():
-            if record.live and record.was_ready:
-                taken[record.plan.device] = taken.get(record.plan.device, 0) + record.memory_bytes
+        taken = _held(record for record in self.supervisor.workers() if record.was_ready)
         return self._reserve.applied(limited(devices, taken, limit_bytes=self._settings.pool.memory_limit_bytes))
 
     async def status(self) -> PoolStatus:
@@ -202,11 +199,17 @@ class Pool:
 
 def allocated(devices: Iterable[Device], workers: Iterable[Record]) -> list[Device]:
     """Return *devices*, each with the memory that living *workers* hold of it."""
+    held = _held(workers)
+    return [replace(device, memory_allocated_bytes=held.get(device.id, 0)) for device in devices]
+
+
+def _held(workers: Iterable[Record]) -> dict[str, int]:
+    """Return what living workers hold, by device."""
     held: dict[str, int] = {}
     for record in workers:
-        if record.live:
-            held[record.plan.device] = held.get(record.plan.device, 0) + record.memory_bytes
-    return [replace(device, memory_allocated_bytes=held.get(device.id, 0)) for device in devices]
+        for device, size in record.held_bytes.items() if record.live else ():
+            held[device] = held.get(device, 0) + size
+    return held
 
 
 def find_addresses(settings: Settings, bound_url: str) -> Addresses:

@@ -15,6 +15,7 @@ from llorch.edge import ADDRESS, DRAIN, create_app
 from roles.worker.api import CORE, ENDPOINTS
 from roles.worker.backend import Engine
 from roles.worker.backend.llamacpp import LlamaCpp
+from roles.worker.backend.llamacpp_options import parse_split
 from roles.worker.core import Core
 from roles.worker.metrics import WorkerMetrics
 from roles.worker.options import WorkerOptions
@@ -31,6 +32,7 @@ def create(options: WorkerOptions) -> web.Application:
 
     Raises:
         BackendUnavailable: No such engine is built in.
+        InvalidConfiguration: The split names no devices.
     """
     options = replace(
         options,
@@ -39,6 +41,7 @@ def create(options: WorkerOptions) -> web.Application:
     )
     if options.engine != "llamacpp":
         raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: llamacpp")
+    parse_split(options.split)
     metrics = WorkerMetrics(CollectorRegistry())
     contact = Contact(options.token, options.orphan_s)
 
@@ -74,6 +77,7 @@ def _engine(options: WorkerOptions, tasks: asyncio.TaskGroup) -> Engine:
         options.model_path,
         backend=options.backend,
         device=options.device,
+        split=parse_split(options.split),
         slots=options.slots,
         ctx=options.ctx,
         threads=options.threads,

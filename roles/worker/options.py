@@ -21,6 +21,7 @@ class WorkerOptions:
         callback_url: Whole URL that is told once the model is loaded; empty tells nobody.
         backend: What to compute on.
         device: Which one: `cuda:1`, `1`; empty is the first.
+        split: Lays the model over several devices: of each, how many parts of it, such as `cuda:0 = 17, cuda:1 = 16`.
         engine: The code that does it.
         slots: Jobs at a time.
         ctx: Context of one slot in tokens; 0 is the model's own, up to 8192. Never more than the model's own.
@@ -39,6 +40,7 @@ class WorkerOptions:
     callback_url: str = ""
     backend: Backend = "cpu"
     device: str = ""
+    split: str = ""
     engine: Engine = "llamacpp"
     slots: int = 4
     ctx: int = 0

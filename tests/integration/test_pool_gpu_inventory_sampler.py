@@ -47,12 +47,12 @@ async def test_what_some_processes_hold_of_a_gpu_is_added_up() -> None:
     sampler = Sampler(library=Player("h200x8"))
 
     held = [
-        await sampler.held_bytes(device, is_part)
-        for device, is_part in (
-            ("cuda:0", lambda pid: pid == 4_000_002),
-            ("cuda:0", lambda _: True),
-            ("cuda:1", lambda _: True),
-            ("cpu", lambda _: True),
+        await sampler.held_bytes(devices, is_part)
+        for devices, is_part in (
+            (["cuda:0"], lambda pid: pid == 4_000_002),
+            (["cuda:0", "cuda:1"], lambda _: True),
+            (["cuda:1"], lambda _: True),
+            (["cpu"], lambda _: True),
         )
     ]
     sampler.close()

@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from llorch.errors import RemoteError
 from roles.pool import app
 from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.worker_lifecycle import engines
+from tests.support import models
 from tests.support.nvml_session import Player
 from tests.support.pools import running_pool
 
@@ -52,3 +54,26 @@ async def test_what_a_worker_holds_of_its_gpu_is_what_the_driver_tells(
 
     assert memory_bytes == 3 * GIB  # and not the RAM that the worker told of
     assert (allocated["cuda:0"], allocated["cuda:1"], allocated["cpu"]) == (3 * GIB, 0, 0)
+
+
+async def test_a_model_that_no_gpu_has_room_for_is_laid_over_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "Sampler", Played)
+    monkeypatch.setattr(engines, "installed", lambda: {"llamacpp": frozenset({"cpu", "cuda"})})
+    model = tmp_path / "model.gguf"
+    models.make(model, models.Shape(n_embd=256, n_layer=12, n_head=4, n_ff=512))
+    limit = model.stat().st_size * 3 // 4
+    async with running_pool(tmp_path, memory_limit_bytes=limit, env={"LLORCH_WORKER_SLOTS": "1"}) as pool:
+        worker_id = await pool.spawn(f"file:{model}", ctx=64, slots=1)
+        worker = await pool.listener.until_worker(worker_id, "starting", "ready")
+        pid = worker.pid if isinstance(worker.pid, int) else (await pool.worker(worker_id)).pid
+        with pytest.raises(RemoteError) as refused:
+            await pool.spawn(f"file:{model}", ctx=64, slots=1, device="cuda:1")
+
+    assert isinstance(pid, int)
+    assert worker.device == next(iter(worker.shares))
+    assert len(worker.shares) == 2
+    assert all(size <= limit for size in worker.shares.values())
+    assert sum(worker.shares.values()) == worker.memory_bytes
+    assert refused.value.code == "INSUFFICIENT_MEMORY"

@@ -34,7 +34,7 @@ DRIVEN = (
     *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery"),
     *("state/attempts", "state/rows", "submission"),
 )
-SCHEDULER = ("capacity", "decisions", "facts", "needs", "progress", "rooms", "serving", "snapshot")
+SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
     *("errors", "log", "settings", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/openai"),
     *("wire/operations", "wire/pools", "wire/tasks", "wire/workers"),

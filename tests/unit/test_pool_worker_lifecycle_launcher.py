@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from roles.pool.worker_lifecycle.launcher import WorkerSpec
@@ -30,3 +31,10 @@ def test_the_token_is_not_shown_with_the_rest() -> None:
 
 def test_the_token_is_not_in_the_command_line_that_everybody_can_read() -> None:
     assert "secret" not in " ".join(worker_command(SPEC))
+
+
+def test_a_worker_over_several_devices_is_told_how_much_goes_where() -> None:
+    command = worker_command(replace(SPEC, split=(("cuda:0", 17), ("cuda:2", 16))))
+
+    assert command[command.index("--split") + 1] == "cuda:0 = 17, cuda:2 = 16"
+    assert "--split" not in worker_command(SPEC)

@@ -160,6 +160,29 @@ def test_what_does_not_fit_says_what_is_needed_and_what_is_there() -> None:
     assert refused.value.details == {"required_bytes": required, "available_bytes": 100, "device": "cpu"}
 
 
+def test_a_model_that_fits_no_device_alone_is_laid_over_several_of_one_kind_unless_one_is_named() -> None:
+    whole = estimate(MODEL, slots=4, ctx=2048).total_bytes
+    small = [device(f"cuda:{n}", "cuda", whole * 3 // 4) for n in range(3)]
+
+    laid = decide(devices=[device("cpu", "cpu", whole * 3 // 4), *small])
+
+    assert (laid.device, laid.backend) == ("cuda:0", "cuda")
+    assert [share.device for share in laid.shares] == ["cuda:0", "cuda:1"]
+    assert laid.memory_bytes == sum(share.memory_bytes for share in laid.shares)
+    assert all(share.memory_bytes <= whole * 3 // 4 for share in laid.shares)
+    with pytest.raises(InsufficientMemory):
+        decide(SpawnWorker(model_ref="file:/m", device="cuda:0"), devices=small)
+
+
+def test_a_suspect_device_gets_a_part_only_where_the_others_do_not_do() -> None:
+    whole = estimate(MODEL, slots=4, ctx=2048).total_bytes
+    one, two, three = (device(f"cuda:{n}", "cuda", whole * 3 // 4) for n in range(3))
+    doubted = changed(one, suspect="its memory has not come back")
+
+    assert [share.device for share in decide(devices=[doubted, two, three]).shares] == ["cuda:1", "cuda:2"]
+    assert [share.device for share in decide(devices=[doubted, two]).shares] == ["cuda:0", "cuda:1"]
+
+
 def test_a_model_that_fits_exactly_is_started() -> None:
     request = SpawnWorker(model_ref="file:/m", slots=1, ctx=16)
     required = estimate(MODEL, slots=1, ctx=16).total_bytes

@@ -12,6 +12,7 @@ from llorch.wire.workers import Ready, WorkerHealth
 from roles.pool.worker_lifecycle import records
 from roles.pool.worker_lifecycle.preflight import Plan
 from roles.pool.worker_lifecycle.records import Record
+from roles.pool.worker_lifecycle.split import Share
 
 STARTING = Record(
     worker_id="w",
@@ -77,6 +78,18 @@ def test_a_worker_on_a_gpu_keeps_its_estimate_until_the_driver_tells_what_it_hol
     assert records.measured(known, 0) is known
     assert records.measured(replace(known, status="stopped"), 5).memory_bytes == 777
     assert records.noteworthy(loaded, known)
+
+
+def test_a_worker_over_several_gpus_holds_of_each_what_it_was_given_until_it_is_measured() -> None:
+    shares = (Share("cuda:0", 3, 600), Share("cuda:1", 2, 400))
+    laid = replace(STARTING, plan=Plan("cuda:0", "cuda", "llamacpp", 4, 512, 1000, shares))
+
+    measured = records.measured(records.ready(laid, BODY, now_ms=50), 800)
+
+    assert dict(laid.held_bytes) == {"cuda:0": 600, "cuda:1": 400}
+    assert dict(measured.held_bytes) == records.view(measured).shares == {"cuda:0": 480, "cuda:1": 320}
+    assert [(c.device, c.memory_bytes) for c in laid.commitments(pending=True)] == [("cuda:0", 600), ("cuda:1", 400)]
+    assert (records.view(STARTING).shares, dict(STARTING.held_bytes)) == ({}, {"cpu": 1000})
 
 
 def test_how_long_a_worker_loaded_is_told_on() -> None:

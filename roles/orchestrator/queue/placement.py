@@ -161,7 +161,7 @@ class Placement:
             self._supply.changed |= rooms.drop(decision.model_ref, now_ms=now_ms)
             token = f"request {next(self._tokens)}"
             loading = Loading("", decision.pool_id, decision.model_ref, decision.device)
-            self._supply.asked(token, loading, need_bytes=decision.need_bytes, now_ms=now_ms)
+            self._supply.asked(token, loading, need_bytes=decision.need_bytes, now_ms=now_ms, parts=decision.parts)
             tasks.create_task(self._start_worker(decision, token), name=f"start of {decision.model_ref}")
         elif isinstance(decision, StopWorker):
             found = self._fleet.worker(decision.worker_id)
@@ -211,7 +211,13 @@ class Placement:
         else:
             self._fleet.startups.asked(spawned.worker_id, spot[0], model_ref=model_ref, asked_ms=asked_ms)
             loading = Loading(spawned.worker_id, decision.pool_id, model_ref, decision.device, known=True)
-            self._supply.asked(spawned.worker_id, loading, need_bytes=decision.need_bytes, now_ms=self._clock_ms())
+            self._supply.asked(
+                spawned.worker_id,
+                loading,
+                need_bytes=decision.need_bytes,
+                now_ms=self._clock_ms(),
+                parts=decision.parts,
+            )
         finally:
             self._supply.answered(token)
             self._wake()

@@ -16,6 +16,7 @@ from sortedcontainers import SortedList
 
 from llorch.wire.pools import Backend, Device, Worker
 from roles.orchestrator.scheduler.decide import RANK
+from roles.orchestrator.scheduler.groups import Groups
 from roles.orchestrator.scheduler.snapshot import Doubt, Place
 
 ENOUGH = 4
@@ -95,7 +96,8 @@ class Capacity:
         self._keys: dict[Spot, _Key] = {}
         self._order: SortedList[_Key] = SortedList()
         self._sizes: SortedList[int] = SortedList()
-        self._promises: dict[str, Spot] = {}
+        self._promises: dict[str, Collection[Spot]] = {}
+        self._groups = Groups(self._books)
         self._doubted: dict[Spot, None] = {}
 
     def update(
@@ -127,10 +129,11 @@ class Capacity:
             if RANK[device.backend] == best
         }
         for worker in workers:
-            book = books.get((pool_id, worker.device))
-            if book is not None and worker.status in LIVE:
-                book.held_bytes += worker.memory_bytes
-                book.pending_bytes += worker.memory_bytes if worker.status == "starting" else 0
+            for device_id, size in (worker.shares or {worker.device: worker.memory_bytes}).items():
+                book = books.get((pool_id, device_id))
+                if book is not None and worker.status in LIVE:
+                    book.held_bytes += size
+                    book.pending_bytes += size if worker.status == "starting" else 0
         grown = False
         for spot in before.keys() - books.keys():
             self._remove(spot)
@@ -141,40 +144,50 @@ class Capacity:
             grown |= old is None or book.available_bytes > old.available_bytes
             self._put(spot, book)
         self._pools[pool_id] = list(books)
+        self._groups.put(pool_id, self._pools[pool_id])
         return grown
 
     def drop(self, pool_id: str) -> None:
         """Forget a pool: it takes no work any more."""
         for spot in self._pools.pop(pool_id, ()):
             self._remove(spot)
+        self._groups.put(pool_id, ())
 
     def spots(self, pool_id: str) -> list[Spot]:
         """Return the devices of a pool that count."""
         return self._pools.get(pool_id, [])
 
-    def promise(self, token: str, spot: Spot, size_bytes: int) -> None:
+    def promise(self, token: str, sizes: Mapping[Spot, int]) -> None:
         """Note memory that will be taken, until `withdraw`; another promise under the same token replaces it."""
         self.withdraw(token)
-        book = self._books.get(spot)
-        if book is not None:
-            book.promised[token] = size_bytes
-            self._promises[token] = spot
-            self._put(spot, book)
+        there = {spot: size for spot, size in sizes.items() if spot in self._books}
+        for spot, size in there.items():
+            self._books[spot].promised[token] = size
+            self._put(spot, self._books[spot])
+        if there:
+            self._promises[token] = list(there)
 
-    def withdraw(self, token: str) -> bool:
-        """Forget a promise; tell whether there was one."""
-        spot = self._promises.pop(token, None)
-        book = self._books.get(spot) if spot is not None else None
-        if spot is None or book is None or token not in book.promised:
-            return False
-        del book.promised[token]
-        self._put(spot, book)
-        return True
+    def withdraw(self, token: str) -> None:
+        """Forget a promise."""
+        for spot in self._promises.pop(token, ()):
+            book = self._books.get(spot)
+            if book is not None and book.promised.pop(token, None) is not None:
+                self._put(spot, book)
 
     def available(self, spot: Spot) -> int:
         """Return what a device can give away."""
         book = self._books.get(spot)
         return book.available_bytes if book is not None else 0
+
+    def laid_over(self, pool_id: str, wanted: Wanted) -> bool:
+        """Tell whether a worker on a pool has to be laid over several devices: there are, and none is large enough."""
+        return wanted.need(pool_id) > self._groups.largest_of(pool_id) > 0
+
+    def available_at(self, spot: Spot, wanted: Wanted) -> int:
+        """Return what a device can give away, or with an empty one those of a pool together."""
+        if spot[1]:
+            return self.available(spot)
+        return sum(self._books[one].available_bytes for one in self._groups.of(spot[0]) if wanted.open(one))
 
     def backend(self, spot: Spot) -> Backend | None:
         """Return what kind of device it is; None when it is not there."""
@@ -184,6 +197,10 @@ class Capacity:
     def largest(self) -> int:
         """Return what the largest device could give if it were empty."""
         return self._sizes[-1] if self._sizes else 0
+
+    def together(self) -> int:
+        """Return what the devices of one pool could give together if they were empty; 0 where no pool has several."""
+        return self._groups.largest()
 
     def suspect(self, spot: Spot) -> str:
         """Return why a device's memory cannot be trusted; empty when it can."""
@@ -217,10 +234,26 @@ class Capacity:
             return ()
         return self._fitting((key for key in self._ordered(wanted) if key[2] not in with_file), wanted)
 
+    def places_together(self, wanted: Wanted) -> tuple[Place, ...]:
+        """Return pools with the file over whose devices a worker can be laid now, because none is large enough."""
+        found: list[Place] = []
+        for pool_id in self._groups.among(wanted.needs) if self._groups.needed_for(wanted.need_bytes) else ():
+            if not self.laid_over(pool_id, wanted) or self.available_at((pool_id, ""), wanted) < wanted.need(pool_id):
+                continue
+            place = self.place((pool_id, ""), wanted)
+            if place.parts and place.available_bytes >= place.need_bytes:
+                found.append(place)
+                if len(found) == ENOUGH:
+                    break
+        return tuple(found)
+
     def place(self, spot: Spot, wanted: Wanted) -> Place:
-        """Describe a device as a place for a worker, whether one fits or not."""
+        """Describe a device, or with an empty one all of a pool, as a place for a worker, whether one fits or not."""
         pool_id, device = spot
         need = wanted.need(pool_id)
+        if not device:
+            open_to = [spot for spot in self._groups.of(pool_id) if wanted.open(spot)]
+            return self._groups.place(pool_id, wanted.needs, open_to, need)
         return Place(
             pool_id=pool_id,
             device=device if need else "",

@@ -4,8 +4,9 @@ The rules, for a model that jobs wait for; the first that applies is followed:
   1. A ready worker has a free slot: dispatch, least loaded first, then most free memory.
   2. Room is being made for it: end the idle workers that are in the way; start once all are gone.
   3. It has workers, busy or starting: wait, or start another where memory is free, if many jobs wait.
-  4. It fits somewhere: start a worker; a device whose memory can be trusted first, then a pool that has the file, then
-     the best kind of device, then the tightest fit, so that large holes stay for large models.
+  4. It fits somewhere, be it on several devices of one pool together where none is large enough: start a worker; a
+     device whose memory can be trusted first, then a pool that has the file, then the best kind of device, then the
+     tightest fit, so that large holes stay for large models.
   5. It fits once idle workers end: those used least recently, no more than needed.
   6. Its jobs have waited for `AGED_MS` without one being dispatched: a worker of another model that has served for
      `TURN_MS` takes no more jobs and ends when it has none.
@@ -32,6 +33,7 @@ from roles.orchestrator.scheduler.decisions import (
     StartWorker,
     StopWorker,
     Wait,
+    place_name,
     size,
 )
 from roles.orchestrator.scheduler.snapshot import Doubt, Eviction, IdleSnapshot, Place, Refusal, Room, Snapshot, Tenant
@@ -132,7 +134,13 @@ def _in_room(snapshot: Snapshot, room: Room) -> Iterator[Decision]:
         place = next((p for p in snapshot.places if (p.pool_id, p.device) == (room.pool_id, room.device)), None)
         available, has_file = (place.available_bytes, place.has_file) if place else (0, True)
         yield StartWorker(
-            snapshot.model_ref, room.pool_id, room.device, snapshot.need_bytes, available, has_file=has_file
+            snapshot.model_ref,
+            room.pool_id,
+            room.device,
+            snapshot.need_bytes,
+            available,
+            has_file=has_file,
+            parts=room.parts,
         )
         return
     for tenant in room.tenants:
@@ -141,9 +149,8 @@ def _in_room(snapshot: Snapshot, room: Room) -> Iterator[Decision]:
     jobs = sum(tenant.leases for tenant in room.tenants)
     names = ", ".join(sorted({tenant.model_ref for tenant in room.tenants}))
     after = f", which has {jobs} jobs to finish" if jobs else ""
-    yield Wait(
-        snapshot.model_ref, "room", f"memory on {room.device} of pool {room.pool_id} is being freed by {names}{after}"
-    )
+    where = place_name(room.pool_id, room.device, room.parts)
+    yield Wait(snapshot.model_ref, "room", f"memory on {where} is being freed by {names}{after}")
 
 
 def _evict(snapshot: Snapshot, evictions: Sequence[Eviction]) -> Iterator[Decision]:
@@ -152,12 +159,13 @@ def _evict(snapshot: Snapshot, evictions: Sequence[Eviction]) -> Iterator[Decisi
     chosen, place = victims(best), best.place
     names = ", ".join(f"{tenant.worker_id} ({tenant.model_ref})" for tenant in chosen)
     text = (
-        f"room for {size(place.need_bytes)} is made on {place.device} of pool {place.pool_id}, where "
+        f"room for {size(place.need_bytes)} is made on {place_name(place.pool_id, place.device, place.parts)}, where "
         f"{size(place.available_bytes)} are available, by ending {names}"
     )
     room = tuple(tenant.worker_id for tenant in chosen)
-    yield MakeRoom(snapshot.model_ref, place.pool_id, place.device, place.need_bytes, room, text)
-    yield from _in_room(snapshot, Room(pool_id=place.pool_id, device=place.device, tenants=chosen))
+    yield MakeRoom(snapshot.model_ref, place.pool_id, place.device, place.need_bytes, room, text, place.parts)
+    made = Room(pool_id=place.pool_id, device=place.device, tenants=chosen, parts=place.parts)
+    yield from _in_room(snapshot, made)
 
 
 def _start(snapshot: Snapshot, places: Sequence[Place], *, replica: bool = False) -> StartWorker:
@@ -172,6 +180,7 @@ def _start(snapshot: Snapshot, places: Sequence[Place], *, replica: bool = False
         has_file=best.has_file,
         replica=replica,
         suspect=best.suspect,
+        parts=best.parts,
     )
 
 
@@ -205,9 +214,11 @@ def _patience(snapshot: Snapshot) -> Decision:
         if snapshot.returning:
             return Wait(model_ref, "pool", "pools may yet come back since the orchestrator was restarted")
         return Reject(model_ref, _telling(refusals).code, _telling(refusals).message)
-    if snapshot.need_bytes > snapshot.largest_bytes:
+    if snapshot.need_bytes > max(snapshot.largest_bytes, snapshot.together_bytes):
         needed, largest = size(snapshot.need_bytes), size(snapshot.largest_bytes)
         text = f"it needs {needed} and the largest device that is online has {largest}"
+        if snapshot.together_bytes:
+            text += f", those of one pool together {size(snapshot.together_bytes)}"
         return Wait(model_ref, "memory", text + _doubted(snapshot.doubts))
     later = next((refusal for refusal in refusals if not refusal.permanent), None)
     if later is not None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+
+from roles.orchestrator.scheduler.snapshot import Part
 
 WaitReason = Literal["slot", "loading", "pool", "backoff", "memory", "room"]
 StopReason = Literal["idle", "room"]
@@ -40,11 +43,12 @@ class StartWorker(msgspec.Struct, frozen=True, tag_field="kind", tag="start_work
     has_file: bool
     replica: bool = False
     suspect: str = ""
+    parts: tuple[Part, ...] = ()
 
     @property
     def text(self) -> str:
         """Say it in words."""
-        where = f"{self.device} of pool {self.pool_id}" if self.device else f"pool {self.pool_id}"
+        where = place_name(self.pool_id, self.device, self.parts)
         file = "has the file" if self.has_file else "may have the file"
         fit = f"{size(self.available_bytes)} available"
         if self.need_bytes:
@@ -72,6 +76,7 @@ class MakeRoom(msgspec.Struct, frozen=True, tag_field="kind", tag="make_room"):
     need_bytes: int
     worker_ids: tuple[str, ...]
     text: str
+    parts: tuple[Part, ...] = ()
 
 
 class DropRoom(msgspec.Struct, frozen=True, tag_field="kind", tag="drop_room"):
@@ -106,3 +111,9 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} bytes"
+
+
+def place_name(pool_id: str, device: str, parts: Sequence[Part]) -> str:
+    """Return where something is: a device, several of one pool, or the pool that will choose one."""
+    devices = ", ".join(part.device for part in parts) or device
+    return f"{devices} of pool {pool_id}" if devices else f"pool {pool_id}"

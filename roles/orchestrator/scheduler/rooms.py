@@ -6,12 +6,13 @@ has none left. The memory is promised meanwhile, so that nobody else takes it. O
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from roles.orchestrator.scheduler.capacity import Capacity, Spot
 from roles.orchestrator.scheduler.decisions import MakeRoom
 from roles.orchestrator.scheduler.serving import Serving
-from roles.orchestrator.scheduler.snapshot import Room
+from roles.orchestrator.scheduler.snapshot import Part, Room
 
 PAUSE_MS = 10_000
 """After so long a worker that was told to end, and is still there without a job, is told again."""
@@ -21,6 +22,7 @@ PAUSE_MS = 10_000
 class _Room:
     spot: Spot
     worker_ids: tuple[str, ...]
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(slots=True)
@@ -46,13 +48,14 @@ class Rooms:
             device=room.spot[1],
             tenants=tuple(tenant for tenant in tenants if tenant is not None),
             told=tuple(worker_id for worker_id in room.worker_ids if self._told.get(worker_id, 0) > now_ms),
+            parts=room.parts,
         )
 
     def make(self, decision: MakeRoom) -> set[str]:
         """Keep memory for a model; the workers named get no more jobs. Return the models that lose them."""
         spot = (decision.pool_id, decision.device)
-        self._rooms[decision.model_ref] = _Room(spot, decision.worker_ids)
-        self.capacity.promise(_token(decision.model_ref), spot, decision.need_bytes)
+        self._rooms[decision.model_ref] = _Room(spot, decision.worker_ids, decision.parts)
+        self.capacity.promise(_token(decision.model_ref), promised(spot, decision.need_bytes, decision.parts))
         return {self._claim(worker_id, decision.model_ref) for worker_id in decision.worker_ids} - {""}
 
     def drop(self, model_ref: str, *, now_ms: int) -> set[str]:
@@ -102,6 +105,11 @@ class Rooms:
             return ""
         self.serving.claim(worker_id, model_ref)
         return worker.model_ref
+
+
+def promised(spot: Spot, need_bytes: int, parts: Iterable[Part]) -> dict[Spot, int]:
+    """Return what a worker will take of which devices."""
+    return {(spot[0], part.device): part.need_bytes for part in parts} or {spot: need_bytes}
 
 
 def _token(model_ref: str) -> str:

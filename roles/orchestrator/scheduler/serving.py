@@ -6,8 +6,8 @@ so that each costs O(log n). Leases may be taken on workers that no heartbeat ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 from msgspec.structs import replace
@@ -39,13 +39,14 @@ class ReadyWorker:
     memory_free_bytes: int
     ready_ms: int
     last_used_ms: int
+    shares: Mapping[str, int] = field(default_factory=dict)
     claimed: str = ""
     keep_alive_s: float | None = None
 
     @property
-    def spot(self) -> Spot:
-        """Where it is."""
-        return self.pool_id, self.device
+    def held_bytes(self) -> Mapping[Spot, int]:
+        """What it holds of each device that it is on."""
+        return {(self.pool_id, d): size for d, size in (self.shares or {self.device: self.memory_bytes}).items()}
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ class Serving:
 
     def spots(self, model_ref: str) -> set[Spot]:
         """Return the devices that have a worker of a model."""
-        return {self._workers[worker_id].spot for worker_id in self.workers(model_ref)}
+        return {spot for worker_id in self.workers(model_ref) for spot in self._workers[worker_id].held_bytes}
 
     def tenant(self, worker_id: str) -> Tenant | None:
         """Return a worker as one that holds memory."""
@@ -202,27 +203,38 @@ class Serving:
     def _walk(
         self, workers: Iterable[ReadyWorker], capacity: Capacity, wanted: Wanted, *, elsewhere: bool
     ) -> tuple[Eviction, ...]:
-        if not wanted.need_bytes or wanted.need_bytes > capacity.largest():
+        if not wanted.need_bytes or wanted.need_bytes > max(capacity.largest(), capacity.together()):
             return ()
-        gathered: dict[Spot, list[ReadyWorker]] = {}
+        gathered: dict[Spot, list[tuple[ReadyWorker, int]]] = {}
         freed: dict[Spot, int] = {}
         found: list[Eviction] = []
         done: set[Spot] = set()
         for worker in workers:
-            spot = worker.spot
-            if spot in done or not (elsewhere or spot[0] in wanted.needs) or capacity.backend(spot) is None:
-                continue
-            gathered.setdefault(spot, []).append(worker)
-            freed[spot] = freed.get(spot, 0) + worker.memory_bytes
-            if capacity.available(spot) + freed[spot] < wanted.need(spot[0]):
-                continue
-            done.add(spot)
-            if wanted.open(spot):
-                tenants = tuple(self._tenant(worker) for worker in gathered[spot])
-                found.append(Eviction(place=capacity.place(spot, wanted), tenants=tenants))
-                if sum(not eviction.place.suspect for eviction in found) == CHOICES or len(found) == MOST_CHOICES:
-                    break
+            for spot, size in self._in_the_way(worker, capacity, wanted):
+                if spot in done or not (elsewhere or spot[0] in wanted.needs):
+                    continue
+                gathered.setdefault(spot, []).append((worker, size))
+                freed[spot] = freed.get(spot, 0) + size
+                if capacity.available_at(spot, wanted) + freed[spot] < wanted.need(spot[0]):
+                    continue
+                place = capacity.place(spot, wanted)
+                if place.available_bytes + freed[spot] < place.need_bytes:
+                    continue
+                done.add(spot)
+                if wanted.open(spot):
+                    tenants = (replace(self._tenant(one), memory_bytes=held) for one, held in gathered[spot])
+                    found.append(Eviction(place=place, tenants=tuple(tenants)))
+            if sum(not eviction.place.suspect for eviction in found) >= CHOICES or len(found) >= MOST_CHOICES:
+                break
         return tuple(found)
+
+    def _in_the_way(self, worker: ReadyWorker, capacity: Capacity, wanted: Wanted) -> Iterator[tuple[Spot, int]]:
+        """Yield where a worker takes memory that is sought: its devices, and all of a pool for a model laid over it."""
+        for spot, size in worker.held_bytes.items():
+            if capacity.backend(spot) is not None:
+                yield spot, size
+        if capacity.laid_over(worker.pool_id, wanted):
+            yield (worker.pool_id, ""), worker.memory_bytes
 
     def _change(self, worker_id: str, change: Callable[[], object]) -> None:
         worker = self._workers.get(worker_id)

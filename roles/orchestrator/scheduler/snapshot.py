@@ -32,8 +32,17 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     permanent: bool = False
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """About how much of a model that is laid over several devices one of them takes."""
+
+    device: str
+    need_bytes: int
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A device where a worker of the model fits now. `device` is empty where the pool has to choose.
+
+    With `parts`, several devices of one pool, over which the model is laid because none is large enough.
 
     `available_bytes` is what may still be given away; `need_bytes` what the worker takes, 0 while nobody knows.
     `suspect` is why the pool doubts that memory of it has come back.
@@ -46,6 +55,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     available_bytes: int
     need_bytes: int
     suspect: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 class Doubt(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +92,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     tenants: tuple[Tenant, ...] = ()
     told: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag="model"):
@@ -109,6 +120,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
         returning: Whether pools may yet come back that were there before this process was.
         need_bytes: What a worker takes at least, 0 while nobody knows.
         largest_bytes: What the largest device could give if it were empty of our workers.
+        together_bytes: What all devices of one pool could give together, where some pool has several.
         doubts: Some devices of which less can be used than they have, where memory is what is missing.
     """
 
@@ -133,6 +145,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
     returning: bool = False
     need_bytes: int = 0
     largest_bytes: int = 0
+    together_bytes: int = 0
     doubts: tuple[Doubt, ...] = ()
 
 

@@ -23,9 +23,9 @@ from roles.orchestrator.scheduler.facts import Demand, Facts
 from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
 from roles.orchestrator.scheduler.progress import Loading, Progress
-from roles.orchestrator.scheduler.rooms import Rooms
+from roles.orchestrator.scheduler.rooms import Rooms, promised
 from roles.orchestrator.scheduler.serving import MOST_HEADS, ReadyWorker, Serving
-from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Snapshot, Tenant
+from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Part, Snapshot, Tenant
 
 
 @dataclass(slots=True)
@@ -164,14 +164,14 @@ class Supply:
         """Note that a worker may be gone; when its pool says that it is there, it is."""
         self._gone(worker_id)
 
-    def asked(self, token: str, loading: Loading, *, need_bytes: int, now_ms: int) -> None:
+    def asked(self, token: str, loading: Loading, *, need_bytes: int, now_ms: int, parts: Sequence[Part] = ()) -> None:
         """Note that a worker was asked for; its memory is promised until a heartbeat shows it."""
         worker = self._pools[loading.pool_id].workers if loading.pool_id in self._pools else {}
         if token in worker:
             return
         self.progress.asked(token, loading, now_ms=now_ms)
-        if loading.device:
-            self.capacity.promise(token, (loading.pool_id, loading.device), need_bytes)
+        if loading.device or parts:
+            self.capacity.promise(token, promised((loading.pool_id, loading.device), need_bytes, parts))
 
     def answered(self, token: str) -> None:
         """Note that a request under *token* is over."""
@@ -218,13 +218,14 @@ class Supply:
         candidates: Collection[str] = self._pools if elsewhere else needs
         found = replace(
             base,
-            places=self.capacity.places(wanted, elsewhere=elsewhere),
+            places=self.capacity.places(wanted, elsewhere=elsewhere) or self.capacity.places_together(wanted),
             refusals=refusals,
             askable=len(candidates) - self._closed(blocked, candidates),
             absent=tuple(sorted(pool_id for pool_id, refs in self._away.items() if model_ref in refs)),
             returning=demand.oldest_ms < self._started_ms and now_ms < self._settled_ms,
             need_bytes=wanted.need_bytes,
             largest_bytes=self.capacity.largest(),
+            together_bytes=self.capacity.together(),
         )
         if found.places or found.room is not None or not more:
             return found
@@ -287,6 +288,7 @@ class Supply:
                     memory_free_bytes=self.capacity.available(spot),
                     ready_ms=now_ms,
                     last_used_ms=now_ms,
+                    shares=worker.shares,
                 )
             )
             return

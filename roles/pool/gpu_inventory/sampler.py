@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pynvml
@@ -57,16 +57,16 @@ class Sampler:
         """The last sample, however old."""
         return self._newest
 
-    async def held_bytes(self, device: str, is_part: Callable[[int], bool]) -> int:
-        """Return what processes hold of a GPU now, as far as its driver tells.
+    async def held_bytes(self, devices: Iterable[str], is_part: Callable[[int], bool]) -> int:
+        """Return what processes hold of some GPUs now, as far as their driver tells.
 
         Args:
-            device: Its id.
+            devices: Their ids.
             is_part: Tells whether a process counts; called in a thread.
         """
         await self.sample(max_age_s=0)
-        held = self._held.get(device, {})
-        return await asyncio.to_thread(lambda: sum(size for pid, size in held.items() if is_part(pid)))
+        held = [one for device in devices for one in self._held.get(device, {}).items()]
+        return await asyncio.to_thread(lambda: sum(size for pid, size in held if is_part(pid)))
 
     def close(self) -> None:
         """Let go of the drivers."""

@@ -22,13 +22,14 @@ class WorkerSpec:
         path: The model file.
         backend: What it computes on.
         engine: What computes.
-        device: The id of the device.
+        device: The id of the device, or of the first where the model is laid over several.
         slots: Jobs at once.
         ctx: Context of one slot, in tokens.
         host: The address it binds.
         port: Its port; 0 takes a free one.
         callback_url: The pool's base URL; `POST /v2/internal/workers/ready` goes there.
         token: The one-time spawn token: the worker's endpoints and the callback ask for it.
+        split: Of each device that the model is laid over, how many parts of it; empty for one device alone.
         orphan_s: How long it goes on without a job when no pool asks for its health any more; 0 for ever.
     """
 
@@ -45,6 +46,12 @@ class WorkerSpec:
     callback_url: str
     token: str = field(repr=False)
     orphan_s: float = 0.0
+    split: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def split_text(self) -> str:
+        """The split as a worker's option."""
+        return ", ".join(f"{device} = {parts}" for device, parts in self.split)
 
 
 class Child(Protocol):

@@ -8,7 +8,7 @@ where no other has room.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -18,7 +18,8 @@ from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompati
 from llorch.wire.pools import Backend, Device, Engine, Model, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.engines import ARCHITECTURES, Engines
-from roles.pool.worker_lifecycle.estimate import BATCH, estimate
+from roles.pool.worker_lifecycle.estimate import BATCH, Estimate, estimate
+from roles.pool.worker_lifecycle.split import Share, split
 
 DEFAULT_ENGINE: Engine = "llamacpp"
 MAX_DEFAULT_CTX = 8192
@@ -45,7 +46,7 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a worker is to be started."""
+    """How a worker is to be started; with `shares`, over these devices, the first of which is `device`."""
 
     device: str
     backend: Backend
@@ -53,6 +54,7 @@ class Plan:
     slots: int
     ctx: int
     memory_bytes: int
+    shares: tuple[Share, ...] = ()
 
 
 def plan(
@@ -89,18 +91,30 @@ def plan(
     check_compatible(metadata, engine)
     slots = defaults.slots if request.slots is UNSET else request.slots
     ctx = context(metadata, asked=0 if request.ctx is UNSET else request.ctx, default=defaults.ctx)
-    required = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch).total_bytes
+    needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch)
+    required = needed.total_bytes
     free = {device.id: available(device, commitments) for device in devices}
     usable = _usable(request, devices, engine, backends)
     fitting = [device for device in usable if required <= free[device.id]]
     chosen = min(fitting or usable, key=lambda device: (device.suspect is not UNSET, -free[device.id]))
-    if required > free[chosen.id]:
+    if not fitting and request.device is UNSET and (shares := _shares(metadata, needed, usable, free)):
+        whole = sum(share.memory_bytes for share in shares)
+        return Plan(shares[0].device, chosen.backend, engine, slots, ctx, whole, shares)
+    if not fitting:
         raise InsufficientMemory(
             f"the model needs {_size(required)} with {slots} slots of {ctx} tokens, {_size(free[chosen.id])} are free "
             f"on {chosen.id}; stop another worker, or ask for fewer slots or a smaller ctx",
             details={"required_bytes": required, "available_bytes": free[chosen.id], "device": chosen.id},
         )
     return Plan(chosen.id, chosen.backend, engine, slots, ctx, required)
+
+
+def _shares(
+    metadata: Metadata, needed: Estimate, devices: Sequence[Device], free: Mapping[str, int]
+) -> tuple[Share, ...]:
+    """Lay a model over several devices: over trusted ones, else over all."""
+    trusted = {device.id: free[device.id] for device in devices if device.suspect is UNSET}
+    return split(metadata, needed, trusted) or split(metadata, needed, {d.id: free[d.id] for d in devices})
 
 
 def check_compatible(metadata: Metadata, engine: Engine) -> None:

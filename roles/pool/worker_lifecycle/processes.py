@@ -46,6 +46,8 @@ def worker_command(spec: WorkerSpec, *, config: str = "") -> list[str]:
         "--callback-url": spec.callback_url,
         "--orphan-s": f"{spec.orphan_s:g}",
     }
+    if spec.split:
+        arguments["--split"] = spec.split_text
     if config:
         arguments["--config"] = config
     flat = [part for pair in arguments.items() for part in pair]

@@ -24,6 +24,8 @@ CHECK_S = 0.5
 SHARE_MISSED = 4
 """A quarter of what a worker held, and no less than `LEAST_BYTES`, is worth a mark: estimates are not exact."""
 LEAST_BYTES = 64 * 2**20
+_Key = tuple[str, str]
+"""A worker that has ended, and a device that it was on."""
 _log = log.get("pool.reclaim")
 
 
@@ -74,32 +76,37 @@ class Reclaim:
         self._sample = sample
         self._committed = committed
         self._changed = changed
-        self._before: dict[str, tuple[Device, int]] = {}
-        self._waiting: dict[str, tuple[Claim, float]] = {}
-        self._marks: dict[str, tuple[str, str]] = {}
+        self._before: dict[str, list[tuple[Device, int]]] = {}
+        self._waiting: dict[_Key, tuple[Claim, float]] = {}
+        self._marks: dict[_Key, str] = {}
         self._news = asyncio.Event()
 
     async def look(self, record: Record) -> None:
-        """Take a look at the device of a living worker, before it ends."""
-        for device in await self._sample():
-            if device.id == record.plan.device:
-                self._before[record.worker_id] = device, self._committed(device.id) - record.memory_bytes
+        """Take a look at the devices of a living worker, before it ends."""
+        held = record.held_bytes
+        self._before[record.worker_id] = [
+            (device, self._committed(device.id) - held[device.id])
+            for device in await self._sample()
+            if device.id in held
+        ]
 
     def ended(self, record: Record) -> None:
         """Wait for the memory of a worker that has ended; without an earlier look there is nothing to compare."""
         seen = self._before.pop(record.worker_id, None)
-        if seen is None or not record.was_ready or record.pid is None:
+        if not seen or not record.was_ready or record.pid is None:
             return
-        before, committed = seen
-        estimated = record.plan.memory_bytes * 10 // 11  # without the tenth that may never have been taken
-        held = min(estimated, record.memory_bytes)
-        claim = Claim(record.worker_id, record.pid, before, held, committed)
-        self._waiting[record.worker_id] = (claim, asyncio.get_running_loop().time())
+        planned = {share.device: share.memory_bytes for share in record.plan.shares}
+        for before, committed in seen:
+            # without the tenth that may never have been taken
+            estimated = planned.get(before.id, record.plan.memory_bytes) * 10 // 11
+            held = min(estimated, record.held_bytes.get(before.id, 0))
+            claim = Claim(record.worker_id, record.pid, before, held, committed)
+            self._waiting[record.worker_id, before.id] = (claim, asyncio.get_running_loop().time())
         self._news.set()
 
     def applied(self, devices: Iterable[Device]) -> list[Device]:
         """Return *devices* with the marks that there are."""
-        told = dict(self._marks.values())
+        told = {device: problem for (_, device), problem in self._marks.items()}
         return [replace(device, suspect=told.get(device.id, UNSET)) for device in devices]
 
     async def run(self) -> None:
@@ -108,13 +115,13 @@ class Reclaim:
         while True:
             await self._news.wait()
             devices = {device.id: device for device in await self._sample()}
-            for worker_id, (claim, since) in list(self._waiting.items()):
+            for key, (claim, since) in list(self._waiting.items()):
                 problem = await self._problem(claim, devices.get(claim.before.id))
                 if not problem:
-                    self._settled(worker_id)
-                elif loop.time() - since >= GRACE_S and worker_id not in self._marks:
-                    self._marks[worker_id] = (claim.before.id, problem)
-                    _log.warning("memory_not_back", worker_id=worker_id, device=claim.before.id, problem=problem)
+                    self._settled(key)
+                elif loop.time() - since >= GRACE_S and key not in self._marks:
+                    self._marks[key] = problem
+                    _log.warning("memory_not_back", worker_id=key[0], device=key[1], problem=problem)
                     self._changed()
             if not self._waiting:
                 self._news.clear()
@@ -130,10 +137,10 @@ class Reclaim:
         missing = missing_bytes(claim, after, committed_bytes=self._committed(after.id))
         return f"{missing // 2**20} MiB of a worker that ended have not come back" if missing else ""
 
-    def _settled(self, worker_id: str) -> None:
-        claim, _ = self._waiting.pop(worker_id)
-        if self._marks.pop(worker_id, None):
-            _log.info("memory_back", worker_id=worker_id, device=claim.before.id)
+    def _settled(self, key: _Key) -> None:
+        del self._waiting[key]
+        if self._marks.pop(key, None):
+            _log.info("memory_back", worker_id=key[0], device=key[1])
             self._changed()
 
 

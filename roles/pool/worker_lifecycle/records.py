@@ -7,6 +7,7 @@ starting ─▶ ready ⇄ busy ─▶ draining ─▶ stopped
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit, urlunsplit
 
@@ -66,9 +67,17 @@ class Record:
         """Whether it has ever been ready."""
         return self.ready_ms > 0
 
-    def commitment(self, *, pending: bool) -> Commitment:
+    @property
+    def held_bytes(self) -> Mapping[str, int]:
+        """What it holds, or will hold, of each device that it is on."""
+        shares = self.plan.shares
+        if not shares:
+            return {self.plan.device: self.memory_bytes}
+        return {share.device: share.memory_bytes * self.memory_bytes // self.plan.memory_bytes for share in shares}
+
+    def commitments(self, *, pending: bool) -> list[Commitment]:
         """Return the memory it holds or will hold."""
-        return Commitment(self.plan.device, self.memory_bytes, pending=pending)
+        return [Commitment(device, size, pending=pending) for device, size in self.held_bytes.items()]
 
 
 def ready(record: Record, body: Ready, *, now_ms: int) -> Record:
@@ -225,6 +234,7 @@ def view(record: Record, *, host: str = "") -> Worker:
         error_code=record.error_code or UNSET,
         pid=UNSET if record.pid is None else record.pid,
         adopted=record.adopted,
+        shares=dict(record.held_bytes) if plan.shares else {},
     )
 
 

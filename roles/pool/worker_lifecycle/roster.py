@@ -61,11 +61,12 @@ class Roster:
 
     def commitments(self, pending: frozenset[str]) -> list[Commitment]:
         """Return the memory of all living workers; those in *pending* have not taken theirs."""
-        return [r.commitment(pending=r.worker_id in pending) for r in self._records.values() if r.live]
+        live = [record for record in self._records.values() if record.live]
+        return [one for record in live for one in record.commitments(pending=record.worker_id in pending)]
 
     def committed_bytes(self, device: str) -> int:
         """Return the memory of the living workers of a device."""
-        return sum(r.memory_bytes for r in self._records.values() if r.live and r.plan.device == device)
+        return sum(r.held_bytes.get(device, 0) for r in self._records.values() if r.live)
 
     def enter(self, record: Record, model_path: str, *, birth: str = "") -> None:
         """Take in a new record; one of a living worker is written down."""

@@ -141,6 +141,7 @@ class Supervisor:
             callback_url=home.callback_url,
             token=record.token,
             orphan_s=self._orphan_s,
+            split=tuple((share.device, share.layers) for share in plan.shares),
         )
         life = self._new(record, str(file.path))
         self._run(life, life.begin(spec))

@@ -10,8 +10,7 @@ tells which it was.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +25,7 @@ from llorch.wire.events import StopReason
 from llorch.wire.pools import Backend
 from llorch.wire.tasks import Message, Sampling
 from roles.worker.backend import REPLACEMENT, Chunk, ModelFacts, Prompt
-from roles.worker.backend.llamacpp_options import completion, quant_kind
+from roles.worker.backend.llamacpp_options import completion, device_index, quant_kind
 from roles.worker.backend.llamacpp_process import EngineProcess, HostOptions
 from roles.worker.backend.model_file import read_header, read_vocabulary
 from roles.worker.backend.pieces import Pieces, find_pieces
@@ -75,6 +74,7 @@ class LlamaCpp:
         model_path: The GGUF file.
         backend: What to compute on.
         device: Which one, such as `cuda:1`.
+        split: Lays the model over several devices: how many parts of it by their numbers.
         slots: Jobs at a time.
         ctx: Context of one slot in tokens; 0 takes the model's own, up to 8192.
         threads: 0 takes one a core.
@@ -88,6 +88,7 @@ class LlamaCpp:
         *,
         backend: Backend = "cpu",
         device: str = "",
+        split: Mapping[int, int] | None = None,
         slots: int = 1,
         ctx: int = 0,
         threads: int = 0,
@@ -96,7 +97,8 @@ class LlamaCpp:
         self.name = _name()
         self._path = model_path.absolute()
         self._backend = backend
-        self._device_index = _index(device)
+        self._device_index = device_index(device)
+        self._split = dict(split or {})
         self._slots = slots
         self._ctx = ctx
         self._threads = threads
@@ -121,6 +123,7 @@ class LlamaCpp:
                 model_path=str(self._path),
                 backend=self._backend,
                 device_index=self._device_index,
+                split=self._split,
                 slots=self._slots,
                 ctx=ctx,
                 threads=self._threads,
@@ -292,9 +295,3 @@ def _name() -> str:
         return f"llamacpp/{metadata.version('xllamacpp')}"
     except metadata.PackageNotFoundError:
         return "llamacpp"
-
-
-def _index(device: str) -> int:
-    """Return the number at the end of a device's id; 0 when it has none."""
-    found = re.fullmatch(r"(?:[a-z]+:)?(\d+)", device)
-    return int(found[1]) if found else 0

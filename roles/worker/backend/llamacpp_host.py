@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
     _die_with_parent()
     options = json.loads(argv[0])
     os.environ["LLAMA_SERVER_ROUTER_PORT"] = "1"  # makes llama.cpp report its progress, and watch stdin
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as the driver's management library numbers them
     import xllamacpp
 
     if options["backend"] != "cpu":
@@ -67,13 +68,22 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN
     p.cache_ram_mib = 0  # otherwise up to 8 GiB of old prompts that no memory estimate knows of
     p.fit_params = False  # what was asked for, or an error
     p.n_gpu_layers = ALL_LAYERS if gpu else 0
-    if gpu:
+    if gpu and options["split"]:
+        p.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_LAYER
+        p.tensor_split = _proportions(options["split"], len(p.tensor_split))
+    elif gpu:
+        p.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE  # by default it is laid over all there are
         p.main_gpu = options["device_index"]
     threads = options["threads"] or _threads(options["model_path"])
     p.cpuparams.n_threads = threads
     p.cpuparams_batch.n_threads = threads
     p.verbosity = 3
     return p
+
+
+def _proportions(split: dict[str, int], length: int) -> list[float]:
+    """Return how much of the model each device gets, by its number; JSON has made texts of those."""
+    return [float(split.get(str(index), 0)) for index in range(length)]
 
 
 def _threads(model_path: str) -> int:

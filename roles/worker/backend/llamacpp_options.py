@@ -18,6 +18,10 @@ SAMPLERS = ["penalties", "top_k", "top_p", "min_p", "temperature"]
 PENALTY_WINDOW_TOKENS = 64
 LAST_CHUNK_FIELDS = ["content", "stop", "stop_type", "tokens_predicted"]
 
+MAX_DEVICES = 128
+"""As many as llama.cpp can lay a model over."""
+MAX_PARTS = 65_536
+_DEVICE = re.compile(r"(?:[a-z]+:)?(\d{1,5})")
 _UNKNOWN_ARCHITECTURE = re.compile(r"unknown model architecture: '([^']*)'")
 _DAMAGED = (
     "corrupted or incomplete",
@@ -58,6 +62,30 @@ def completion(
         "repeat_last_n": PENALTY_WINDOW_TOKENS,
         "seed": seed % RANDOM_SEED,
     }
+
+
+def device_index(device: str) -> int:
+    """Return the number at the end of a device's id; 0 when it has none."""
+    found = _DEVICE.fullmatch(device)
+    return int(found[1]) if found else 0
+
+
+def parse_split(text: str) -> dict[int, int]:
+    """Read how many parts of a model go to which devices, from `cuda:0 = 17, cuda:1 = 16`; empty is one device alone.
+
+    Raises:
+        InvalidConfiguration: It is something else, or names a device twice.
+    """
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    found: dict[int, int] = {}
+    for device, _, parts in pairs:
+        index = device_index(device.strip())
+        known = _DEVICE.fullmatch(device.strip()) and parts.strip().isdecimal()
+        if not known or index in found or index >= MAX_DEVICES or not 0 < int(parts) <= MAX_PARTS:
+            expected = "devices with their parts, such as cuda:0 = 17, cuda:1 = 16"
+            raise errors.InvalidConfiguration(f"--split: expected {expected}, found {text[:100]!r}")
+        found[index] = int(parts)
+    return found
 
 
 def quant_kind(file_type: str) -> str:

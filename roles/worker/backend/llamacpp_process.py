@@ -35,11 +35,12 @@ _log = log.get("worker.engine")
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """What the engine process is told; `ctx` is one slot's."""
+    """What the engine process is told; `ctx` is one slot's, `split` the parts of the model by device number."""
 
     model_path: str
     backend: str
     device_index: int
+    split: dict[int, int]
     slots: int
     ctx: int
     threads: int

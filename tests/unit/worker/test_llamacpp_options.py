@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llorch import errors
 from llorch.wire.tasks import MAX_SEED, Sampling
-from roles.worker.backend.llamacpp_options import RANDOM_SEED, completion, load_error, quant_kind
+from roles.worker.backend.llamacpp_options import RANDOM_SEED, completion, load_error, parse_split, quant_kind
 
 
 def test_every_sampling_field_is_passed_on() -> None:
@@ -69,3 +69,27 @@ def test_a_failed_load_gives_the_error_that_fits(
 
     assert type(error) is kind
     assert part in error.message
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", {}),
+        ("cuda:0 = 17, cuda:2 = 16", {0: 17, 2: 16}),
+        ("1=1,0=2", {1: 1, 0: 2}),
+        ("cuda:127=9", {127: 9}),
+    ],
+)
+def test_a_split_names_devices_and_their_parts(text: str, parts: dict[int, int]) -> None:
+    assert parse_split(text) == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cuda:0", "cuda:0=", "cuda:0=x", "=5", "cuda:0=0", "cuda:0=-1", "cuda:0=1,0=2", "cuda:128=1", "0=65537"],
+)
+def test_what_is_no_split_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(errors.InvalidConfiguration, match="--split: expected devices with their parts") as refused:
+        parse_split(text)
+
+    assert "\n" not in refused.value.message
