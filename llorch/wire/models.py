@@ -169,3 +169,16 @@ class DiskUsage(msgspec.Struct, frozen=True, kw_only=True):
     partial_bytes: int
     budget_bytes: int
     models: list[StoredModel]
+
+
+class PreloadModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v2/models/preload`: a worker is soon to load it."""
+
+    model_ref: ModelRef
+
+
+class Preloading(msgspec.Struct, frozen=True):
+    """The answer to `POST /v2/models/preload`: so many bytes are being read, 0 where that would be in vain now."""
+
+    model_ref: str
+    reading_bytes: int

@@ -31,6 +31,7 @@ from roles.pool.model_cache.ledger import DownloadRecord, ModelRecord
 from roles.pool.model_cache.ledger import Ledger as Records
 from roles.pool.model_cache.library import Library
 from roles.pool.model_cache.pace import Patience as DownloadPatience
+from roles.pool.model_cache.readahead import ReadAhead
 from roles.pool.models_api import POOL
 from roles.pool.worker_lifecycle import engines, identity
 from roles.pool.worker_lifecycle.launcher import Launcher
@@ -122,11 +123,13 @@ def create(
             )
             await library.open()
             await downloads.open()
+            readahead = ReadAhead(tasks)
             pool = app[POOL] = Pool(
                 settings,
                 addresses=addresses,
                 library=library,
                 downloads=downloads,
+                readahead=readahead,
                 sampler=sampler,
                 reclaim=reclaim,
                 supervisor=supervisor,
@@ -157,6 +160,7 @@ def create(
                 loops.append(tasks.create_task(heartbeats.run(), name="heartbeats"))
             yield
             await downloads.close()
+            await readahead.close()
             await drain()
             for loop in loops:
                 loop.cancel()

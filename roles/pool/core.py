@@ -15,12 +15,14 @@ from msgspec.structs import replace
 from llorch import __version__, config
 from llorch.errors import CallerError, Draining
 from llorch.settings import Settings
+from llorch.wire.models import Preloading
 from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
 from roles.pool.gpu_inventory import reserve
 from roles.pool.gpu_inventory.limit import limited
 from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.model_cache.downloads import Downloads
 from roles.pool.model_cache.library import Library
+from roles.pool.model_cache.readahead import ReadAhead, most
 from roles.pool.worker_lifecycle import preflight, records
 from roles.pool.worker_lifecycle.engines import Engines
 from roles.pool.worker_lifecycle.reclaim import Reclaim
@@ -52,6 +54,7 @@ class Pool:
         addresses: Where it is; known once the server is bound.
         library: Its model files.
         downloads: Those on their way.
+        readahead: Reads files before workers need them.
         sampler: Its devices.
         reclaim: Marks those whose memory has not come back.
         supervisor: Its workers.
@@ -67,6 +70,7 @@ class Pool:
         addresses: asyncio.Future[Addresses],
         library: Library,
         downloads: Downloads,
+        readahead: ReadAhead,
         sampler: Sampler,
         reclaim: Reclaim,
         supervisor: Supervisor,
@@ -81,6 +85,7 @@ class Pool:
         self.registered = False
         self._settings = settings
         self._addresses = addresses
+        self._readahead = readahead
         self._sampler = sampler
         self._reclaim = reclaim
         self._engines = engines
@@ -124,6 +129,18 @@ class Pool:
         )
         port = 0 if request.port is UNSET else request.port
         return self.supervisor.start(file, plan, Home(addresses.worker_host, addresses.callback, port))
+
+    async def preload(self, model_ref: str) -> Preloading:
+        """Read a model's file ahead, because a worker is soon to load it.
+
+        Raises:
+            CallerError: No such model is here.
+        """
+        file = await self.library.inspect(model_ref)
+        ram = next((device for device in await self._sampler.sample() if device.backend == "cpu"), None)
+        size = most(file.size_bytes, ram.memory_free_bytes if ram is not None else 0)
+        begun = size > 0 and self._readahead.begin(model_ref, file.paths)
+        return Preloading(model_ref, size if begun else 0)
 
     async def models(self) -> list[Model]:
         """Return the sound model files of this host."""

@@ -21,6 +21,8 @@ from llorch.wire.models import (
     DownloadList,
     DownloadModel,
     PinModel,
+    Preloading,
+    PreloadModel,
     RegisterModel,
     Started,
     StoredModel,
@@ -99,6 +101,12 @@ async def download(request: web.Request) -> web.Response:
     """POST /v2/models/download: fetch a model; the same one asked for twice is one download."""
     started = await request.app[POOL].downloads.ask(await read(request, DownloadModel))
     return reply(started, status=200 if started.state in {"planned", "complete"} else 202)
+
+
+async def preload(request: web.Request) -> web.Response:
+    """POST /v2/models/preload: read a model's file ahead, for a worker that is soon to load it."""
+    body = await read(request, PreloadModel)
+    return reply(await request.app[POOL].preload(body.model_ref), status=202)
 
 
 async def downloads(request: web.Request) -> web.Response:
@@ -191,6 +199,15 @@ ENDPOINTS = (
         body=RegisterModel,
         replies={200: StoredModel},
         refusals=(404, 409, 507),
+    ),
+    Endpoint(
+        "POST",
+        "/v2/models/preload",
+        preload,
+        "Read its file ahead, for a worker that is soon to load it.",
+        body=PreloadModel,
+        replies={202: Preloading},
+        refusals=(404, 409),
     ),
     Endpoint(
         "POST",

@@ -13,7 +13,7 @@ from llorch.errors import InsufficientMemory, ModelNotFound, RemoteError
 from llorch.wire.decisions import DecisionList, DecisionRecord
 from llorch.wire.tasks import Breakdown, Explanation
 from roles.orchestrator.scheduler.journal import Entry, replay
-from tests.support.orchestrating import QUIET, REF, ScriptedWorker, both, orchestrator, scripted
+from tests.support.orchestrating import MODEL, QUIET, REF, ScriptedWorker, both, orchestrator, scripted
 
 
 async def test_a_decision_can_be_read_and_made_again(tmp_path: Path) -> None:
@@ -101,6 +101,20 @@ async def test_a_job_that_waited_for_its_worker_tells_what_its_first_token_took(
     assert "load 900 ms" in why.text
     assert isinstance(warm.timings.breakdown, Breakdown)
     assert (warm.timings.breakdown.spawn_ms, warm.timings.breakdown.load_ms) == (0, 0)
+
+
+async def test_a_model_that_room_is_made_for_is_read_ahead_meanwhile(tmp_path: Path) -> None:
+    worker = ScriptedWorker()
+    large = msgspec.structs.replace(MODEL, model_ref="file:/models/large.gguf", memory_bytes=6 * 2**30)
+    async with both(tmp_path, worker) as system:
+        await system.register(worker, models=[MODEL, large], workers=[worker.report(memory_bytes=5 * 2**30)])
+        await system.submit(model=large.model_ref)
+        async with asyncio.timeout(20):
+            while not (worker.preloads and worker.stops):
+                await asyncio.sleep(0)
+
+    assert worker.preloads == [large.model_ref]
+    assert worker.stops == ["worker-1"]
 
 
 async def test_a_request_that_wants_its_worker_gone_at_once_has_it_ended_and_one_that_does_not_keeps_it(

@@ -20,6 +20,7 @@ from llorch.serve import running
 from llorch.sse import Event, parse
 from llorch.wire import events
 from llorch.wire.events import parse_event_id
+from llorch.wire.models import Preloading, PreloadModel
 from llorch.wire.pools import (
     Device,
     Heartbeat,
@@ -161,6 +162,7 @@ class ScriptedWorker:
     cancels: list[str] = field(default_factory=list)
     spawns: list[SpawnWorker] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
+    preloads: list[str] = field(default_factory=list)
     active: int = 0
     peak: int = 0
     calls: dict[str, Call] = field(default_factory=dict)
@@ -223,6 +225,11 @@ class ScriptedWorker:
         if self.startable:
             return reply(Spawned(self.worker_id, "starting"), status=202)
         return error_response(self.refusal or LlorchError("the pool is broken"), "none")
+
+    async def preload(self, request: web.Request) -> web.StreamResponse:
+        """POST /v2/models/preload of its pool."""
+        self.preloads.append((await read(request, PreloadModel)).model_ref)
+        return reply(Preloading(self.preloads[-1], 1), status=202)
 
     async def stop(self, request: web.Request) -> web.StreamResponse:
         """POST /v2/workers/{id}/stop of its pool."""
@@ -294,6 +301,7 @@ async def scripted(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
             web.post("/cancel", worker.cancel),
             web.post("/v2/workers/spawn", worker.spawn),
             web.post("/v2/workers/{id}/stop", worker.stop),
+            web.post("/v2/models/preload", worker.preload),
             web.post("/v2/report", worker.report_asked),
         ]
     )

@@ -8,6 +8,7 @@ snapshot of its own, taken after the one before was acted on, so that no two cou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from msgspec import UNSET
 from llorch import log
 from llorch.errors import LlorchError, RemoteError
 from llorch.job import JobId
-from llorch.wire.models import DownloadModel
+from llorch.wire.models import DownloadModel, Preloading, PreloadModel
 from llorch.wire.pools import Spawned, SpawnWorker, Worker
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fetching import download, fetchable
@@ -172,6 +173,7 @@ class Placement:
         elif isinstance(decision, MakeRoom):
             _log.info("room_made", model_ref=decision.model_ref, pool_id=decision.pool_id, reason=decision.text)
             self._supply.changed |= rooms.make(decision)
+            tasks.create_task(self._preload(decision), name=f"preload of {decision.model_ref}")
         elif isinstance(decision, DropRoom):
             self._supply.changed |= rooms.drop(decision.model_ref, now_ms=now_ms)
             self._supply.grown = True
@@ -221,6 +223,14 @@ class Placement:
         finally:
             self._supply.answered(token)
             self._wake()
+
+    async def _preload(self, decision: MakeRoom) -> None:
+        """Have a model's file read while the memory for it is being freed; a pool that cannot does without."""
+        body = PreloadModel(model_ref=decision.model_ref)
+        with contextlib.suppress(LlorchError):
+            pool = self._fleet.pool(decision.pool_id)
+            if decision.model_ref in pool.models:
+                await pool.client.send("POST", "/v2/models/preload", Preloading, body=body, timeout_s=STOP_TIMEOUT_S)
 
     async def _stop_worker(self, decision: StopWorker, pool_id: str) -> None:
         worker_id = decision.worker_id

@@ -35,6 +35,11 @@ class ModelFile:
     size_bytes: int
     metadata: gguf.Metadata
 
+    @property
+    def paths(self) -> list[Path]:
+        """All its files."""
+        return _parts(self.path)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
