@@ -28,6 +28,10 @@ def main() -> int:
         from roles.worker.backend.llamacpp_host import main as engine
 
         return engine(given[1:])
+    if given[:1] == ["__worker"]:
+        from llorch.cli.pooled_worker import main as worker
+
+        return worker(given[1:])
     if given[:1] == ["__fetch"]:
         from roles.pool.model_cache.fetch import main as fetch
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ENGINE_COMMAND = "__engine"
+WORKER_COMMAND = "__worker"
 WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
 ECHO_S = 0.5
 _PR_SET_PDEATHSIG = 1

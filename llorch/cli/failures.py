@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import typer
 
-from llorch.cli.output import ReaderGone, one_line
-from llorch.errors import InvalidConfiguration, LlorchError
+from llorch.cli.complaints import FAILED, USAGE, complain, leaves, told
+from llorch.cli.output import ReaderGone
+from llorch.errors import LlorchError
 
-FAILED, USAGE, READER_GONE, INTERRUPTED = 1, 2, 141, 130
+READER_GONE, INTERRUPTED = 141, 130
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
 
 
@@ -62,14 +63,6 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def told(*errors: LlorchError) -> int:
-    """Print expected failures, a line each; return the exit status."""
-    for message in dict.fromkeys(error.message for error in errors):
-        for line in message.splitlines():
-            complain(line)
-    return USAGE if any(isinstance(error, InvalidConfiguration) for error in errors) else FAILED
-
-
 def usage(error: typer.TyperException) -> str:
     """Return the line for a command line that cannot be understood; a message of several lines is help already."""
     message = error.format_message()
@@ -79,21 +72,3 @@ def usage(error: typer.TyperException) -> str:
     path = context.command_path if context is not None else "llorch"
     told = message.removeprefix("Invalid value: ").rstrip(".")
     return f"{told[:1].lower()}{told[1:]}; see {path} --help"
-
-
-def complain(text: str) -> None:
-    """Write to stderr, a single line with the program's name in front; a closed stderr is nobody's concern."""
-    line = text if "\n" in text else f"llorch: {one_line(text)}"
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        return
-
-
-def leaves(group: BaseExceptionGroup[LlorchError]) -> Iterator[LlorchError]:
-    """Yield the errors that a tree of groups holds."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from leaves(error)
-        else:
-            yield error

@@ -96,7 +96,7 @@ def execute(
     Several words arrive as they are; a single one is a line for the host's shell: llorch hosts exec mac 'ls | wc -l'
     """
     found = settings(config)
-    from llorch.cli.failures import complain
+    from llorch.cli.complaints import complain
     from llorch.cli.remote import SSH_FAILED, diagnosis, remote_command, target
     from llorch.cli.remote_ssh import run
 

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from llorch import log
-from llorch.cli.options import ready_url
+from llorch.cli.pooled_worker import ready_url
 from llorch.edge import DRAIN, Handler, reply
 from llorch.errors import LlorchError
 from llorch.serve import Site, running

@@ -78,12 +78,3 @@ def _advised(what_to_do: str) -> Iterator[None]:
         yield
     except Unreachable as error:
         raise Unreachable(f"{error.message}; {what_to_do}") from error
-
-
-def ready_url(pool_url: str) -> str:
-    """Return where a worker tells its pool that it is ready; a URL that has a path already is taken as it is."""
-    from urllib.parse import urlsplit
-
-    if not pool_url or urlsplit(pool_url).path not in {"", "/"}:
-        return pool_url
-    return pool_url.rstrip("/") + "/v2/internal/workers/ready"

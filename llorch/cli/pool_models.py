@@ -180,7 +180,7 @@ def info(*, model: Name, as_json: Json = False, pool_url: PoolUrl = None, config
 @app.command("verify", epilog="Example: llorch pool models verify qwen")
 def verify(*, model: Name, as_json: Json = False, pool_url: PoolUrl = None, config: Config = None) -> int:
     """Read a model's files and compare their hashes; exit status 1 when it is corrupt."""
-    from llorch.cli.failures import FAILED
+    from llorch.cli.complaints import FAILED
     from llorch.cli.output import write_json, write_table
     from llorch.wire.models import Verified
 

@@ -106,7 +106,7 @@ def _there(host: Target, arguments: Sequence[str], *, because: str) -> int:
         Unreachable: ssh cannot, or there is no llorch; *because*, why HTTP was not the way, comes first.
     """
     from llorch import __version__
-    from llorch.cli.failures import complain
+    from llorch.cli.complaints import complain
     from llorch.cli.remote import NOT_FOUND, SSH_FAILED, WRONG_USE, diagnosis, forwarded, llorch_command, missing
     from llorch.cli.remote import other_version as advise
     from llorch.cli.remote_ssh import ask, run

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llorch.cli.options import Config, DataDir, Host, Port, group, ready_url, settings
+from llorch.cli.options import Config, DataDir, Host, Port, group, settings
 
 app = group("Run a role. The first line on stdout is its URL; logs go to stderr.")
 
@@ -93,35 +93,20 @@ def worker(
     """Run one model; works without a pool. LLORCH_WORKER_TOKEN protects its endpoints."""
     flags = {"host": host, "port": port, "slots": slots, "ctx": ctx, "threads": threads}
     found = settings(config, {"worker": flags})
-    import os
-    from pathlib import Path
+    from llorch.cli.pooled_worker import Told, run
 
-    from llorch import log
-    from llorch.program import WORKER_TOKEN_VARIABLE
-    from llorch.serve import Site, run, serve
-    from roles.worker.app import WorkerOptions, create
-
-    log.configure(found.log)
-    own = found.worker
-    token = os.environ.get(WORKER_TOKEN_VARIABLE, "")
-    options = WorkerOptions(
-        model_path=Path(model).expanduser(),
+    options = Told(
+        model=model,
         model_ref=model_ref,
         worker_id=worker_id,
-        token=token,
-        callback_url=ready_url(callback_url),
         backend=backend,
         device=device,
         split=split,
         engine=engine,
-        slots=own.slots,
-        ctx=own.ctx,
-        threads=own.threads,
-        batch=own.batch,
-        reattach_s=own.reattach_s,
+        callback_url=callback_url,
         orphan_s=orphan_s,
     )
-    return run(lambda: serve([Site(create(options), own.host, own.port)], token=token))
+    return run(found, options)
 
 
 @app.command("all", epilog="Example: llorch serve all --port 0")

@@ -27,6 +27,8 @@ import psutil
 
 from llorch.models import HAIKU_REF
 from roles.pool.model_cache.readahead import ReadAhead
+from roles.pool.worker_lifecycle.launcher import WorkerSpec
+from roles.pool.worker_lifecycle.processes import worker_command, worker_environment
 from tests.bench.roles import Process, llorch, script, started
 from tests.bench.system import BILLION
 from tests.support import models
@@ -119,8 +121,21 @@ def _callback() -> Iterator[tuple[str, threading.Event]]:
 def _worker_start_s(model: str) -> float:
     with _callback() as (url, called):
         began = time.monotonic()
-        options = ("--slots", str(SLOTS), "--ctx", str(CTX), "--callback-url", url)
-        with llorch("serve", "worker", "--model", model, "--port", "0", *options):
+        spec = WorkerSpec(
+            worker_id="w",
+            model_ref=f"file:{model}",
+            path=Path(model),
+            backend="cpu",
+            engine="llamacpp",
+            device="cpu",
+            slots=SLOTS,
+            ctx=CTX,
+            host="127.0.0.1",
+            port=0,
+            callback_url=url,
+            token="token",
+        )
+        with started(worker_command(spec), worker_environment(spec.token)):
             assert called.wait(PATIENCE_S)
             return time.monotonic() - began
 

@@ -108,4 +108,6 @@ def marked(mark: str) -> Iterator[tuple[psutil.Process, Part]]:
 def _part(command: list[str]) -> Part | None:
     if "__engine" in command:
         return "engine"
+    if "__worker" in command:
+        return "worker"
     return next((part for part in ("orchestrator", "pool", "worker") if part in command), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -33,14 +34,22 @@ def python(script: str, folder: Path) -> ProcessLauncher:
 def test_the_command_line_says_everything_but_the_token() -> None:
     command = worker_command(SPEC, config="/etc/l.toml")
 
-    assert (
-        command[-28:]
-        == (
-            "serve worker --model /m --model-ref file:/m --worker-id w --backend cpu --device cpu --engine llamacpp "
-            "--slots 2 --ctx 64 --host 127.0.0.1 --port 0 --callback-url http://127.0.0.1:9200 "
-            "--orphan-s 600 --config /etc/l.toml"
-        ).split()
-    )
+    assert command[-3:-1] == ["__worker", "w"]
+    assert json.loads(command[-1]) == {
+        "told": {
+            "model": "/m",
+            "model_ref": "file:/m",
+            "worker_id": "w",
+            "backend": "cpu",
+            "device": "cpu",
+            "split": "",
+            "engine": "llamacpp",
+            "callback_url": "http://127.0.0.1:9200",
+            "orphan_s": 600.0,
+        },
+        "worker": {"slots": 2, "ctx": 64, "host": "127.0.0.1", "port": 0},
+        "config": "/etc/l.toml",
+    }
 
 
 def test_a_worker_gets_its_own_token_and_not_that_of_the_api(monkeypatch: pytest.MonkeyPatch) -> None:

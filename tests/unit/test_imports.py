@@ -41,6 +41,16 @@ finally:
     print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 
+START_WORKER = """
+import json, sys
+from llorch.__main__ import main
+sys.argv = ["llorch", "__worker", "w", '{"told": {"model": "/nowhere.gguf"}, "worker": {"port": 0}}']
+try:
+    main()
+finally:
+    print(json.dumps(sorted(name for name, module in sys.modules.items() if module)), file=sys.stderr)
+"""
+
 # What only a running role needs.
 HEAVY = ("aiohttp", "aiosqlite", "huggingface_hub", "prometheus_client", "sqlite3", "uvloop", "xllamacpp")
 
@@ -73,3 +83,11 @@ def test_the_command_line_shows_its_help_without_the_heavy_libraries() -> None:
     assert done.returncode == 0, done.stderr
     loaded = set(json.loads(done.stderr.splitlines()[-1]))
     assert loaded.intersection(HEAVY) == set()
+
+
+def test_a_worker_of_a_pool_starts_without_what_only_people_need_and_says_in_one_line_why_it_cannot() -> None:
+    done = python(START_WORKER)
+
+    *_, complaint, loaded = done.stderr.splitlines()
+    assert complaint.startswith("llorch: there is no model file")
+    assert {"typer", "rich", "click"}.isdisjoint(json.loads(loaded))

@@ -15,6 +15,7 @@ MAX_LINES = 350  # the aim is 300
 CLI = (
     *(
         "app",
+        "complaints",
         "demo",
         "failures",
         "haiku_test",
@@ -49,6 +50,7 @@ TESTED_ELSEWHERE = {
         [f"llorch/cli/{name}.py" for name in ("remote_option", "remote_pool", "remote_ssh")],
         "test_hosts.py reaches another host through a real sshd and over HTTP",
     ),
+    "llorch/cli/pooled_worker.py": "every worker process that the pool's end-to-end tests start runs it",
     "llorch/cli/doctor/result.py": "types: every check returns them",
     **dict.fromkeys(
         [f"llorch/cli/{name}.py" for name in ("interrupts", "patience")],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -32,26 +33,20 @@ Command = Callable[[WorkerSpec], Sequence[str]]
 
 def worker_command(spec: WorkerSpec, *, config: str = "") -> list[str]:
     """Return the command line that runs a worker. Its token is not in it: every user can read command lines."""
-    arguments = {
-        "--model": str(spec.path),
-        "--model-ref": spec.model_ref,
-        "--worker-id": spec.worker_id,
-        "--backend": spec.backend,
-        "--device": spec.device,
-        "--engine": spec.engine,
-        "--slots": str(spec.slots),
-        "--ctx": str(spec.ctx),
-        "--host": spec.host,
-        "--port": str(spec.port),
-        "--callback-url": spec.callback_url,
-        "--orphan-s": f"{spec.orphan_s:g}",
+    told = {
+        "model": str(spec.path),
+        "model_ref": spec.model_ref,
+        "worker_id": spec.worker_id,
+        "backend": spec.backend,
+        "device": spec.device,
+        "split": spec.split_text,
+        "engine": spec.engine,
+        "callback_url": spec.callback_url,
+        "orphan_s": spec.orphan_s,
     }
-    if spec.split:
-        arguments["--split"] = spec.split_text
-    if config:
-        arguments["--config"] = config
-    flat = [part for pair in arguments.items() for part in pair]
-    return program.command("serve", "worker", *flat)
+    settings = {"slots": spec.slots, "ctx": spec.ctx, "host": spec.host, "port": spec.port}
+    options = json.dumps({"told": told, "worker": settings, "config": config})
+    return program.command(program.WORKER_COMMAND, spec.worker_id, options)
 
 
 def worker_environment(token: str) -> Mapping[str, str]:

@@ -1,0 +1,106 @@
+"""Runs a worker; and a worker as its pool starts it: `llorch __worker ID OPTIONS`.
+
+A pool needs no command line that people understand. Without one, and without what only a terminal needs, a worker is up
+a third sooner.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from llorch.cli.complaints import leaves, told
+from llorch.errors import LlorchError
+from llorch.settings import Settings
+from llorch.wire.pools import Backend, Engine
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told, beside its settings."""
+
+    model: str
+    model_ref: str = ""
+    worker_id: str = ""
+    backend: Backend = "cpu"
+    device: str = ""
+    split: str = ""
+    engine: Engine = "llamacpp"
+    callback_url: str = ""
+    orphan_s: float = 0.0
+
+
+class Pooled(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pool gives its worker: what it is told, settings of `[worker]` above those of the file, and that file."""
+
+    told: Told
+    worker: dict[str, str | int]
+    config: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the worker that a pool has started; return its exit status.
+
+    Args:
+        arguments: Its id, by which its process is known, and a `Pooled` as JSON.
+    """
+    sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would load it, for tracebacks on a terminal
+    from llorch.config import load
+
+    try:
+        pooled = msgspec.json.decode(arguments[1], type=Pooled)
+        return run(load(pooled.config or None, overrides={"worker": pooled.worker}), pooled.told)
+    except LlorchError as error:
+        return told(error)
+    except BaseExceptionGroup as group:
+        known, bugs = group.split(LlorchError)
+        if bugs is not None or known is None:
+            raise
+        return told(*leaves(known))
+
+
+def run(found: Settings, options: Told) -> int:
+    """Run a worker until it is told to stop; return its exit status.
+
+    Raises:
+        LlorchError: It cannot go on.
+    """
+    from llorch import log
+    from llorch.program import WORKER_TOKEN_VARIABLE
+    from llorch.serve import Site, serve
+    from llorch.serve import run as served
+    from roles.worker.app import WorkerOptions, create
+
+    log.configure(found.log)
+    own = found.worker
+    token = os.environ.get(WORKER_TOKEN_VARIABLE, "")
+    worker = WorkerOptions(
+        model_path=Path(options.model).expanduser(),
+        model_ref=options.model_ref,
+        worker_id=options.worker_id,
+        token=token,
+        callback_url=ready_url(options.callback_url),
+        backend=options.backend,
+        device=options.device,
+        split=options.split,
+        engine=options.engine,
+        slots=own.slots,
+        ctx=own.ctx,
+        threads=own.threads,
+        batch=own.batch,
+        reattach_s=own.reattach_s,
+        orphan_s=options.orphan_s,
+    )
+    return served(lambda: serve([Site(create(worker), own.host, own.port)], token=token))
+
+
+def ready_url(pool_url: str) -> str:
+    """Return where a worker tells its pool that it is ready; a URL that has a path already is taken as it is."""
+    from urllib.parse import urlsplit
+
+    if not pool_url or urlsplit(pool_url).path not in {"", "/"}:
+        return pool_url
+    return pool_url.rstrip("/") + "/v2/internal/workers/ready"
