@@ -37,9 +37,20 @@ def test_a_worker_that_was_fetched_spawned_and_loaded_tells_when_by_one_clock() 
 def test_a_worker_that_somebody_else_asked_for_began_when_its_pool_says() -> None:
     known = Startups()
 
-    known.heard(ready(started_ms=100, ready_ms=1_100), now_ms=5_000, told_ms=0)
+    known.heard(ready(started_ms=100, ready_ms=1_100), now_ms=5_000, told_ms=POOL_CLOCK_MS + 1_100)
 
     assert known.of("w") == Startup(asked_ms=4_000, fetched_ms=4_000, loading_ms=4_000, ready_ms=5_000)
+
+
+def test_a_worker_that_was_there_when_its_pool_registered_is_no_cold_start_unless_it_was_asked_for() -> None:
+    known = Startups()
+    known.asked("v", "p", model_ref="m", asked_ms=50)
+
+    for worker_id in "vw":
+        known.heard(replace(ready(started_ms=0, ready_ms=30), worker_id=worker_id), now_ms=100, told_ms=0)
+
+    assert known.of("w") is None
+    assert known.of("v") == Startup(asked_ms=50, fetched_ms=50, loading_ms=70, ready_ms=100)
 
 
 def test_a_fetch_counts_for_one_worker_and_nothing_is_known_of_one_that_is_forgotten() -> None:
@@ -51,7 +62,8 @@ def test_a_fetch_counts_for_one_worker_and_nothing_is_known_of_one_that_is_forgo
     known.leave("q")
     known.asked("u", "q", model_ref="m", asked_ms=90)
     for worker_id in "uvw":
-        known.heard(replace(ready(started_ms=0, ready_ms=1), worker_id=worker_id), now_ms=100, told_ms=0)
+        told = replace(ready(started_ms=0, ready_ms=1), worker_id=worker_id)
+        known.heard(told, now_ms=100, told_ms=POOL_CLOCK_MS + 1)
 
     asked = {worker_id: startup.asked_ms for worker_id in "uvw" if (startup := known.of(worker_id))}
     known.forget("w")

@@ -35,7 +35,8 @@ class Startups:
 
     _fetches: dict[tuple[str, str], int] = field(default_factory=dict)
     _asked: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _seen: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    _seen: dict[str, tuple[int, int, int] | None] = field(default_factory=dict)
+    """When each began, loaded and was ready; None where that cannot be told."""
 
     def fetching(self, pool_id: str, model_ref: str, *, now_ms: int) -> None:
         """Note that a pool was asked for a model's file."""
@@ -51,9 +52,13 @@ class Startups:
         Args:
             worker: As it is now; the first time that it is ready counts.
             now_ms: The time.
-            told_ms: The same moment by the pool's clock; 0 where it did not say.
+            told_ms: The same moment by the pool's clock; 0 where it did not say, as when it registers. Then only a
+                worker that was asked for is known to be ready just now.
         """
         if worker.worker_id in self._seen or not isinstance(worker.ready_ms, int):
+            return
+        if not told_ms and worker.worker_id not in self._asked:
+            self._seen[worker.worker_id] = None
             return
         ready_ms = now_ms - (max(0, told_ms - worker.ready_ms) if told_ms else 0)
         began_ms = ready_ms - max(0, worker.ready_ms - worker.started_ms)
