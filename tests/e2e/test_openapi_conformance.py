@@ -57,7 +57,7 @@ values = ["haiku", "file:/builtin/haiku.gguf", "file:/nowhere.gguf"]
 
 # A path such as /v2/pools/register is one of /v2/pools/{{id}} too, so it allows what that one allows.
 [[operations]]
-include-path-regex = "/(register|unregister|spawn|purge|download|downloads|disk-usage)$"
+include-path-regex = "/(register|unregister|preload|spawn|purge|download|downloads|disk-usage)$"
 checks.allow_header_conformance.enabled = false
 
 # Pools that the generated requests have registered cannot be reached.
@@ -67,7 +67,7 @@ checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 502, 503, 50
 
 # Which references and lengths a model can take is not in the document, nor is all of the dialects that is not honoured.
 [[operations]]
-include-path-regex = "^/v2/tasks$|/spawn$|/models/(download|register|unregister)$|^/execute$|^/count$|^/v1/"
+include-path-regex = "^/v2/tasks$|/spawn$|/models/(download|register|unregister|preload)$|^/execute$|^/count$|^/v1/"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 409, 429, "5xx"]
 
 [[operations]]
