@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -70,12 +71,15 @@ async def test_the_commands_of_the_readme_work_together(tmp_path: Path) -> None:
     async with whole_system(tmp_path) as whole:
         url = ("--url", whole.url)
         ask = ("--prompt", "Write a haiku about rain", "--temperature", "0")
-        spoken = await run("jobs", "submit", "--model", "haiku", *ask, *url)
+        spoken = await run("jobs", "submit", "--model", "haiku", *ask, "--keep-alive", "5m", *url)
         as_json = await run("jobs", "submit", "--model", "haiku", *ask, "--json", *url)
         detached = await run("jobs", "submit", "--model", "haiku", "--prompt", "-", "--detach", *url, stdin=b"hello")
         job_id = detached.stdout.strip()
         shown = await run("jobs", "show", job_id, "--json", *url)
         listed = await run("jobs", "list", "--json", *url)
+        cold_id = json.loads(listed.stdout)["tasks"][-1]["job_id"]
+        facts = await run("jobs", "show", cold_id, *url)
+        why = await run("jobs", "explain", cold_id, *url)
         cancelled = await run("jobs", "cancel", job_id, *url)
         unknown = await run("jobs", "cancel", "no-such-job", *url)
         pools = await run("pool", "list", "--json", *url)
@@ -87,6 +91,8 @@ async def test_the_commands_of_the_readme_work_together(tmp_path: Path) -> None:
     assert "".join(e["data"]["t"] for e in events if e["event"] == "token").strip() == spoken.stdout.strip()
     assert json.loads(shown.stdout)["job_id"] == job_id
     assert job_id in listed.stdout
+    assert re.search(r"until first token +.*spawn .*, load .*prefill", facts.stdout), facts.stdout
+    assert re.search(r"Its first token came after \d+ ms: .*load \d+ ms", why.stdout), why.stdout
     assert cancelled.status == 0
     assert (unknown.status, unknown.stderr.count("\n")) == (1, 1)
     assert len(json.loads(pools.stdout)["pools"]) == 1
