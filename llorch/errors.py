@@ -200,7 +200,7 @@ class QueueFull(BusyError):
 
 
 class Draining(BusyError):
-    """This process is shutting down and takes no new work."""
+    """This process is shutting down, or an operator drains this pool: no new work is taken."""
 
     code = "DRAINING"
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from llorch.cli import pool_models, pool_worker
 from llorch.cli.options import Config, Json, PoolUrl, Url, group, orchestrator, pool, settings
 
 app = group("Look at pools: their devices, workers and models.")
 app.add_typer(pool_models.app, name="models")
 app.add_typer(pool_worker.app, name="worker")
+
+DRAIN_POLL_S = 0.2
 
 
 @app.command("status", epilog="Example: llorch pool status --pool-url http://workstation:9200")
@@ -60,3 +66,86 @@ def pools(*, as_json: Json = False, url: Url = None, config: Config = None) -> N
         return
     now_ms = time.time_ns() // 1_000_000
     write_table(POOLS, [pool_row(one, now_ms) for one in told.pools])
+
+
+@app.command("register", epilog="Example: llorch pool register --orchestrator http://blep:8080")
+def register(
+    *,
+    to: Annotated[
+        str | None, typer.Option("--orchestrator", metavar="URL", help="Where the pool reaches it [ours].")
+    ] = None,
+    as_json: Json = False,
+    pool_url: PoolUrl = None,
+    config: Config = None,
+) -> None:
+    """Have a running pool register with an orchestrator, and leave the one it has.
+
+    That lasts until the pool ends; [pool] orchestrator in its configuration says it for good.
+    """
+    found = settings(config)
+    import asyncio
+    from urllib.parse import urlsplit
+
+    from llorch.cli.output import one_line, write, write_json
+    from llorch.cli.pool_view import headline
+    from llorch.config import client_url, is_loopback
+    from llorch.errors import InvalidConfiguration
+    from llorch.wire.pools import JoinOrchestrator, PoolStatus
+
+    url = client_url(found, to)
+    there = pool_url is not None and not is_loopback(urlsplit(pool_url).hostname or "")
+    if to is None and there and is_loopback(urlsplit(url).hostname or ""):
+        raise InvalidConfiguration(
+            f"the pool at {pool_url} cannot reach the orchestrator at {url}: say where it can with --orchestrator"
+        )
+
+    async def ask() -> PoolStatus:
+        async with pool(found, pool_url) as client:
+            return await client.send("POST", "/v2/orchestrator", PoolStatus, body=JoinOrchestrator(url=url))
+
+    told = asyncio.run(ask())
+    write_json(told) if as_json else write(one_line(headline(told)) + "\n")
+
+
+@app.command("drain", epilog="Example: llorch pool drain workstation --wait")
+def drain(
+    *,
+    pool_id: Annotated[str, typer.Argument(metavar="POOL", help="Its name in `llorch pool list`.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Give it work again.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return once its running jobs have ended.")] = False,
+    as_json: Json = False,
+    url: Url = None,
+    config: Config = None,
+) -> None:
+    """Give a pool no new jobs and workers, whoever restarts meanwhile, until --undo. Its running jobs finish."""
+    found = settings(config)
+    import asyncio
+    from contextlib import closing
+    from urllib.parse import quote
+
+    from llorch.cli.output import Status, write, write_json
+    from llorch.wire.operations import Overview
+    from llorch.wire.pools import Pool
+
+    path = f"/v2/pools/{quote(pool_id, safe='')}/drain"
+
+    async def main() -> None:
+        async with orchestrator(found, url) as client:
+            if undo:
+                async with client.request("DELETE", path):
+                    return
+            await client.send("POST", path, Pool)
+            with closing(Status()) as line:
+                while wait:
+                    seen = await client.send("GET", "/v2/queue", Overview, params={"limit": "200"})
+                    running = sum(job.pool_id == pool_id for job in seen.jobs)
+                    if not running:
+                        return
+                    line.show(f"still running on {pool_id}: {running}")
+                    await asyncio.sleep(DRAIN_POLL_S)
+
+    asyncio.run(main())
+    if as_json:
+        write_json({"pool_id": pool_id, "drained": not undo})
+    else:
+        write(f"{pool_id} {'gets work again' if undo else 'gets no new work'}\n")

@@ -111,6 +111,40 @@ def stop(*, worker_id: Id, as_json: Json = False, pool_url: PoolUrl = None, conf
         write(f"{worker.status}\n")
 
 
+@app.command("stop-all", epilog="Example: llorch pool worker stop-all --model qwen")
+def stop_all(
+    *,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Only those of a model.")] = None,
+    as_json: Json = False,
+    pool_url: PoolUrl = None,
+    config: Config = None,
+) -> None:
+    """Stop all workers of a pool, each when its jobs have ended; print their ids."""
+    found = settings(config)
+    import asyncio
+
+    from llorch import models
+    from llorch.cli.output import write, write_json
+    from llorch.wire.pools import Worker, WorkerList
+
+    async def main() -> list[Worker]:
+        async with pool(found, pool_url) as client:
+            ref = models.resolve(model, found.aliases) if model is not None else None
+            known = (await client.send("GET", "/v2/workers", WorkerList)).workers
+            return [
+                await client.send("POST", _path(worker.worker_id) + "/stop", Worker)
+                for worker in known
+                if worker.status not in {"stopped", "failed"}
+                and (ref is None or models.stands_for(ref, worker.model_ref))
+            ]
+
+    stopped = asyncio.run(main())
+    if as_json:
+        write_json(WorkerList(stopped))
+    else:
+        write("".join(f"{worker.worker_id}\n" for worker in stopped))
+
+
 @app.command("logs", epilog="Example: llorch pool worker logs 7265ccc3-856f-48d8-90aa-dbcd45490d04")
 def logs(*, worker_id: Id, as_json: Json = False, pool_url: PoolUrl = None, config: Config = None) -> None:
     """Print the last lines a worker logged."""

@@ -145,6 +145,14 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     instance: Annotated[str, Meta(max_length=64)] = ""
 
 
+class JoinOrchestrator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v2/orchestrator` of a pool: where the orchestrator is that it shall report to."""
+
+    url: Annotated[
+        str, Meta(pattern=r"^https?://[^\s/]+/?$(?!\n)", max_length=256, description="a URL such as http://host:8080")
+    ]
+
+
 class Registered(msgspec.Struct, frozen=True):
     """The answer to a registration: send a heartbeat at least this often."""
 

@@ -13,17 +13,19 @@ from llorch.client import Client
 from llorch.job import FINAL, JobId
 from llorch.wire.events import EventId
 from llorch.wire.models import DownloadModel, Started
-from llorch.wire.pools import Heartbeat, Register, Spawned, SpawnWorker
+from llorch.wire.pools import Heartbeat, Pool, Register, Spawned, SpawnWorker
 from llorch.wire.tasks import CancelReply, Explanation, Task
 from roles.orchestrator import fetching
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.names import Names
+from roles.orchestrator.pool_record import public
 from roles.orchestrator.queue.attempt import Patience
 from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.recovery import recover
 from roles.orchestrator.relay import Relay, Stream
+from roles.orchestrator.state.pools import KnownPools
 from roles.orchestrator.state.rows import Filter, JobRow
 from roles.orchestrator.state.store import Store
 from roles.orchestrator.submission import Submissions
@@ -67,6 +69,7 @@ class Orchestrator:
         self.aliases = aliases
         self.queue_capacity = queue_capacity
         self._store = store
+        self._known_pools = KnownPools(store)
         self._clock_ms = clock_ms
         self._erased_to_ms = 0
 
@@ -81,6 +84,8 @@ class Orchestrator:
         Raises:
             InvalidConfiguration: The database is damaged.
         """
+        for pool_id in await self._known_pools.drained():
+            self.fleet.drain(pool_id, now_ms=self._clock_ms())
         self.submissions.last_seq = await self._store.last_seq()
         read = await recover(self._store, self.relay, self.dispatcher, now_ms=self._clock_ms())
         asyncio.get_running_loop().call_later(RETURN_S, self._abandon_unread, read)
@@ -88,7 +93,7 @@ class Orchestrator:
     async def call_pools(self) -> None:
         """Tell the pools that were there last that this process is here, so that they register at once."""
         async with asyncio.TaskGroup() as calls:
-            for pool_id, endpoint in (await self._store.pools()).items():
+            for pool_id, endpoint in (await self._known_pools.endpoints()).items():
                 calls.create_task(self._call_pool(endpoint), name=f"call to pool {pool_id}")
 
     async def task(self, job_id: str, *, attempts: bool = True) -> Task:
@@ -159,7 +164,7 @@ class Orchestrator:
     async def register(self, body: Register) -> None:
         """Take in a pool."""
         await self.fleet.register(body, now_ms=self._clock_ms())
-        await self._store.remember_pool(body.pool_id, self.fleet.pool(body.pool_id).endpoint)
+        await self._known_pools.remember(body.pool_id, self.fleet.pool(body.pool_id).endpoint)
         _log.info("pool_registered", pool_id=body.pool_id, endpoint=body.endpoint, devices=len(body.devices))
         self.dispatcher.fleet_changed()
 
@@ -175,8 +180,11 @@ class Orchestrator:
         """Ask a pool for a worker, on an operator's behalf.
 
         Raises:
+            Draining: It shall get none.
             LlorchError: The pool's own refusal, or `POOL_UNREACHABLE`.
         """
+        if self.fleet.drained(pool_id):
+            raise errors.Draining(f"pool {pool_id} is drained and gets no workers; llorch pool drain {pool_id} --undo")
         body = msgspec.structs.replace(body, model_ref=await self.names.pinned(body.model_ref))
         pool = self.fleet.pool(pool_id)
         try:
@@ -185,6 +193,32 @@ class Orchestrator:
             raise errors.PoolUnreachable(error.message) from error
         self.fleet.asked(pool_id, spawned.worker_id, body.model_ref, now_ms=self._clock_ms())
         return spawned
+
+    async def drain_pool(self, pool_id: str) -> Pool:
+        """Give a pool no new jobs and workers until `resume_pool`, whoever restarts meanwhile.
+
+        Raises:
+            PoolNotFound: There is none with that id.
+        """
+        pool = self.fleet.pool(pool_id)
+        await self._known_pools.drain(pool_id)
+        self.fleet.drain(pool_id, now_ms=self._clock_ms())
+        _log.info("pool_drained", pool_id=pool_id)
+        self.dispatcher.fleet_changed()
+        return public(pool)
+
+    async def resume_pool(self, pool_id: str) -> None:
+        """Give a drained pool work again; one that is not drained stays as it is.
+
+        Raises:
+            PoolNotFound: It is neither there nor drained.
+        """
+        if not self.fleet.drained(pool_id):
+            self.fleet.pool(pool_id)
+        await self._known_pools.resume(pool_id)
+        self.fleet.resume(pool_id, now_ms=self._clock_ms())
+        _log.info("pool_resumed", pool_id=pool_id)
+        self.dispatcher.fleet_changed()
 
     async def download(self, pool_id: str, body: DownloadModel) -> Started:
         """Ask a pool to fetch a model, on an operator's behalf; raises as `Names.pinned` and `fetching.download` do."""
@@ -219,7 +253,7 @@ class Orchestrator:
             PoolNotFound: There is none with that id.
         """
         await self.fleet.remove(pool_id)
-        await self._store.forget_pool(pool_id)
+        await self._known_pools.forget(pool_id)
         self.dispatcher.fleet_changed()
 
     def _read(self, stream: Stream) -> None:

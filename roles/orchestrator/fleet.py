@@ -16,7 +16,7 @@ from llorch.errors import Conflict, LlorchError, PoolNotFound, TimeoutExceeded, 
 from llorch.job import JobId
 from llorch.policy import ModelPolicy
 from llorch.wire.meta import Health
-from llorch.wire.pools import Heartbeat, Model, Pool, Register, WorkerReport
+from llorch.wire.pools import Heartbeat, Model, Pool, PoolState, Register, WorkerReport
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.pool_record import PoolRecord, public
 from roles.orchestrator.scheduler.facts import Facts
@@ -56,6 +56,7 @@ class Fleet:
         self._pools: dict[str, PoolRecord] = {}
         self._clients: dict[str, Client] = {}
         self._homes: dict[str, str] = {}
+        self._drained: set[str] = set()
 
     async def __aenter__(self) -> Self:
         """Open nothing yet; connections open when pools come."""
@@ -83,7 +84,8 @@ class Fleet:
             else:
                 old, known.client, known.endpoint = known.client, client, endpoint
                 await old.__aexit__()
-        known.version, known.last_seen_ms, known.state = body.version, now_ms, "online"
+        known.version, known.last_seen_ms, known.ending = body.version, now_ms, False
+        known.state = self._state(known)
         known.instance = body.instance
         facts = Facts(devices=body.devices, models=body.models, workers=body.workers, downloads=body.downloads)
         await self._take(known, facts, now_ms=now_ms, anew=True)
@@ -120,9 +122,32 @@ class Fleet:
         if beat.seq <= pool.seq:
             raise Conflict(f"heartbeat {beat.seq} of pool {pool_id} is not newer than {pool.seq}")
         pool.seq, pool.last_seen_ms = beat.seq, now_ms
-        pool.state = "draining" if beat.draining else "online"
+        pool.ending = beat.draining
+        pool.state = self._state(pool)
         facts = Facts(devices=beat.devices, models=beat.models, workers=beat.workers, downloads=beat.downloads)
         return await self._take(pool, facts, now_ms=now_ms, told_ms=beat.time_ms)
+
+    def drain(self, pool_id: str, *, now_ms: int) -> None:
+        """Give a pool no new jobs and workers, also one that comes later, until `resume`; what runs there goes on."""
+        self._drained.add(pool_id)
+        pool = self._pools.get(pool_id)
+        if pool is not None and pool.state == "online":
+            pool.state = "draining"
+            self.supply.leave(pool_id, for_good=False, now_ms=now_ms)
+
+    def resume(self, pool_id: str, *, now_ms: int) -> None:
+        """Give a drained pool work again; one that is not drained stays as it is."""
+        if pool_id not in self._drained:
+            return
+        self._drained.remove(pool_id)
+        pool = self._pools.get(pool_id)
+        if pool is not None and pool.state == "draining" and not pool.ending:
+            pool.state = "online"
+            self.supply.hear(pool_id, pool.facts(), now_ms=now_ms)
+
+    def drained(self, pool_id: str) -> bool:
+        """Tell whether a pool is drained at an operator's wish."""
+        return pool_id in self._drained
 
     async def remove(self, pool_id: str) -> None:
         """Forget a pool that says goodbye."""
@@ -214,6 +239,10 @@ class Fleet:
     def asked(self, pool_id: str, worker_id: str, model_ref: str, *, now_ms: int) -> None:
         """Note that an operator has asked a pool for a worker."""
         self.supply.asked(worker_id, Loading(worker_id, pool_id, model_ref), need_bytes=0, now_ms=now_ms)
+
+    def _state(self, pool: PoolRecord) -> PoolState:
+        """Return the state of a pool that has just been heard."""
+        return "draining" if pool.ending or pool.pool_id in self._drained else "online"
 
     async def _take(
         self, pool: PoolRecord, facts: Facts, *, now_ms: int, told_ms: int = 0, anew: bool = False

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from llorch.client import Client
 from llorch.wire.models import Download
 from llorch.wire.pools import Device, Model, Pool, PoolState, Worker, WorkerReport
+from roles.orchestrator.scheduler.facts import Facts
 
 
 @dataclass(slots=True)
 class PoolRecord:
-    """One pool and what it said last."""
+    """One pool and what it said last; `ending` is that it shuts down."""
 
     pool_id: str
     endpoint: str
@@ -21,10 +22,20 @@ class PoolRecord:
     instance: str = ""
     seq: int = -1
     state: PoolState = "online"
+    ending: bool = False
     devices: list[Device] = field(default_factory=list)
     models: dict[str, Model] = field(default_factory=dict)
     workers: dict[str, WorkerReport] = field(default_factory=dict)
     downloads: list[Download] = field(default_factory=list)
+
+    def facts(self) -> Facts:
+        """Return what the scheduler is told of it."""
+        return Facts(
+            devices=self.devices,
+            models=list(self.models.values()),
+            workers=list(self.workers.values()),
+            downloads=self.downloads,
+        )
 
 
 def public(pool: PoolRecord) -> Pool:

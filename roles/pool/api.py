@@ -12,11 +12,14 @@ from llorch import __version__, openapi
 from llorch.edge import Endpoint, check_token, query, read, reply
 from llorch.errors import Forbidden
 from llorch.wire.meta import Health, ReadyReply, Version
-from llorch.wire.pools import PoolStatus, Spawned, SpawnWorker, Worker, WorkerList, WorkerLogs
+from llorch.wire.pools import JoinOrchestrator, PoolStatus, Spawned, SpawnWorker, Worker, WorkerList, WorkerLogs
 from llorch.wire.workers import Ready
 from roles.pool import models_api
 from roles.pool.models_api import POOL
+from roles.pool.registration import Registration
 from roles.pool.worker_lifecycle.records import view
+
+REGISTRATION = web.AppKey("registration", Registration)
 
 
 async def status(request: web.Request) -> web.Response:
@@ -98,6 +101,13 @@ async def report(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def join(request: web.Request) -> web.Response:
+    """POST /v2/orchestrator: register with that orchestrator, and report to it until this process ends."""
+    body = await read(request, JoinOrchestrator)
+    await request.app[REGISTRATION].move(body.url.rstrip("/"))
+    return reply(await request.app[POOL].status())
+
+
 async def version(request: web.Request) -> web.Response:
     """GET /v2/meta/version."""
     query(request)
@@ -164,6 +174,15 @@ ENDPOINTS = (
         access="own",
     ),
     Endpoint("POST", "/v2/report", report, "Tell the orchestrator everything now.", replies={204: None}),
+    Endpoint(
+        "POST",
+        "/v2/orchestrator",
+        join,
+        "Register with that orchestrator and leave the present one, until this process ends.",
+        body=JoinOrchestrator,
+        replies={200: PoolStatus},
+        refusals=(409, 502),
+    ),
     Endpoint("GET", "/health", health, "The process answers.", replies={200: Health}, access="open"),
     Endpoint("GET", "/ready", ready, "Whether it starts workers.", replies={200: ReadyReply, 503: ReadyReply}),
     Endpoint("GET", "/v2/meta/version", version, "Its version.", replies={200: Version}),

@@ -14,15 +14,13 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from llorch.client import Client
 from llorch.config import data_dir
 from llorch.edge import ADDRESS, DRAIN, create_app
 from llorch.errors import InvalidConfiguration
 from llorch.settings import Settings
-from roles.pool.api import ENDPOINTS
+from roles.pool.api import ENDPOINTS, REGISTRATION
 from roles.pool.core import Addresses, Pool, find_addresses
 from roles.pool.gpu_inventory.sampler import Sampler
-from roles.pool.heartbeat import Heartbeats
 from roles.pool.instance import instance
 from roles.pool.metrics import Facts, LifecycleMetrics
 from roles.pool.model_cache.catalogue import Catalogue
@@ -33,6 +31,7 @@ from roles.pool.model_cache.library import Library
 from roles.pool.model_cache.pace import Patience as DownloadPatience
 from roles.pool.model_cache.readahead import ReadAhead
 from roles.pool.models_api import POOL
+from roles.pool.registration import Registration
 from roles.pool.worker_lifecycle import engines, identity
 from roles.pool.worker_lifecycle.launcher import Launcher
 from roles.pool.worker_lifecycle.ledger import Ledger
@@ -151,17 +150,15 @@ def create(
             watching = tasks.create_task(watch_strangers(strangers, supervisor), name="strangers")
             proving = tasks.create_task(reclaim.run(), name="reclaim")
             loops: list[asyncio.Task[object]] = [addresses, found, watching, proving]
+            registration = app[REGISTRATION] = Registration(pool, changed, tasks=tasks, token=settings.token)
             if own.orchestrator:
-                client = await stack.enter_async_context(
-                    Client(own.orchestrator, token=settings.token, what="the orchestrator")
-                )
-                heartbeats = Heartbeats(pool, client, changed)
-                stack.push_async_callback(_goodbye, heartbeats, supervisor)
-                loops.append(tasks.create_task(heartbeats.run(), name="heartbeats"))
+                registration.begin(own.orchestrator.rstrip("/"))
             yield
             await downloads.close()
             await readahead.close()
             await drain()
+            # Of workers that go on the orchestrator would give up the jobs, if it were told that their pool ends.
+            await registration.end(goodbye=not supervisor.handing_over)
             for loop in loops:
                 loop.cancel()
             await asyncio.wait(loops)
@@ -187,12 +184,6 @@ async def _measured(sampler: Sampler, record: Record) -> int:
     if record.plan.backend != "cuda":
         return 0
     return await sampler.held_bytes(record.held_bytes, lambda pid: identity.session(pid) == record.pid)
-
-
-async def _goodbye(heartbeats: Heartbeats, supervisor: Supervisor) -> None:
-    """Say that this pool ends, unless its workers go on: the orchestrator would give up their jobs."""
-    if not supervisor.handing_over:
-        await heartbeats.goodbye()
 
 
 def _prepare(data: Path) -> tuple[Path, Path]:

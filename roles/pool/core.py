@@ -83,6 +83,7 @@ class Pool:
         self.library = library
         self.downloads = downloads
         self.registered = False
+        self.orchestrator = ""
         self._settings = settings
         self._addresses = addresses
         self._readahead = readahead
@@ -169,7 +170,6 @@ class Pool:
 
     async def status(self) -> PoolStatus:
         """Return everything that people are told; no token is in it."""
-        own = self._settings.pool
         return PoolStatus(
             pool_id=self.pool_id,
             version=__version__,
@@ -180,7 +180,7 @@ class Pool:
             models=await self.models(),
             disk=await self.library.disk(),
             downloads=self.downloads.downloads(),
-            orchestrator=own.orchestrator or UNSET,
+            orchestrator=self.orchestrator or UNSET,
             registered=self.registered,
         )
 

@@ -73,7 +73,7 @@ async def test_a_model_that_an_offline_pool_has_waits_and_is_not_rejected(tmp_pa
         status = (await system.show(job.job_id)).status
 
     assert status == "queued"
-    assert why.text == ("It waits because pool far has the model and is offline; pool pool: no such file.")
+    assert why.text == ("It waits because pool far has the model and is offline or draining; pool pool: no such file.")
 
 
 async def test_a_job_that_waited_for_its_worker_tells_what_its_first_token_took(tmp_path: Path) -> None:

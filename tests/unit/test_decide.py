@@ -254,7 +254,7 @@ def test_rule_7_when_every_pool_has_refused_for_good_the_most_telling_refusal_en
 @pytest.mark.parametrize(
     ("facts", "reason", "text"),
     [
-        ({"absent": ("far",)}, "pool", "pool far has the model and is offline; no such file"),
+        ({"absent": ("far",)}, "pool", "pool far has the model and is offline or draining; no such file"),
         ({"returning": True}, "pool", "pools may yet come back since the orchestrator was restarted"),
     ],
 )
@@ -273,7 +273,7 @@ def test_rule_7_while_a_pool_is_away_that_may_have_the_file_jobs_wait(
         (
             {"online": 0, "askable": 0, "absent": ("a", "b")},
             "pool",
-            "no pool is online; pool a, b has it and is offline; start one with: llorch serve pool",
+            "no pool is online; pool a, b has it and is offline or draining; start one with: llorch serve pool",
         ),
         (
             {"need_bytes": 9 * GIB},

@@ -74,7 +74,7 @@ def test_a_model_that_a_pool_has_which_is_offline_waits_visibly() -> None:
     (wait,) = decided(known)
     known.leave("b", for_good=True, now_ms=NOW_MS)
 
-    assert wait == Wait("m", "pool", "pool b has the model and is offline; no such file")
+    assert wait == Wait("m", "pool", "pool b has the model and is offline or draining; no such file")
     assert isinstance(decided(known)[0], Reject)
 
 

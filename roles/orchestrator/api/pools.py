@@ -45,6 +45,19 @@ async def pool(request: web.Request) -> web.Response:
     return reply(public(request.app[CORE].fleet.pool(request.match_info["id"])))
 
 
+async def drain(request: web.Request) -> web.Response:
+    """POST /v2/pools/{id}/drain: give it no new jobs and workers; what runs there goes on."""
+    query(request)
+    return reply(await request.app[CORE].drain_pool(request.match_info["id"]))
+
+
+async def resume(request: web.Request) -> web.Response:
+    """DELETE /v2/pools/{id}/drain: give it work again."""
+    query(request)
+    await request.app[CORE].resume_pool(request.match_info["id"])
+    return web.Response(status=204)
+
+
 async def spawn(request: web.Request) -> web.Response:
     """POST /v2/pools/{id}/workers/spawn: ask a pool for a worker."""
     body = await read(request, SpawnWorker)
@@ -61,6 +74,7 @@ _ID = "/v2/pools/{id}"
 _CONFLICT = (409,)
 _OF_THE_POOL = (409, 502, 503)
 _DOWNLOAD = "Have a pool fetch a model; `model_ref` may be an alias here, and pools that have it are asked first."
+_DRAIN = "Give a pool no new jobs and workers until this is deleted; what runs there goes on."
 _SPAWN = "Ask a pool for a worker; `model_ref` may be an alias here."
 
 ENDPOINTS = (
@@ -85,6 +99,8 @@ ENDPOINTS = (
         replies={200: HeartbeatReply},
         refusals=_CONFLICT,
     ),
+    Endpoint("POST", _ID + "/drain", drain, _DRAIN, replies={200: Pool}),
+    Endpoint("DELETE", _ID + "/drain", resume, "Give a drained pool work again.", replies={204: None}),
     *(
         Endpoint("POST", path, spawn, _SPAWN, body=SpawnWorker, replies={202: Spawned}, refusals=_OF_THE_POOL)
         for path in (_ID + "/workers/spawn", "/pools/{id}/workers/spawn")

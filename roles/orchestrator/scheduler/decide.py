@@ -205,11 +205,11 @@ def _patience(snapshot: Snapshot) -> Decision:
     """Rules 7 and 8."""
     model_ref, refusals = snapshot.model_ref, snapshot.refusals
     if not snapshot.online:
-        away = f"; {_names(snapshot.absent)} has it and is offline" if snapshot.absent else ""
+        away = f"; {_names(snapshot.absent)} has it and is offline or draining" if snapshot.absent else ""
         return Wait(model_ref, "pool", f"no pool is online{away}; start one with: llorch serve pool")
     if not snapshot.askable and refusals and all(refusal.permanent for refusal in refusals):
         if snapshot.absent:
-            text = f"{_names(snapshot.absent)} has the model and is offline; {_telling(refusals).message}"
+            text = f"{_names(snapshot.absent)} has the model and is offline or draining; {_telling(refusals).message}"
             return Wait(model_ref, "pool", text)
         if snapshot.returning:
             return Wait(model_ref, "pool", "pools may yet come back since the orchestrator was restarted")

@@ -277,19 +277,6 @@ class Store:
         """Move what the write-ahead log holds into the database and empty it: erased texts were in it, too."""
         await self.writer.read(empty_log)
 
-    async def remember_pool(self, pool_id: str, endpoint: str) -> None:
-        """Note where a pool is, so that a restarted orchestrator can tell it so."""
-        statement = "INSERT OR REPLACE INTO pools VALUES (?, ?)"
-        await self.writer.write(lambda db: db.execute(statement, (pool_id, endpoint)).rowcount)
-
-    async def forget_pool(self, pool_id: str) -> None:
-        """Forget a pool that has said goodbye."""
-        await self.writer.write(lambda db: db.execute("DELETE FROM pools WHERE pool_id = ?", (pool_id,)).rowcount)
-
-    async def pools(self) -> dict[str, str]:
-        """Return the endpoints of the pools that were there last, by id."""
-        return dict(await self.reader.read(lambda db: db.execute("SELECT pool_id, endpoint FROM pools").fetchall()))
-
     async def _delete(self, table: str, column: str, seqs: Iterable[int]) -> None:
         """Delete rows some hundred at a time, so that nobody waits long for a commit."""
         left = list(seqs)
