@@ -90,13 +90,12 @@ def purge(
     config: Config = None,
 ) -> int:
     """Erase jobs that have ended, after showing how many. Waiting and running jobs are never touched."""
-    import sys
-
     import msgspec
 
     from llorch.cli import interrupts
     from llorch.cli import purge as run
     from llorch.cli.output import note, write, write_json
+    from llorch.cli.question import agreed, can_ask
     from llorch.cli.times import age_ms
     from llorch.wire.operations import Purge
 
@@ -107,7 +106,7 @@ def purge(
     living = [state for state in status or () if state not in FINAL]
     if living:
         raise typer.BadParameter(f"--status: jobs that are {living[0]} are never erased; cancel them first", context)
-    if not (yes or dry_run or sys.stdin.isatty()):
+    if not (yes or dry_run or can_ask()):
         raise typer.BadParameter("nobody can be asked whether to erase: give --yes, or --dry-run", context)
     wanted = msgspec.convert(
         {"older_than_ms": older_than_ms, "statuses": sorted(set(status or FINAL)), "outputs_only": outputs_only}, Purge
@@ -119,7 +118,7 @@ def purge(
             counted = await run.count(client, wanted)
             if not counted.jobs or dry_run:
                 done = counted
-            elif yes or run.agreed(run.question(counted, wanted)):
+            elif yes or agreed(run.question(counted, wanted)):
                 done = await run.erase(client, wanted)
             else:
                 note("Nothing was erased.")

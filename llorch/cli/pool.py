@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from llorch.cli import pool_models, pool_worker
+from llorch.cli import pool_git, pool_models, pool_worker
 from llorch.cli.options import Config, Json, PoolUrl, Url, group, orchestrator, pool, settings
 
 app = group("Look at pools: their devices, workers and models.")
 app.add_typer(pool_models.app, name="models")
 app.add_typer(pool_worker.app, name="worker")
+app.add_typer(pool_git.app, name="git")
 
 DRAIN_POLL_S = 0.2
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 
 import msgspec
 
-from llorch.cli.output import note
 from llorch.client import Client
 from llorch.wire.operations import FinalState, Purge, Purged
 
@@ -50,9 +48,3 @@ def summary(found: Purged, wanted: Purge, *, counted_only: bool) -> str:
         return "nothing to erase"
     what = f"the texts of {counts(found)} jobs" if wanted.outputs_only else f"{counts(found)} jobs"
     return f"{'would erase' if counted_only else 'erased'} {what}"
-
-
-def agreed(asked: str) -> bool:
-    """Ask on the terminal; anything but yes is no."""
-    note(f"{asked} [y/N]")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}

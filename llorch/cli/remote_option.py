@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from llorch.cli.remote import Target, Via
 
 TO_A_POOL = "pool_url"
+ON_FILES = "repository"
+"""A command with such a parameter works on the files of its host: elsewhere only ssh can run it."""
 HELP = "A host of the configuration: over HTTP if its pool answers, else this same command there by ssh."
 
 
 def add_to(command: object, arguments: Sequence[str]) -> None:
-    """Give the two options to every command below *command* that has `--pool-url`.
+    """Give the two options to every command below *command* that speaks to a pool or works on files of its host.
 
     Args:
         command: The tree of commands.
         arguments: The command line, of which the other host is sent the rest.
     """
     for leaf in _leaves(command):
-        if leaf.callback is not None and any(parameter.name == TO_A_POOL for parameter in leaf.params):
+        if leaf.callback is not None and {TO_A_POOL, ON_FILES} & {parameter.name for parameter in leaf.params}:
             leaf.params.extend(_parameters())
             leaf.callback = _routed(leaf.callback, arguments)
 
@@ -60,12 +62,14 @@ def _routed(callback: Callable[..., object], arguments: Sequence[str]) -> Callab
             return callback(**given)
         if host is None:
             raise typer.BadParameter("--via says how to reach a host: give --host, too")
-        if given[TO_A_POOL] is not None:
+        if given.get(TO_A_POOL) is not None:
             raise typer.BadParameter("--host and --pool-url both say which pool: give one")
         if via not in {None, "http", "ssh"}:
             raise typer.BadParameter(f"--via is http or ssh, not {via!r}")
+        if via == "http" and ON_FILES in given:
+            raise typer.BadParameter("this works on the host's own files, which ssh alone reaches: leave out --via")
         config = given.get("config")
-        url = _pool_of(host, via, str(config) if config is not None else None)
+        url = _pool_of(host, "ssh" if ON_FILES in given else via, str(config) if config is not None else None)
         if isinstance(url, str):
             return callback(**{**given, TO_A_POOL: url})
         found, reason = url
