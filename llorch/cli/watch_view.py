@@ -45,15 +45,15 @@ COLUMNS = (
 WIDE = 100
 
 
-def layout(width: int) -> Sequence[tuple[Column, int]]:
-    """Return the dearest columns that fit into *width* cells, in their order, each with the width it gets.
+def layout(width: int, columns: Sequence[Column] = COLUMNS) -> Sequence[tuple[Column, int]]:
+    """Return the dearest *columns* that fit into *width* cells, in their order, each with the width it gets.
 
     What is left over goes to the columns that can use it, the dearest first.
     """
     gap = column_gap(width)
     kept: dict[Column, int] = {}
     left = width + gap
-    for column in sorted(COLUMNS, key=lambda column: column.rank):
+    for column in sorted(columns, key=lambda column: column.rank):
         if column.width + gap <= left:
             kept[column] = column.width
             left -= column.width + gap
@@ -62,7 +62,7 @@ def layout(width: int) -> Sequence[tuple[Column, int]]:
         if more > 0 and (not column.whole or column.width + more == column.most):
             kept[column] += more
             left -= more
-    return [(column, kept[column]) for column in COLUMNS if column in kept]
+    return [(column, kept[column]) for column in columns if column in kept]
 
 
 def column_gap(width: int) -> int:

@@ -64,6 +64,7 @@ TESTED_ELSEWHERE = {
         [f"llorch/{name}.py" for name in TYPES],
         "types and constants: whoever uses them tests them",
     ),
+    "llorch/cli/top_screen.py": "test_top.py looks at it on a terminal",
     "llorch/cli/question.py": "test_pool_git.py answers it on a terminal",
     "roles/orchestrator/state/pools.py": "test_orchestrator_drain.py restarts the orchestrator between its statements",
     **dict.fromkeys(
