@@ -1,4 +1,4 @@
-"""`llorch dev`: what an installation needs now and then: a check-up, a backup, a backup put back."""
+"""`llorch dev`: what an installation needs now and then: to be set up, a check-up, a backup, a backup put back."""
 
 from __future__ import annotations
 
@@ -14,12 +14,68 @@ if TYPE_CHECKING:
     from llorch.settings import Settings
     from roles.orchestrator.state.maintenance import Copied
 
-app = group("Check an installation, back it up.")
+app = group("Set up an installation, check it, back it up.")
 
 DataDir = Annotated[
     str | None,
     typer.Option("--data-dir", metavar="DIR", help="The orchestrator's data directory [the configured one]."),
 ]
+
+
+@app.command("setup", epilog="Example: llorch dev setup --bind 0.0.0.0")
+def setup(
+    *,
+    context: typer.Context,
+    bind: Annotated[
+        str | None, typer.Option("--bind", metavar="ADDRESS", help="Listen where others reach it; makes a token.")
+    ] = None,
+    shell: Annotated[
+        str | None, typer.Option("--shell", metavar="bash|zsh|fish", help="Whose completion [that of $SHELL].")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+    config: Config = None,
+) -> int:
+    """Make data directories, a configuration, a token where one is needed, and completion; ask first.
+
+    Nothing that is there is replaced, so that it can be run again.
+    """
+    import socket
+
+    from llorch.cli import setup as run
+    from llorch.cli import setup_plan as plan
+    from llorch.cli.doctor.examination import report
+    from llorch.cli.doctor.machine import demo_model
+    from llorch.cli.doctor.result import Examined
+    from llorch.cli.output import note, write, write_json, write_table
+    from llorch.cli.question import agreed, can_ask
+
+    if shell not in {None, *plan.SHELLS}:
+        raise typer.BadParameter(f"--shell is bash, zsh or fish, not {shell!r}", context)
+    wish = run.wish(config=config, bind=bind, shell=shell)
+    steps = run.steps(wish)
+    missing = any(step.state == "make" for step in steps)
+    if not as_json:
+        words = {"make": "to make", "there": "there", "kept": "left as it is"}
+        write_table(("", "WHAT", "WHERE"), [(words[s.state], s.item.what, str(s.item.path)) for s in steps])
+        write("\n")
+    if missing and not yes:
+        if as_json or not can_ask():
+            raise typer.BadParameter("nobody can be asked whether to make this: give --yes", context)
+        if not agreed("Make what is missing?"):
+            note("Nothing was changed.")
+            return 1
+    run.make(steps)
+    found = settings(str(wish.config_file))
+    checked = demo_model(Examined(settings=found))
+    lines = plan.next_lines(wish, run.configured(found), hostname=socket.gethostname())
+    if as_json:
+        told = [{"path": str(s.item.path), "what": s.item.what, "state": s.state} for s in steps]
+        write_json({"steps": told, "demo_model": checked, "next": lines})
+    else:
+        report(checked)
+        write("\nNext:\n" + "".join(f"  {line}\n" for line in lines))
+    return 0 if checked.state == "ok" else 1
 
 
 @app.command("doctor", epilog="Example: llorch dev doctor --config ./llorch.toml")

@@ -1,4 +1,4 @@
-"""The service files and the sample configuration under build/, as those who read them read them."""
+"""The service files under build/ and the sample configuration, as those who read them read them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llorch.settings import SECTIONS, Host, Settings
 BUILD = Path(__file__).resolve().parents[2] / "build"
 SYSTEM, USER = sorted((BUILD / "systemd").glob("*.service")), sorted((BUILD / "systemd" / "user").glob("*.service"))
 PLISTS = sorted((BUILD / "launchd").glob("*.plist"))
-SAMPLE = BUILD / "llorch.toml"
+SAMPLE = BUILD.parent / "llorch" / "assets" / "llorch.toml"
 WORST_EXPOSURE = 30  # tenths; systemd calls up to 3.0 OK
 ROLES = ["orchestrator", "pool"]
 
