@@ -24,6 +24,10 @@ def _invoke(arguments: list[str]) -> int:
 
     command = typer.main.get_command(build())
     remote_option.add_to(command, arguments)
+    if "_LLORCH_COMPLETE" in os.environ:
+        from llorch.cli import completion
+
+        completion.add_to(command)
     result = command.main(args=arguments or ["--help"], prog_name="llorch", standalone_mode=False)
     return result if isinstance(result, int) else 0
 

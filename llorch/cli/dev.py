@@ -97,6 +97,21 @@ def doctor(as_json: Json = False, data_dir: DataDir = None, url: Url = None, con
     return 1 if any(result.state == "failed" for result in results) else 0
 
 
+@app.command("man", epilog="Example: llorch dev man > ~/.local/share/man/man1/llorch.1")
+def man() -> None:
+    """Print the manual page."""
+    from llorch import __version__
+    from llorch.cli import remote_option
+    from llorch.cli.app import build
+    from llorch.cli.man_page import page
+    from llorch.cli.output import write
+
+    root = typer.main.get_command(build())
+    remote_option.add_to(root, [])
+    assert isinstance(root, typer.core.TyperGroup)
+    write(page(root, version=__version__))
+
+
 @app.command("engine-check", hidden=True)
 def engine_check() -> int:
     """Import the engine and say its version. A process of its own: an engine that crashes ends only this one."""

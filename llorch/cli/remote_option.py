@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from llorch.cli.options import settings
+from llorch.cli.tree import leaves
 
 if TYPE_CHECKING:
     from llorch.cli.remote import Target, Via
@@ -26,7 +26,7 @@ def add_to(command: object, arguments: Sequence[str]) -> None:
         command: The tree of commands.
         arguments: The command line, of which the other host is sent the rest.
     """
-    for leaf in _leaves(command):
+    for _, leaf in leaves(command):
         if leaf.callback is not None and {TO_A_POOL, ON_FILES} & {parameter.name for parameter in leaf.params}:
             leaf.params.extend(_parameters())
             leaf.callback = _routed(leaf.callback, arguments)
@@ -46,14 +46,6 @@ def _parameters() -> Iterator[typer.core.TyperOption]:
     for parameter in typer.main.get_command(app).params:
         assert isinstance(parameter, typer.core.TyperOption)
         yield parameter
-
-
-def _leaves(command: object) -> Iterator[TyperCommand]:
-    if isinstance(command, TyperGroup):
-        for below in command.commands.values():
-            yield from _leaves(below)
-    elif isinstance(command, TyperCommand):
-        yield command
 
 
 def _routed(callback: Callable[..., object], arguments: Sequence[str]) -> Callable[..., object]:
