@@ -36,8 +36,14 @@ def status(*, as_json: Json = False, repository: Repo = None, config: Config = N
         write_table(("FILE", "STATE"), rows)
 
 
-@app.command("pull", epilog="Example: llorch pool git pull --host mac")
-def pull(*, as_json: Json = False, repository: Repo = None, config: Config = None) -> None:
+@app.command("pull", epilog="Example: llorch pool git pull --submodules --host mac")
+def pull(
+    *,
+    submodules: Annotated[bool, typer.Option("--submodules", help="Then update submodules, too.")] = False,
+    as_json: Json = False,
+    repository: Repo = None,
+    config: Config = None,
+) -> None:
     """Bring the branch forward to the one it follows, where that costs nothing; print the commits that are new."""
     from contextlib import closing
 
@@ -47,6 +53,8 @@ def pull(*, as_json: Json = False, repository: Repo = None, config: Config = Non
     with closing(Status(wanted=not as_json)) as line:
         line.show("fetching …")
         new = repo.pull()
+        if submodules:
+            repo.update_submodules()
     if as_json:
         write_json({"commits": new})
         return
@@ -103,15 +111,17 @@ def clean(
     return 0
 
 
-@app.command("submodules", epilog="Example: llorch pool git submodules --host mac")
+@app.command("submodules", epilog="Example: llorch pool git submodules --update --host mac")
 def submodules(
     *,
-    update: Annotated[bool, typer.Option("--update/--no-update", help="Check the wanted commits out.")] = True,
+    update: Annotated[
+        bool, typer.Option("--update", help="Fetch them first, and check the wanted commits out.")
+    ] = False,
     as_json: Json = False,
     repository: Repo = None,
     config: Config = None,
 ) -> None:
-    """Fetch submodules and check out the commits that the repository wants of them; local changes stop that."""
+    """List submodules, and whether each is at the commit that the repository wants; local changes stop an update."""
     from contextlib import closing
 
     from llorch.cli.output import Status, write_json, write_table

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from llorch.wire.pools import PoolStatus
-from tests.e2e.processes import Role, orchestrator_role, role, run, until
+from tests.e2e.processes import Role, orchestrator_role, role, until
+from tests.support.prompt import prompt
 
 
 async def registered(pool: Role) -> PoolStatus | None:
@@ -17,7 +18,11 @@ async def registered(pool: Role) -> PoolStatus | None:
 
 async def test_a_pool_without_an_orchestrator_registers_drains_and_gets_work_again(tmp_path: Path) -> None:
     data = ("--port", "0", "--data-dir", str(tmp_path / "pool"), "--pool-id", "mac")
-    async with orchestrator_role(tmp_path) as orchestrator, role("pool", *data, log=tmp_path / "log") as pool:
+    async with (
+        orchestrator_role(tmp_path) as orchestrator,
+        role("pool", *data, log=tmp_path / "log") as pool,
+        prompt({}) as run,
+    ):
         here, there = ("--pool-url", pool.url), ("--url", orchestrator.url)
         nowhere = await run("pool", "register", "--orchestrator", "http://127.0.0.1:1", *here)
         joined = await run("pool", "register", "--orchestrator", orchestrator.url, *here)

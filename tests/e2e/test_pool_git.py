@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.processes import program, run
 from tests.e2e.terminal import terminal
+from tests.support.prompt import prompt
 from tests.support.repositories import ENVIRONMENT, Upstream, commit, git
 from tests.support.sshd import ssh_host, why_not
 
@@ -30,13 +31,14 @@ def environment(folder: Path) -> dict[str, str]:
 async def test_every_command_tells_as_text_and_as_json(upstream: Upstream, tmp_path: Path) -> None:
     env, work = environment(tmp_path), tmp_path / "work"
     newest = upstream.push({"new": "x"}, "Go on")
-    pulled = await run("pool", "git", "pull", "--json", env=env)
-    (work / "left").write_text("x")
-    shown = await run("pool", "git", "status", env=env)
-    status = await run("pool", "git", "status", "--json", env=env)
-    log = await run("pool", "git", "log", "--limit", "1", "--json", env=env)
-    branches = await run("pool", "git", "branches", env=env)
-    submodules = await run("pool", "git", "submodules", "--json", env=env)
+    async with prompt(env) as run:
+        pulled = await run("pool", "git", "pull", "--json")
+        (work / "left").write_text("x")
+        shown = await run("pool", "git", "status")
+        status = await run("pool", "git", "status", "--json")
+        log = await run("pool", "git", "log", "--limit", "1", "--json")
+        branches = await run("pool", "git", "branches")
+        submodules = await run("pool", "git", "submodules", "--json")
 
     assert [one["commit"] for one in json.loads(pulled.stdout)["commits"]] == [newest]
     assert shown.stdout.splitlines()[0].endswith("· main · " + newest[:10] + " · level with origin/main")
@@ -52,11 +54,12 @@ async def test_nothing_is_lost_without_an_answer_or_force(upstream: Upstream, tm
     env, work = environment(tmp_path), tmp_path / "work"
     commit(work, {"mine": "x"}, "Mine")
     (work / "left").write_text("x")
-    refused = [await run("pool", "git", command, env=env) for command in ("sync", "clean")]
-    kept = git(work, "log", "-1", "--format=%s"), (work / "left").exists()
-    synced = await run("pool", "git", "sync", "--force", "--json", env=env)
-    cleaned = await run("pool", "git", "clean", "--force", env=env)
-    nothing = [await run("pool", "git", command, env=env) for command in ("sync", "clean")]
+    async with prompt(env) as run:
+        refused = [await run("pool", "git", command) for command in ("sync", "clean")]
+        kept = git(work, "log", "-1", "--format=%s"), (work / "left").exists()
+        synced = await run("pool", "git", "sync", "--force", "--json")
+        cleaned = await run("pool", "git", "clean", "--force")
+        nothing = [await run("pool", "git", command) for command in ("sync", "clean")]
 
     assert [one.status for one in refused] == [2, 2]
     assert all("nobody can be asked whether to drop this: give --force" in one.stderr for one in refused)
@@ -90,8 +93,9 @@ async def test_a_terminal_shows_what_would_go_and_asks(upstream: Upstream, tmp_p
 async def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "llorch.toml").write_text("")
     env = environment(tmp_path)
-    unnamed = await run("pool", "git", "status", env=env)
-    none = await run("pool", "git", "status", "--repo", str(tmp_path), env=env)
+    async with prompt(env) as run:
+        unnamed = await run("pool", "git", "status")
+        none = await run("pool", "git", "status", "--repo", str(tmp_path))
 
     assert (unnamed.status, none.status) == (2, 2)
     assert unnamed.stderr == "llorch: no repository is named: set [pool] git_repo, or give --repo DIR\n"
