@@ -70,7 +70,7 @@ async def workers(found: Settings, given: Given) -> list[str]:
     """Return the workers of the pool that is spoken to."""
     host = found.hosts.get(str(given.get("host")))
     url = host.url if host is not None else _text(given, "pool_url")
-    async with pool(found, url) as client:
+    async with pool(found, url, running=True) as client:
         return [
             one.worker_id for one in (await client.send("GET", "/v2/workers", WorkerList, timeout_s=LIMIT_S)).workers
         ]

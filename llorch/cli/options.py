@@ -57,13 +57,21 @@ async def orchestrator(settings: Settings, url: str | None) -> AsyncIterator[Cli
 
 
 @asynccontextmanager
-async def pool(settings: Settings, url: str | None) -> AsyncIterator[Client]:
-    """Open a client for the pool at *url*, else for the one of this host; raises as `orchestrator` does."""
+async def pool(settings: Settings, url: str | None, *, running: bool = False) -> AsyncIterator[Client]:
+    """Open a client for the pool at *url*, else for the one of this host; raises as `orchestrator` does.
+
+    Where none runs on this host, this command is it for as long as it takes, unless it has to be a *running* one.
+    """
+    from llorch.cli.own_pool import nobody_listens, own_pool
     from llorch.client import Client
     from llorch.errors import InvalidConfiguration
 
     if url and not url.startswith(("http://", "https://")):
         raise InvalidConfiguration(f"the pool's address must start with http:// or https://, found {url!r}")
+    if not url and not running and await nobody_listens(settings.pool.port):
+        async with own_pool(settings) as client:
+            yield client
+        return
     base = url or f"http://127.0.0.1:{settings.pool.port}"
     with _advised("start one with `llorch serve pool`, or name another with --pool-url"):
         async with Client(base, token=settings.token, what="the pool") as client:

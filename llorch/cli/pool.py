@@ -24,11 +24,14 @@ def status(*, as_json: Json = False, pool_url: PoolUrl = None, config: Config = 
     import asyncio
 
     from llorch.cli import pool_view as view
-    from llorch.cli.output import bold, one_line, write, write_json, write_table
+    from llorch.cli.output import bold, note, one_line, write, write_json, write_table
+    from llorch.cli.own_pool import WHAT
     from llorch.wire.pools import PoolStatus
 
     async def ask() -> PoolStatus:
         async with pool(found, pool_url) as client:
+            if client.what == WHAT:
+                note("no pool runs here, so this command looks by itself; to start one: llorch serve pool")
             return await client.send("GET", "/v2/status", PoolStatus)
 
     told = asyncio.run(ask())
@@ -101,7 +104,7 @@ def register(
         )
 
     async def ask() -> PoolStatus:
-        async with pool(found, pool_url) as client:
+        async with pool(found, pool_url, running=True) as client:
             return await client.send("POST", "/v2/orchestrator", PoolStatus, body=JoinOrchestrator(url=url))
 
     told = asyncio.run(ask())

@@ -41,7 +41,7 @@ def download(
 ) -> None:
     """Have a pool fetch a model, and show how far it is; print the model's reference.
 
-    The pool fetches, not this command: after Ctrl-C the download goes on.
+    The pool fetches, not this command: after Ctrl-C the download goes on. Where no pool runs, it ends with the command.
     """
     found = settings(config)
     import asyncio
@@ -52,10 +52,15 @@ def download(
     from llorch.cli.model_download import follow
     from llorch.cli.model_names import pinned
     from llorch.cli.output import note, write, write_json
+    from llorch.cli.own_pool import WHAT
+    from llorch.errors import Conflict
     from llorch.wire.models import Download, DownloadModel, Started
 
     async def main() -> None:
         async with pool(found, pool_url) as client:
+            alone = client.what == WHAT
+            if alone and detach:
+                raise Conflict("no pool runs here that would go on with it: start one with llorch serve pool, or wait")
             pin = await pinned(client, model, found.aliases, newest=True)
             size_bytes = UNSET if pin.size_bytes is None else pin.size_bytes
             body = DownloadModel(model_ref=pin.ref, size_bytes=size_bytes, evict=evict, dry_run=dry_run)
@@ -76,6 +81,8 @@ def download(
                 path = f"/v2/models/downloads/{started.download_id}"
                 if cancel_on_exit:
                     await client.send("DELETE", path, Download)
+                elif alone:
+                    note("what has come is kept, and the same command goes on with it")
                 else:
                     note(f"the pool goes on; to stop it: llorch pool models cancel {started.download_id}")
                 raise

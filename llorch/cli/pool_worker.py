@@ -28,7 +28,7 @@ def spawn(
     backend: Annotated[Backend | None, typer.Option("--backend", help="The same as BACKEND.")] = None,
     device: Annotated[
         str | None,
-        typer.Option("--device", "--gpu", metavar="ID", help="A device of `llorch pool status`, or its UUID."),
+        typer.Option("--device", "--gpu", metavar="ID", help="A device of `llorch pool status`, its UUID or number."),
     ] = None,
     engine: Annotated[
         Literal["llamacpp", "torch", "ctransformers", "openai"] | None, typer.Option("--engine", help="What computes.")

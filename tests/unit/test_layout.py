@@ -64,6 +64,7 @@ TESTED_ELSEWHERE = {
         [f"llorch/{name}.py" for name in TYPES],
         "types and constants: whoever uses them tests them",
     ),
+    "llorch/cli/own_pool.py": "test_without_pool.py runs commands where no pool does",
     "llorch/cli/top_screen.py": "test_top.py looks at it on a terminal",
     "llorch/cli/setup.py": "test_setup.py runs it in an empty home",
     "llorch/cli/question.py": "test_pool_git.py answers it on a terminal",

@@ -107,6 +107,7 @@ def test_the_context_is_never_above_what_the_model_was_trained_for(
         ({"backend": "cuda"}, ALL, "cuda:1"),
         ({"device": "cuda:0"}, ALL, "cuda:0"),
         ({"device": "U-cuda:0"}, ALL, "cuda:0"),
+        ({"device": "0"}, ALL, "cuda:0"),
         ({"device": "cpu", "backend": "cpu"}, ALL, "cpu"),
     ],
 )

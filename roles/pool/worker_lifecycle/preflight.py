@@ -156,6 +156,11 @@ def available(device: Device, commitments: Iterable[Commitment]) -> int:
     return max(0, min(free_now, never_given) - device.reserve_bytes)
 
 
+def _is_called(device: Device, name: str) -> bool:
+    """Tell whether a device is meant: by its id or UUID, or by the number in its id."""
+    return name in {device.id, device.uuid} or (name.isdecimal() and device.id.partition(":")[2] == name)
+
+
 def _usable(
     request: SpawnWorker, devices: Sequence[Device], engine: Engine, backends: frozenset[Backend]
 ) -> list[Device]:
@@ -163,7 +168,7 @@ def _usable(
     here = f"this host has {', '.join(f'{device.id} ({device.name})' for device in devices)}"
     found = list(devices)
     if request.device is not UNSET:
-        found = [device for device in found if request.device in {device.id, device.uuid}]
+        found = [device for device in found if _is_called(device, request.device)]
         if not found:
             raise BackendUnavailable(f"there is no such device; {here}", details=_there_is(devices))
     if request.backend is not UNSET:
