@@ -249,6 +249,12 @@ class WorkerLost(PeerError):
     code = "WORKER_LOST"
 
 
+class CannotContinue(PeerError):
+    """The worker was lost in the middle of an answer that no other can go on with; the same request may succeed."""
+
+    code = "CANNOT_CONTINUE"
+
+
 class PoolUnreachable(PeerError):
     """The pool does not answer."""
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from llorch.errors import InvalidRequest
+from llorch.wire.conversation import TokenLogprob, ToolCallDelta
 
 StopReason = Literal["eos", "max_tokens", "stop_sequence"]
 
@@ -89,11 +90,26 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     tokens_in: int = 0
 
 
-class Token(msgspec.Struct, frozen=True):
-    """`token`: one piece of text; `i` counts the pieces from 0 without gaps."""
-
+class _Text(msgspec.Struct, frozen=True):
     i: int
     t: str
+
+
+class Token(_Text, frozen=True, kw_only=True):
+    """`token`: one piece of the output; `i` counts the pieces from 0 without gaps, `t` is text of the answer.
+
+    A piece of something else has an empty `t`: `reasoning_content` is what the model thinks before it answers,
+    `tool_calls` are calls of tools as they come. `logprobs` are those of the tokens behind the text, if asked for.
+    """
+
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    logprobs: list[TokenLogprob] | UnsetType = UNSET
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is text and nothing else."""
+        return self.tool_calls is UNSET and self.logprobs is UNSET and self.reasoning_content is UNSET
 
 
 class WorkerToken(Token, frozen=True):

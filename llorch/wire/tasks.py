@@ -9,12 +9,14 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems
+from llorch.wire.conversation import MAX_TOOLS, Message, NamedTool, ResponseFormat, Tool, ToolChoice, tool_problems
 
 MAX_SEED = 2**64 - 1
 DEFAULT_MAX_TOKENS = 512
 DEFAULT_TEMPERATURE = 0.7
 DEFAULT_TIMEOUT_MS = 300_000
 MAX_TIMEOUT_MS = 1_800_000
+MAX_TOP_LOGPROBS = 20
 
 Priority = Literal["interactive", "batch"]
 OnDisconnect = Literal["continue", "cancel"]
@@ -29,14 +31,9 @@ KeepAlive = (
     ]
 )
 """How long the worker of a job is kept once it is idle."""
+MAX_LOGIT_BIAS = 1024
 Stop = Annotated[str, Meta(min_length=1, max_length=100)]
-
-
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One turn of a conversation; the model's own chat template joins them."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
+TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,9}$(?!\n)", description="the id of a token, as a string of digits")]
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,12 +48,97 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: Annotated[
         float, Meta(ge=0, le=2, description="Divides the scores of tokens seen lately; 0 and 1 are off")
     ] = 1.0
+    frequency_penalty: Annotated[
+        float, Meta(ge=-2, le=2, description="Subtracted from a token's score for each time it was seen lately")
+    ] = 0.0
+    presence_penalty: Annotated[
+        float, Meta(ge=-2, le=2, description="Subtracted from the scores of tokens that were seen lately")
+    ] = 0.0
+    logit_bias: (
+        Annotated[
+            dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]],
+            Meta(max_length=MAX_LOGIT_BIAS, description="Added to the scores of tokens, by the model's own token ids"),
+        ]
+        | UnsetType
+    ) = UNSET
     stop: Annotated[list[Stop], Meta(max_length=4, description="Texts that end the output and are not part of it")] = (
         msgspec.field(default_factory=list)
     )
+    response_format: ResponseFormat | UnsetType = UNSET
+    logprobs: Annotated[bool, Meta(description="Tell how likely each token was")] | UnsetType = UNSET
+    top_logprobs: (
+        Annotated[
+            int, Meta(ge=0, le=MAX_TOP_LOGPROBS, description="With `logprobs`: so many likeliest tokens in its place")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
-class SubmitTask(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Talk(Sampling, frozen=True, kw_only=True):
+    """A conversation's tools, beside how its next tokens are chosen."""
+
+    tools: (
+        Annotated[list[Tool], Meta(max_length=MAX_TOOLS, description="What the model may ask to be called")] | UnsetType
+    ) = UNSET
+    tool_choice: ToolChoice | UnsetType = UNSET
+    parallel_tool_calls: Annotated[bool, Meta(description="Several calls in one answer")] | UnsetType = UNSET
+    reasoning_format: (
+        Annotated[
+            Literal["none", "auto"],
+            Meta(description="auto: what the model thinks before it answers is told apart from the answer"),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+def talk_problems(talk: Talk, *, has_messages: bool) -> list[FieldProblem]:
+    """Return what is wrong between the fields of a conversation."""
+    tools = [] if talk.tools is UNSET else talk.tools
+    names = [tool.function.name for tool in tools]
+    choice = "auto" if talk.tool_choice is UNSET else talk.tool_choice
+    problems: list[FieldProblem] = []
+    for number, tool in enumerate(tools):
+        problems += tool_problems(tool, f"tools[{number}]")
+    if talk.reasoning_format == "auto" and not has_messages:
+        problems.append(FieldProblem("reasoning_format", "a prompt as it is has no place for it; give messages"))
+    if tools and choice != "none" and talk.response_format is not UNSET and talk.response_format.type != "text":
+        problems.append(FieldProblem("response_format", "not together with tools"))
+    if tools and not has_messages:
+        problems.append(FieldProblem("tools", "a prompt as it is has no place for tools; give messages"))
+    if len(set(names)) < len(names):
+        problems.append(FieldProblem("tools", "two functions have the same name"))
+    if choice not in ("none", "auto") and not tools:
+        problems.append(FieldProblem("tool_choice", "there are no tools to choose from"))
+    elif isinstance(choice, NamedTool) and choice.function.name not in names:
+        problems.append(FieldProblem("tool_choice", "no tool has that name"))
+    if talk.top_logprobs is not UNSET and talk.logprobs is not True:
+        problems.append(FieldProblem("top_logprobs", "needs logprobs"))
+    if talk.logprobs is True and (talk.reasoning_format == "auto" or (tools and choice != "none")):
+        problems.append(FieldProblem("logprobs", "not together with tools or reasoning_format"))
+    return problems
+
+
+def shared(talk: Talk) -> dict[str, Any]:
+    """Return the fields that a submission and its execution have in common, by name."""
+    return {field: getattr(talk, field) for field in Talk.__struct_fields__}
+
+
+def can_go_on(talk: Talk) -> bool:
+    """Tell whether another worker can go on behind what one has put out.
+
+    It cannot where the engine chooses by rules whose state is not in the text that was put out: inside a JSON schema,
+    in the middle of a call, or of a thought.
+    """
+    formed = talk.response_format is not UNSET and talk.response_format.type != "text"
+    return not formed and talk.reasoning_format != "auto" and not calls_tools(talk)
+
+
+def calls_tools(talk: Talk) -> bool:
+    """Tell whether the answer may be calls of tools."""
+    return bool(talk.tools) and talk.tool_choice != "none"
+
+
+class SubmitTask(Talk, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request for inference: exactly one of `prompt` and `messages`."""
 
     extra_json_schema: ClassVar[Mapping[str, object]] = ONE_OF_PROMPT_AND_MESSAGES
@@ -100,6 +182,7 @@ class SubmitTask(Sampling, frozen=True, kw_only=True, forbid_unknown_fields=True
             problems.append(FieldProblem("seed", f"expected `int` <= {MAX_SEED}"))
         if self.keep_alive is not UNSET and keep_alive_s(self.keep_alive) > MAX_KEEP_ALIVE_S:
             problems.append(FieldProblem("keep_alive", f"expected at most {MAX_KEEP_ALIVE_S // UNITS_S['d']}d"))
+        problems += talk_problems(self, has_messages=self.messages is not UNSET)
         if problems:
             raise FieldProblems(*problems)
 

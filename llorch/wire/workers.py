@@ -9,14 +9,15 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems
+from llorch.wire.conversation import Message, Tool
 from llorch.wire.pools import Backend, Engine, Id, WorkerState
-from llorch.wire.tasks import MAX_SEED, ONE_OF_PROMPT_AND_MESSAGES, Message, Sampling
+from llorch.wire.tasks import MAX_SEED, ONE_OF_PROMPT_AND_MESSAGES, Talk, talk_problems
 
 PROTOCOL = 1
 MemoryArchitecture = Literal["vram-only", "unified", "system"]
 
 
-class Execute(Sampling, frozen=True, kw_only=True):
+class Execute(Talk, frozen=True, kw_only=True):
     """`POST /execute`: run one attempt of a job; the answer is its event stream.
 
     `first_token` is the index that the first new token event gets, so that event ids go on where an earlier attempt
@@ -39,9 +40,12 @@ class Execute(Sampling, frozen=True, kw_only=True):
     continue_held: str = ""
 
     def __post_init__(self) -> None:
-        """Check what a type cannot: msgspec's own limit ends at 63 bits."""
+        """Check what spans fields, and what a type cannot: msgspec's own limit ends at 63 bits."""
+        problems = talk_problems(self, has_messages=self.messages is not UNSET)
         if self.seed > MAX_SEED:
-            raise FieldProblems(FieldProblem("seed", f"expected `int` <= {MAX_SEED}"))
+            problems.append(FieldProblem("seed", f"expected `int` <= {MAX_SEED}"))
+        if problems:
+            raise FieldProblems(*problems)
 
 
 class CancelJob(msgspec.Struct, frozen=True):
@@ -65,6 +69,7 @@ class CountTokens(msgspec.Struct, frozen=True, kw_only=True):
 
     prompt: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
     messages: Annotated[list[Message], Meta(min_length=1)] | UnsetType = UNSET
+    tools: list[Tool] | UnsetType = UNSET
 
 
 class TokenCount(msgspec.Struct, frozen=True):

@@ -11,9 +11,19 @@ from llorch.wire.events import EventId
 from roles.orchestrator.state.rows import JobRow
 
 
-def token(index: int, text: str) -> bytes:
-    """Return one token event; made by hand, because there are many of them."""
-    return b'event: token\nid: %d.0\ndata: {"i":%d,"t":%b}\n\n' % (index + 1, index, encode(text))
+def token(piece: events.Token) -> bytes:
+    """Return one token event without what readers do not need; text is made by hand, because there is much of it."""
+    index = piece.i
+    if piece.is_plain:
+        return b'event: token\nid: %d.0\ndata: {"i":%d,"t":%b}\n\n' % (index + 1, index, encode(piece.t))
+    shown = events.Token(
+        index,
+        piece.t,
+        reasoning_content=piece.reasoning_content,
+        tool_calls=piece.tool_calls,
+        logprobs=piece.logprobs,
+    )
+    return encode_event("token", f"{index + 1}.0", encode(shown))
 
 
 def terminal(row: JobRow) -> tuple[EventId, bytes]:

@@ -121,10 +121,10 @@ class Relay:
         """Add token events; readers get the text, the model's tokens stay here."""
         first, known = stream.count, len(stream.ids)
         for piece in pieces:
-            stream.tokens.append(token(piece.i, piece.t))
+            stream.tokens.append(token(piece))
             if piece.ids:
                 stream.ids.extend(piece.ids)
-            elif not stream.held.startswith(piece.t):  # what was held back had its ids told before
+            elif not (piece.t and stream.held.startswith(piece.t)):  # what was held back had its ids told before
                 stream.exact = False
             stream.held = piece.held
         self._store.texts.add(stream.seq, stream.job_id, _chunk(stream, first, known))

@@ -109,7 +109,7 @@ def last(events: list[Event]) -> dict[str, object]:
 
 async def slots(core: Core) -> list[dict[str, Any]]:
     """Ask the engine itself about its slots."""
-    async with core._engine._session.get("http://engine/slots") as response:  # type: ignore[attr-defined]  # a look inside
+    async with core._engine._http._session.get("http://engine/slots") as response:  # type: ignore[attr-defined]  # a look inside
         return list(await response.json())
 
 

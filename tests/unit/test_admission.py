@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from llorch.errors import Draining, InvalidRequest, QueueFull
 from llorch.wire.codec import encode
+from llorch.wire.conversation import Message
 from llorch.wire.pools import Model
-from llorch.wire.tasks import Message, SubmitTask
+from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.queue.admission import (
     TEMPLATE_BYTES_PER_MESSAGE,
     Fit,

@@ -23,7 +23,7 @@ def test_text_and_end_are_told_and_the_rest_is_a_sign_of_life() -> None:
     queued = encode_event("queued", "0.1", encode(Queued("j", 3, "c")))
     end = encode_event("end", "2.9", encode(ENDED))
 
-    assert steps(queued, KEEPALIVE, token(0, "a") + token(1, "b"), end) == [
+    assert steps(queued, KEEPALIVE, token(Token(0, "a")) + token(Token(1, "b")), end) == [
         None,
         None,
         Token(0, "a"),

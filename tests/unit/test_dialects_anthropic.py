@@ -11,8 +11,9 @@ from llorch.errors import AllSlotsBusy, InvalidRequest
 from llorch.sse import parse
 from llorch.wire.anthropic import MessageReply, MessagesRequest, TextBlock, Usage
 from llorch.wire.codec import decode, encode
+from llorch.wire.conversation import Message
 from llorch.wire.events import End
-from llorch.wire.tasks import Message, SubmitTask
+from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.anthropic import count, error_reply, first, last, task, text, whole_reply
 

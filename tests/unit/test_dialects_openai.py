@@ -10,9 +10,10 @@ from msgspec import UNSET
 
 from llorch.errors import InvalidRequest, QueueFull
 from llorch.wire.codec import decode, encode
+from llorch.wire.conversation import Message
 from llorch.wire.events import End
 from llorch.wire.openai import ApiError, ChatRequest, CompletionRequest, Usage
-from llorch.wire.tasks import Message, SubmitTask
+from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.openai import (
     DONE,

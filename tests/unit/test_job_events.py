@@ -16,7 +16,7 @@ from tests.support.storing import row
 
 @given(st.integers(0, 2**31), st.text())
 def test_a_token_event_is_what_the_general_encoder_makes_of_it(index: int, text: str) -> None:
-    assert token(index, text) == encode_event("token", f"{index + 1}.0", encode(Token(index, text)))
+    assert token(Token(index, text)) == encode_event("token", f"{index + 1}.0", encode(Token(index, text)))
 
 
 def test_a_completed_job_ends_with_its_figures() -> None:

@@ -81,6 +81,7 @@ TESTED_ELSEWHERE = {
     "llorch/policy.py": "test_config.py reads it from files",
     "llorch/client.py": "every integration and end-to-end test speaks through it",
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",
+    "roles/worker/backend/llamacpp_http.py": "every test of a worker asks its engine through it",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
     "roles/orchestrator/api/anthropic.py": "test_anthropic_client.py drives it with Anthropic's own library",
     "roles/orchestrator/api/dialogue.py": "both of the libraries' tests go through it",

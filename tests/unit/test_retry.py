@@ -17,7 +17,8 @@ CALLERS = [kind for kind in KINDS if issubclass(kind, errors.CallerError)]
 OTHERS = [
     kind
     for kind in KINDS
-    if issubclass(kind, errors.BusyError | errors.PeerError) and kind is not TimeoutExceeded  # has a test of its own
+    if issubclass(kind, errors.BusyError | errors.PeerError)
+    and kind not in {TimeoutExceeded, errors.CannotContinue}  # have tests of their own
 ]
 
 
@@ -34,6 +35,12 @@ def test_what_is_not_the_callers_fault_is_tried_again(kind: type[LlorchError]) -
     outcome = after_failure(kind("no"), attempt=1, now_ms=0, chance=1.0)
 
     assert isinstance(outcome, Retry)
+
+
+def test_a_job_that_cannot_go_on_ends_with_an_error_that_says_ask_again() -> None:
+    outcome = after_failure(errors.CannotContinue("no"), attempt=1, now_ms=0, chance=1.0)
+
+    assert outcome == GiveUp("CANNOT_CONTINUE", "no", retriable=True)
 
 
 @pytest.mark.parametrize(

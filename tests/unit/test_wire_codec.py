@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from llorch.errors import InvalidRequest
 from llorch.wire.codec import LARGE_BYTES, MAX_DEPTH, MAX_KEYS, decode, decode_reply, encode
+from llorch.wire.conversation import Message
 from llorch.wire.meta import ReadyReply
-from llorch.wire.tasks import MAX_SEED, Message, SubmitTask
+from llorch.wire.tasks import MAX_SEED, SubmitTask
 from llorch.wire.workers import CancelJob
 from tests.support.refusals import refused
 

@@ -19,9 +19,10 @@ from llorch.wire.anthropic import (
     Usage,
 )
 from llorch.wire.codec import FieldProblem, encode, invalid
+from llorch.wire.conversation import Message
 from llorch.wire.errors import to_reply
 from llorch.wire.events import End
-from llorch.wire.tasks import Message, SubmitTask
+from llorch.wire.tasks import SubmitTask
 from llorch.wire.workers import CountTokens
 from roles.orchestrator.dialects.answer import Answer
 

@@ -12,6 +12,7 @@ from msgspec import UNSET, structs
 
 from llorch.errors import LlorchError
 from llorch.wire.codec import FieldProblem, encode, invalid
+from llorch.wire.conversation import Message
 from llorch.wire.errors import to_reply
 from llorch.wire.events import End
 from llorch.wire.openai import (
@@ -32,7 +33,7 @@ from llorch.wire.openai import (
     TextChoice,
     Usage,
 )
-from llorch.wire.tasks import MAX_SEED, Message, SubmitTask
+from llorch.wire.tasks import MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.answer import Answer
 
 DONE = b"data: [DONE]\n\n"

@@ -17,6 +17,9 @@ MAX_RETRY_AFTER_S = 3_600
 TEMPLATE_BYTES_PER_MESSAGE = 64
 """Allowed for what a chat template puts around a message, when a prompt is judged by its bytes alone."""
 
+TEMPLATE_FACTOR = 4
+"""Allowed for how much longer a template writes tools and calls of them than they are as JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
@@ -95,8 +98,10 @@ def prompt_bytes(task: SubmitTask) -> tuple[int, int]:
     """Return the bytes of the text, and an upper bound for what is put around it."""
     if task.messages is UNSET:
         return (0 if task.prompt is UNSET else len(task.prompt.encode())), 2
-    text = sum(len(message.content.encode()) for message in task.messages)
-    return text, TEMPLATE_BYTES_PER_MESSAGE * (len(task.messages) + 1)
+    text = sum(len(message.content.encode()) for message in task.messages if message.content is not UNSET)
+    calls = [message.tool_calls for message in task.messages if message.tool_calls is not UNSET]
+    told = len(encode([calls, task.tools])) if calls or task.tools else 0
+    return text, TEMPLATE_BYTES_PER_MESSAGE * (len(task.messages) + 1) + TEMPLATE_FACTOR * told
 
 
 def prompt_sha256(task: SubmitTask) -> str:

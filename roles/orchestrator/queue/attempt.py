@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from llorch.client import Client
-from llorch.errors import LlorchError, Refused, RemoteError, TimeoutExceeded, Unreachable, WorkerLost
+from llorch.errors import CannotContinue, LlorchError, Refused, RemoteError, TimeoutExceeded, Unreachable, WorkerLost
 from llorch.wire import events
 from llorch.wire.events import EventId
-from llorch.wire.tasks import DEFAULT_MAX_TOKENS, SubmitTask
+from llorch.wire.tasks import DEFAULT_MAX_TOKENS, SubmitTask, can_go_on, shared
 from llorch.wire.workers import CancelAccepted, CancelJob, Execute
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.queue.worker_events import Other, read_blocks
@@ -114,6 +114,10 @@ class Runner:
     async def _run(
         self, stream: Stream, task: SubmitTask | None, target: Target, attempt: Attempt
     ) -> LlorchError | None:
+        if task is not None and stream.count and not can_go_on(task):
+            return CannotContinue(
+                "its worker was lost in the middle of an answer that no other can go on with; ask again"
+            )
         body = None if task is None else await self._execution(stream, task, target)
         if body is not None and body.max_tokens == 0:
             self._exhausted(stream, attempt)
@@ -147,12 +151,7 @@ class Runner:
             continue_text=await self._relay.text(stream),
             continue_ids=list(stream.ids) if stream.exact else [],
             continue_held=stream.held if stream.exact else "",
-            temperature=task.temperature,
-            top_p=task.top_p,
-            top_k=task.top_k,
-            min_p=task.min_p,
-            repetition_penalty=task.repetition_penalty,
-            stop=task.stop,
+            **shared(task),
         )
 
     def _exhausted(self, stream: Stream, attempt: Attempt) -> None:

@@ -15,6 +15,9 @@ CAP_MS = 60_000
 FREE_CODES = frozenset({"ALL_SLOTS_BUSY", "NOT_READY", "DRAINING"})
 """The worker did not begin: try again at once elsewhere, and do not count it."""
 
+LAST_CODES = frozenset({"CANNOT_CONTINUE"})
+"""Another attempt of this job cannot help, but another job may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
@@ -44,8 +47,8 @@ def after_failure(error: LlorchError, *, attempt: int, now_ms: int, chance: floa
     """
     if error.code in FREE_CODES:
         return Retry(now_ms + BASE_MS // 10, counts=False)
-    if not error.retriable:
-        return GiveUp(error.code, error.message, retriable=False)
+    if not error.retriable or error.code in LAST_CODES:
+        return GiveUp(error.code, error.message, retriable=error.retriable)
     if attempt >= MAX_ATTEMPTS:
         return GiveUp(error.code, f"{error.message}; given up after {attempt} attempts", retriable=True)
     delay_ms = min(CAP_MS, BASE_MS * 2 ** (attempt - 1)) * (0.5 + chance / 2)

@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from llorch.wire.conversation import Message, TokenLogprob, Tool, ToolCallDelta
 from llorch.wire.events import StopReason
-from llorch.wire.tasks import Message, Sampling
+from llorch.wire.tasks import Sampling, Talk
 
 REPLACEMENT = "\ufffd"
 """What engines put for bytes that are not UTF-8, such as one half of an emoji; it never leaves the worker."""
@@ -25,10 +26,14 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What to continue: exactly one of *text* and *messages*, then *continue_text*, which an earlier attempt wrote."""
+    """What to continue: exactly one of *text* and *messages*, then *continue_text*, which an earlier attempt wrote.
+
+    *tools* are told to the model by its chat template.
+    """
 
     text: str = ""
     messages: Sequence[Message] = ()
+    tools: Sequence[Tool] = ()
     continue_text: str = ""
 
 
@@ -37,7 +42,8 @@ class Chunk(NamedTuple):
 
     `tokens_out` counts all tokens up to here, `ids` are those that became whole characters, or stand for no text, in
     this step. `prefilled` and `prefill_total` are set while the prompt is still being read; `stop` on the last chunk
-    alone.
+    alone. `logprobs` are those of the ids, where asked for and known. `reasoning_content` and `tool_calls` come apart
+    from text.
     """
 
     text: str = ""
@@ -46,6 +52,9 @@ class Chunk(NamedTuple):
     prefilled: int = 0
     prefill_total: int = 0
     ids: Sequence[int] = ()
+    logprobs: Sequence[TokenLogprob] = ()
+    reasoning_content: str = ""
+    tool_calls: Sequence[ToolCallDelta] = ()
 
 
 class Engine(Protocol):
@@ -76,10 +85,29 @@ class Engine(Protocol):
         """
         ...
 
+    async def check(self, *, grammar: str, tools: bool) -> None:
+        """Make sure that the engine can do what a request asks for.
+
+        Args:
+            grammar: What it will have to follow, as `grammar.py` writes it; empty for nothing.
+            tools: Whether the model's chat template has to know tools.
+
+        Raises:
+            InvalidRequest: It cannot.
+        """
+        ...
+
     def generate(
-        self, tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int
+        self, tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int, grammar: str = ""
     ) -> AsyncGenerator[list[Chunk], None]:
-        """Yield what is generated, each time all chunks that have come; close the iterator to stop the engine."""
+        """Yield what is generated, each time all chunks that have come; close the iterator to stop the engine.
+
+        With a *grammar*, which has been checked, nothing else is generated than what it allows.
+        """
+        ...
+
+    def converse(self, prompt: Prompt, talk: Talk, *, max_tokens: int, seed: int) -> AsyncGenerator[list[Chunk], None]:
+        """Yield the next turn of a conversation, with calls of tools and thoughts apart from its text; no ids."""
         ...
 
     async def let_go(self) -> None:

@@ -1,7 +1,6 @@
 """The llama.cpp engine: our Protocol over the HTTP API of the server inside the engine process.
 
-Strategy: one connection a request, because a kept-alive one fails now and then; closing it stops the engine between
-two batches or tokens. The token path decodes each chunk once, into a type that has only the fields it needs.
+Strategy: the token path decodes each chunk once, into a type that has only the fields it needs.
 
 A token that leaves a character unfinished comes without a chunk of its own; the next chunk counts it, and `pieces`
 tells which it was.
@@ -10,32 +9,41 @@ tells which it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-import aiohttp
 import msgspec
 
 from llorch import errors
-from llorch.wire.codec import FieldProblem, encode, invalid
+from llorch.wire.codec import FieldProblem, invalid
+from llorch.wire.conversation import TokenLogprob
 from llorch.wire.events import StopReason
 from llorch.wire.pools import Backend
-from llorch.wire.tasks import Message, Sampling
+from llorch.wire.tasks import Sampling, Talk
 from roles.worker.backend import REPLACEMENT, Chunk, ModelFacts, Prompt
-from roles.worker.backend.llamacpp_options import completion, device_index, quant_kind
+from roles.worker.backend.grammar import SIGN, probe
+from roles.worker.backend.llamacpp_chat import ChatReader, Properties, chat
+from roles.worker.backend.llamacpp_http import EngineHttp, Refused
+from roles.worker.backend.llamacpp_options import (
+    completion,
+    device_index,
+    probing,
+    quant_kind,
+    told_logprobs,
+    top_logprobs,
+)
 from roles.worker.backend.llamacpp_process import EngineProcess, HostOptions
 from roles.worker.backend.model_file import read_header, read_vocabulary
 from roles.worker.backend.pieces import Pieces, find_pieces
 
-T = TypeVar("T")
-URL = "http://engine"
 DEFAULT_CTX = 8192
 POLL_S = 0.005
 SENTENCEPIECE = 1
 """llama.cpp's number for vocabularies that put a space before a text; see `tokenize`."""
+MAX_GRAMMARS = 256
 STOP_REASONS: dict[str, StopReason] = {"eos": "eos", "limit": "max_tokens", "none": "max_tokens"}
 
 
@@ -51,11 +59,16 @@ class _Line(msgspec.Struct, frozen=True):
     stop: bool = False
     stop_type: str = "none"
     prompt_progress: _Progress | None = None
-    error: msgspec.Raw | None = None
+    error: dict[str, Any] | None = None
+    completion_probabilities: list[TokenLogprob] = []
 
 
 class _Slot(msgspec.Struct, frozen=True):
     is_processing: bool
+
+
+class _Probed(msgspec.Struct, frozen=True):
+    content: str = ""
 
 
 class _Templated(msgspec.Struct, frozen=True):
@@ -104,12 +117,12 @@ class LlamaCpp:
         self._threads = threads
         self._batch = batch
         self._process = EngineProcess(tasks)
-        self._session: aiohttp.ClientSession | None = None
+        self._http = EngineHttp()
         self._vocab_type = 0
         self._pieces = Pieces({})
-        self._working = 0
         self._bos: list[int] = []
         self._decoder = msgspec.json.Decoder(_Line)
+        self._sound_grammars: set[str] = set()
 
     async def load(self, on_progress: Callable[[float], None]) -> ModelFacts:
         """Load the model; see `Engine.load`."""
@@ -131,11 +144,7 @@ class LlamaCpp:
             ),
             on_progress,
         )
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(self._process.socket, force_close=True, limit=0),
-            headers={"Authorization": f"Bearer {self._process.key}", "Content-Type": "application/json"},
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
+        self._http.open(self._process.socket, self._process.key)
         self._vocab_type = loaded.vocab_type
         self._pieces = await reading
         self._bos = await self._tokens("")
@@ -156,7 +165,7 @@ class LlamaCpp:
         Text that looks like a special token of the model becomes one, in *text* as well as in the template's output:
         that is what llama.cpp's own server does. Not so in *continue_text*, which a model wrote.
         """
-        text = await self._templated(prompt.messages) if prompt.messages else prompt.text
+        text = await self._templated(prompt) if prompt.messages else prompt.text
         if prompt.continue_text and self._vocab_type == SENTENCEPIECE:
             # Alone it would get a space in front.
             return self._one_bos(await self._tokens(text + prompt.continue_text), prompt)
@@ -165,35 +174,67 @@ class LlamaCpp:
             tokens += await self._tokens(prompt.continue_text, special=False)
         return tokens
 
+    async def check(self, *, grammar: str, tools: bool) -> None:
+        """Make sure that llama.cpp can do that; see `Engine.check`.
+
+        It is asked once for each grammar: that costs a token and, for a large schema, a good part of a second.
+        """
+        if tools and not (await self._http.ask("GET", "/props", None, Properties)).chat_template_caps.supports_tools:
+            raise invalid([FieldProblem("tools", "the model's chat template knows no tools; require a call, or none")])
+        if not grammar or grammar in self._sound_grammars:
+            return
+        start = self._bos or await self._tokens("a")
+        try:
+            found = await self._http.ask("POST", "/completion", probing(start[:1], probe(grammar)), _Probed)
+        except Refused:
+            found = _Probed()
+        if not found.content.startswith(SIGN):
+            raise errors.InvalidRequest(
+                "the request is not valid: the engine cannot enforce its JSON schema, or one of its tools'"
+            )
+        if len(self._sound_grammars) >= MAX_GRAMMARS:
+            self._sound_grammars.clear()
+        self._sound_grammars.add(grammar)
+
     async def generate(
-        self, tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int
+        self, tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int, grammar: str = ""
     ) -> AsyncGenerator[list[Chunk], None]:
         """Yield what is generated; see `Engine.generate`.
 
         With one slot nothing computed for an earlier prompt is reused, so that the same request gives the same text.
         """
-        body = completion(tokens, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=self._slots > 1)
-        rest, count, began = b"", 0, 0
-        with _translated():
-            response = await self._open("POST", "/completion", body)
-            try:
-                while data := await response.content.readany():
-                    self._working += 1 - began
-                    began = 1
-                    lines = (rest + data).split(b"\n\n")
-                    rest = lines.pop()
-                    chunks = [self._chunk(line) for line in lines if line.startswith((b"data: {", b"error: "))]
-                    for index, chunk in enumerate(chunks):
-                        if chunk.ids and chunk.tokens_out > count + 1:
-                            chunks[index] = await self._whole(chunk, chunk.tokens_out - count - 1)
-                        count = chunk.tokens_out
+        reuse, top = self._slots > 1, top_logprobs(sampling)
+        body = completion(tokens, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=reuse, grammar=grammar)
+        count = 0
+        async with aclosing(self._http.lines("/completion", body)) as found:
+            async for lines in found:
+                chunks = [self._chunk(line, top) for line in lines]
+                for index, chunk in enumerate(chunks):
+                    if chunk.ids and chunk.tokens_out > count + 1:
+                        chunks[index] = await self._whole(chunk, chunk.tokens_out - count - 1)
+                    count = chunk.tokens_out
+                if chunks:
+                    yield chunks
+                    if chunks[-1].stop is not None:
+                        return
+        raise errors.EngineFailed("the engine ended its answer before the text's end")
+
+    async def converse(
+        self, prompt: Prompt, talk: Talk, *, max_tokens: int, seed: int
+    ) -> AsyncGenerator[list[Chunk], None]:
+        """Yield the next turn of a conversation, as llama.cpp's own chat takes it apart; see `Engine.converse`."""
+        body = chat(prompt, talk, max_tokens=max_tokens, seed=seed, reuse_prompt=self._slots > 1)
+        reader = ChatReader()
+        try:
+            async with aclosing(self._http.lines("/v1/chat/completions", body)) as found:
+                async for lines in found:
+                    chunks = [chunk for line in lines for chunk in reader.read(line)]
                     if chunks:
                         yield chunks
                         if chunks[-1].stop is not None:
                             return
-            finally:
-                self._working -= began
-                response.close()
+        except Refused:
+            raise invalid([FieldProblem("tools", "the engine does not accept them, or these messages")]) from None
         raise errors.EngineFailed("the engine ended its answer before the text's end")
 
     async def let_go(self) -> None:
@@ -202,18 +243,17 @@ class LlamaCpp:
         llama.cpp answers between two batches, and only a request that has a slot has sent anything.
         """
         while True:
-            slots = await self._ask("GET", "/slots", None, list[_Slot])
-            if sum(slot.is_processing for slot in slots) <= self._working:
+            slots = await self._http.ask("GET", "/slots", None, list[_Slot])
+            if sum(slot.is_processing for slot in slots) <= self._http.working:
                 return
             await asyncio.sleep(POLL_S)
 
     async def close(self) -> None:
         """End the process; see `Engine.close`."""
-        if self._session is not None:
-            await self._session.close()
+        await self._http.close()
         await self._process.close()
 
-    def _chunk(self, line: bytes) -> Chunk:
+    def _chunk(self, line: bytes, top: int) -> Chunk:
         said = self._decoder.decode(line[line.index(b"{") :])
         if said.stop:
             return Chunk(said.content, said.tokens_predicted, STOP_REASONS.get(said.stop_type, "eos"))
@@ -221,6 +261,9 @@ class LlamaCpp:
             return Chunk(prefilled=said.prompt_progress.processed, prefill_total=said.prompt_progress.total)
         if said.error is not None or line.startswith(b"error"):
             raise errors.EngineFailed("the engine reported an error while it generated")
+        if said.completion_probabilities:
+            logprobs = told_logprobs(said.completion_probabilities, top)
+            return Chunk(said.content, said.tokens_predicted, ids=said.tokens, logprobs=logprobs)
         return Chunk(said.content, said.tokens_predicted, ids=said.tokens)
 
     async def _whole(self, chunk: Chunk, unsaid: int) -> Chunk:
@@ -236,49 +279,23 @@ class LlamaCpp:
             return chunk._replace(ids=[*before, last])
         return chunk._replace(ids=await self._tokens(chunk.text.replace(REPLACEMENT, ""), special=False))
 
-    async def _templated(self, messages: Sequence[Message]) -> str:
+    async def _templated(self, prompt: Prompt) -> str:
+        body: dict[str, object] = {"messages": prompt.messages}
+        if prompt.tools:
+            body["tools"] = prompt.tools
         try:
-            return (await self._ask("POST", "/apply-template", {"messages": messages}, _Templated)).prompt
-        except _Refused:
+            return (await self._http.ask("POST", "/apply-template", body, _Templated)).prompt
+        except Refused:
             raise invalid([FieldProblem("messages", "the model's chat template does not accept them")]) from None
 
     async def _tokens(self, text: str, *, special: bool = True) -> list[int]:
         body = {"content": text, "add_special": special, "parse_special": special}
-        return (await self._ask("POST", "/tokenize", body, _Tokens)).tokens
+        return (await self._http.ask("POST", "/tokenize", body, _Tokens)).tokens
 
     def _one_bos(self, tokens: list[int], prompt: Prompt) -> list[int]:
         """Drop the second beginning-of-sequence token where a template wrote one too."""
         twice = len(self._bos) == 1 and tokens[:2] == self._bos * 2
         return tokens[1:] if prompt.messages and twice else tokens
-
-    async def _ask(self, method: str, path: str, body: object, kind: type[T]) -> T:
-        with _translated():
-            response = await self._open(method, path, body)
-            try:
-                return msgspec.json.decode(await response.read(), type=kind)
-            finally:
-                response.close()
-
-    async def _open(self, method: str, path: str, body: object) -> aiohttp.ClientResponse:
-        if self._session is None or self._session.closed:
-            raise errors.EngineFailed("the engine is not loaded")
-        response = await self._session.request(method, URL + path, data=None if body is None else encode(body))
-        if response.status != 200:
-            response.close()
-            raise _Refused(f"the engine refused the request with status {response.status}")
-        return response
-
-
-class _Refused(errors.EngineFailed):
-    """The engine answered with an error; its text can quote the request, so it goes nowhere."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, OSError) as error:
-        raise errors.EngineFailed("the engine process does not answer any more") from error
 
 
 def _pieces(path: Path) -> Pieces:

@@ -10,12 +10,15 @@ import re
 from collections.abc import Sequence
 
 from llorch import errors
+from llorch.wire.conversation import TokenChance, TokenLogprob
 from llorch.wire.tasks import Sampling
 
 RANDOM_SEED = 0xFFFF_FFFF
 """What llama.cpp takes for: draw one."""
 SAMPLERS = ["penalties", "top_k", "top_p", "min_p", "temperature"]
 PENALTY_WINDOW_TOKENS = 64
+LEAST_LOGPROB = -9999.0
+"""What OpenAI tells of a token that cannot be."""
 LAST_CHUNK_FIELDS = ["content", "stop", "stop_type", "tokens_predicted"]
 
 MAX_DEVICES = 128
@@ -34,7 +37,7 @@ _SIZES = {"Small": "S", "Medium": "M", "Large": "L"}
 
 
 def completion(
-    tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int, reuse_prompt: bool
+    tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int, reuse_prompt: bool, grammar: str = ""
 ) -> dict[str, object]:
     """Return the body of a `/completion` request.
 
@@ -44,14 +47,23 @@ def completion(
         max_tokens: Already cut to the room there is.
         seed: uint64; llama.cpp's are uint32, the highest of which means random.
         reuse_prompt: Keep what a slot has computed of the same beginning. Faster, but not bit for bit the same.
+        grammar: What alone may be generated; empty for anything.
     """
-    return {
+    body = {
         "prompt": tokens,
+        "return_tokens": True,
+        "response_fields": LAST_CHUNK_FIELDS,
+        **sampled(sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=reuse_prompt),
+    }
+    return {**body, "grammar": grammar} if grammar else body
+
+
+def sampled(sampling: Sampling, *, max_tokens: int, seed: int, reuse_prompt: bool) -> dict[str, object]:
+    """Return what any request for a stream of tokens says; see `completion`."""
+    body: dict[str, object] = {
         "n_predict": max_tokens,
         "stream": True,
-        "return_tokens": True,
         "return_progress": True,
-        "response_fields": LAST_CHUNK_FIELDS,
         "cache_prompt": reuse_prompt,
         "samplers": SAMPLERS,
         "temperature": sampling.temperature,
@@ -62,6 +74,41 @@ def completion(
         "repeat_last_n": PENALTY_WINDOW_TOKENS,
         "seed": seed % RANDOM_SEED,
     }
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        body |= {"frequency_penalty": sampling.frequency_penalty, "presence_penalty": sampling.presence_penalty}
+    if sampling.logit_bias:
+        body["logit_bias"] = [[int(token), bias] for token, bias in sampling.logit_bias.items()]
+    if sampling.logprobs is True:
+        body["n_probs"] = max(1, top_logprobs(sampling))
+    return body
+
+
+def probing(tokens: Sequence[int], grammar: str) -> dict[str, object]:
+    """Return the body of a request for one token, which shows whether llama.cpp follows a grammar."""
+    return {"prompt": tokens, "n_predict": 1, "temperature": 0, "cache_prompt": False, "grammar": grammar}
+
+
+def top_logprobs(sampling: Sampling) -> int:
+    """Return how many of the likeliest tokens are asked for beside the one that was chosen."""
+    return sampling.top_logprobs if isinstance(sampling.top_logprobs, int) else 0
+
+
+def told_logprobs(found: Sequence[TokenLogprob], top: int) -> list[TokenLogprob]:
+    """Return what is told of tokens: the *top* likeliest each, and no logarithm of nothing."""
+    return [
+        TokenLogprob(
+            each.token, _least(each.logprob), each.bytes, [_bounded(other) for other in each.top_logprobs[:top]]
+        )
+        for each in found
+    ]
+
+
+def _bounded(chance: TokenChance) -> TokenChance:
+    return TokenChance(chance.token, _least(chance.logprob), chance.bytes)
+
+
+def _least(logprob: float) -> float:
+    return max(logprob, LEAST_LOGPROB)
 
 
 def device_index(device: str) -> int:

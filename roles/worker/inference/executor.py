@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+
+from msgspec import UNSET
 
 from llorch import errors, log
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.events import StopReason, WorkerStarted
-from llorch.wire.tasks import DEFAULT_MAX_TOKENS
+from llorch.wire.tasks import DEFAULT_MAX_TOKENS, calls_tools
 from llorch.wire.workers import CancelAccepted, CountTokens, Execute
 from roles.worker.backend import Chunk, Engine, ModelFacts, Prompt
+from roles.worker.backend.grammar import grammar_of, must_call
+from roles.worker.inference.calls import as_calls
 from roles.worker.inference.generation import Draft, Tally, write
 from roles.worker.inference.job import Job
 from roles.worker.inference.jobs import Jobs
@@ -57,14 +61,14 @@ class Executor:
         """
         try:
             check_ready()
-            self._check_ids(request.continue_ids)
+            self._check_ids(request)
             prompt = prompt_of(request, "" if request.continue_ids else request.continue_text + request.continue_held)
             job = self.jobs.reserve(request.job_id, request.attempt, first_token=request.first_token)
         except errors.LlorchError:
             self._metrics.outcomes.labels("refused").inc()
             raise
         try:
-            tokens = await self._tokenize(job, prompt)
+            tokens = await self._prepare(job, request, prompt)
             max_tokens = self._room(len(tokens) + len(request.continue_ids), request)
             check_ready()
         except BaseException:
@@ -110,10 +114,13 @@ class Executor:
             if job.task is not None:
                 job.task.cancel()
 
-    async def _tokenize(self, job: Job, prompt: Prompt) -> list[int]:
+    async def _prepare(self, job: Job, request: Execute, prompt: Prompt) -> list[int]:
         """Return the prompt's tokens; a job that is stopped meanwhile does not wait for an engine that hangs."""
         task = job.task = job.interruptible = asyncio.current_task()
         try:
+            grammar, tools = grammar_of(request), calls_tools(request) and not must_call(request)
+            if grammar or tools:
+                await self._engine.check(grammar=grammar, tools=tools)
             return await self._engine.tokenize(prompt)
         except asyncio.CancelledError:
             if job.stopping is None or (task is not None and task.uncancel()):
@@ -145,18 +152,28 @@ class Executor:
 
     async def _write(self, job: Job, request: Execute, tokens: list[int], max_tokens: int, tally: Tally) -> StopReason:
         """Generate; return why the text is over."""
-        draft = Draft(request.stop, held=request.continue_held)
+        draft = Draft([] if must_call(request) else request.stop, held=request.continue_held)
         pieces, reason = draft.begin()
         if reason is None and not max_tokens:
             pieces, reason = draft.add([Chunk(stop="max_tokens")])
         job.tokens(pieces)
         if reason is not None:
             return reason
-        steps = self._engine.generate(
-            [*tokens, *request.continue_ids], request, max_tokens=max_tokens, seed=request.seed
-        )
-        async with aclosing(steps):
+        async with aclosing(self._steps(request, tokens, max_tokens)) as steps:
             return await write(job, steps, draft, tally, self.rate)
+
+    def _steps(self, request: Execute, tokens: list[int], max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
+        """Have the engine generate, in the way that the request needs."""
+        if must_call(request):
+            return as_calls(self._generate(request, tokens, max_tokens))
+        if calls_tools(request) or request.reasoning_format == "auto":
+            return self._engine.converse(prompt_of(request), request, max_tokens=max_tokens, seed=request.seed)
+        return self._generate(request, tokens, max_tokens)
+
+    def _generate(self, request: Execute, tokens: list[int], max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
+        behind = [*tokens, *request.continue_ids]
+        grammar = grammar_of(request)
+        return self._engine.generate(behind, request, max_tokens=max_tokens, seed=request.seed, grammar=grammar)
 
     def _failed(self, job: Job, error: errors.LlorchError) -> str:
         job.fail(error)
@@ -202,9 +219,11 @@ class Executor:
         wanted = request.max_tokens if isinstance(request.max_tokens, int) else DEFAULT_MAX_TOKENS
         return min(wanted, context - tokens)
 
-    def _check_ids(self, ids: Sequence[int]) -> None:
-        if ids and max(ids) >= self.model.vocab_size:
-            raise invalid([FieldProblem("continue_ids", f"the model has only {self.model.vocab_size} tokens")])
+    def _check_ids(self, request: Execute) -> None:
+        biased = map(int, request.logit_bias or ()) if isinstance(request.logit_bias, dict) else ()
+        for field, ids in (("continue_ids", request.continue_ids), ("logit_bias", biased)):
+            if max(ids, default=0) >= max(1, self.model.vocab_size):
+                raise invalid([FieldProblem(field, f"the model has only {self.model.vocab_size} tokens")])
 
 
 def prompt_of(request: Execute | CountTokens, continue_text: str = "") -> Prompt:
@@ -217,4 +236,6 @@ def prompt_of(request: Execute | CountTokens, continue_text: str = "") -> Prompt
     messages = request.messages if isinstance(request.messages, list) else []
     if bool(text) == bool(messages):
         raise invalid([FieldProblem("prompt", "exactly one of prompt and messages is required")])
-    return Prompt(text=text, messages=messages, continue_text=continue_text)
+    choice = request.tool_choice if isinstance(request, Execute) else UNSET
+    tools = request.tools if isinstance(request.tools, list) and choice != "none" else []
+    return Prompt(text=text, messages=messages, tools=tools, continue_text=continue_text)

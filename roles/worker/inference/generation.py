@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from llorch import errors
+from llorch.wire.conversation import TokenLogprob
 from llorch.wire.events import Metrics, StopReason, WorkerEnd
 from roles.worker.backend import Chunk
 from roles.worker.inference.job import Job, Piece
@@ -59,6 +60,7 @@ class Draft:
     def __init__(self, stops: Sequence[str], *, held: str = "") -> None:
         self._cutter = Cutter(stops, held=held)
         self._ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
         self.count = 0
 
     def begin(self) -> tuple[list[Piece], StopReason | None]:
@@ -71,14 +73,16 @@ class Draft:
         for chunk in chunks:
             shown = self._cutter.feed(chunk.text)
             if chunk.stop == "eos" and chunk.tokens_out == self.count:
-                del self._ids[-1:]
+                del self._ids[-1:], self._logprobs[-1:]
             self._ids += chunk.ids
+            self._logprobs += chunk.logprobs
             self.count = chunk.tokens_out
             if chunk.stop is not None and not self._cutter.stopped:
                 shown += self._cutter.flush()
-            if shown:
-                pieces.append(Piece(shown, self._ids, self._cutter.held))
-                self._ids = []
+            if shown or chunk.reasoning_content or chunk.tool_calls:
+                held, apart = self._cutter.held, (chunk.reasoning_content, chunk.tool_calls)
+                pieces.append(Piece(shown, self._ids, held, self._logprobs or (), *apart))
+                self._ids, self._logprobs = [], []
             if self._cutter.stopped:
                 return pieces, "stop_sequence"
             if chunk.stop is not None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import NamedTuple
+
+from msgspec import UNSET
 
 from llorch import errors
 from llorch.sse import KEEPALIVE, encode_event
 from llorch.wire import codec
+from llorch.wire.conversation import TokenLogprob, ToolCallDelta
 from llorch.wire.events import START, Failed, WorkerToken
 from roles.worker.inference.replay import Id, Replay
 
@@ -24,11 +27,28 @@ KEEPALIVE_S = 15.0
 
 
 class Piece(NamedTuple):
-    """Text for one token event, not empty, with what `WorkerToken` says about it."""
+    """What one token event holds, not all empty, and what `WorkerToken` says about it."""
 
     text: str
     ids: list[int]
     held: str
+    logprobs: Sequence[TokenLogprob] = ()
+    reasoning_content: str = ""
+    tool_calls: Sequence[ToolCallDelta] = ()
+
+    def token(self, index: int) -> WorkerToken:
+        """Return the event."""
+        if not (self.logprobs or self.reasoning_content or self.tool_calls):
+            return WorkerToken(index, self.text, self.ids, self.held)
+        return WorkerToken(
+            index,
+            self.text,
+            self.ids,
+            self.held,
+            logprobs=list(self.logprobs) or UNSET,
+            reasoning_content=self.reasoning_content or UNSET,
+            tool_calls=list(self.tool_calls) or UNSET,
+        )
 
 
 class _Reader:
@@ -98,7 +118,7 @@ class Job:
         for piece in pieces:
             index = self._next_token
             self._next_token = number = index + 1
-            body = codec.encode(WorkerToken(index, piece.text, piece.ids, piece.held))
+            body = codec.encode(piece.token(index))
             self._replay.append((number, 0), encode_event("token", f"{number}.0", body))
         self._wake()
         if self._replay.full:

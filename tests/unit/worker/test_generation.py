@@ -21,9 +21,9 @@ def drafted(chunks: list[Chunk], stops: list[str], *, held: str = "") -> tuple[l
 
 
 def chunks_of(texts: list[str], *, stop: StopReason = "max_tokens") -> list[Chunk]:
-    """Return chunks whose ids are their positions."""
+    """Return chunks whose ids are their positions; a token that ends the text is counted and has no chunk."""
     chunks = [Chunk(text, number + 1, ids=[number]) for number, text in enumerate(texts)]
-    return [*chunks, Chunk("", len(texts), stop)]
+    return [*chunks, Chunk("", len(texts) + (stop == "eos"), stop)]
 
 
 def test_every_token_without_stop_sequences_is_an_event_with_its_id() -> None:
