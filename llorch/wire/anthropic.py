@@ -11,17 +11,24 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
 from llorch.wire.errors import ErrorBody
 from llorch.wire.tasks import Stop
 
-StopReason = Literal["end_turn", "max_tokens", "stop_sequence"]
+StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 
 
 class Block(msgspec.Struct, frozen=True):
-    """One part of a message; only text can be given to a model that reads text."""
+    """One part of a message: text, a thought, a call of a tool (`tool_use`), or what it gave (`tool_result`)."""
 
     type: str
     text: str = ""
+    thinking: str = ""
+    id: Annotated[str, Meta(max_length=256)] = ""
+    name: str = ""
+    input: dict[str, Any] | None = None
+    tool_use_id: Annotated[str, Meta(max_length=256)] = ""
+    content: str | list[dict[str, Any]] | None = None
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -31,15 +38,53 @@ class Turn(msgspec.Struct, frozen=True):
     content: str | list[Block]
 
 
+class OfferedTool(msgspec.Struct, frozen=True):
+    """Something that the model may ask to be called; those that Anthropic itself would run are refused by type."""
+
+    name: FunctionName
+    type: str | None = None
+    description: str | None = None
+    input_schema: JsonSchema | None = None
+    strict: bool | None = None
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether tools are to be called."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """Whether what the model thinks is told; how much it thinks is the model's own affair."""
+
+    type: Literal["enabled", "disabled", "adaptive"]
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """The form of an answer."""
+
+    type: Literal["json_schema"]
+    schema: JsonSchema
+
+
+class OutputConfig(msgspec.Struct, frozen=True):
+    """How an answer is to be."""
+
+    format: OutputFormat | None = None
+
+
 class CountRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /v1/messages/count_tokens`, and what a message has in common with it."""
 
     model: Annotated[str, Meta(min_length=1, max_length=1024)]
     messages: Annotated[list[Turn], Meta(min_length=1, max_length=4096)]
     system: str | list[Block] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: dict[str, Any] | None = None
-    thinking: dict[str, Any] | None = None
+    tools: Annotated[list[OfferedTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
 
 
 class MessagesRequest(CountRequest, frozen=True, kw_only=True):
@@ -66,11 +111,25 @@ class Usage(msgspec.Struct, frozen=True):
     output_tokens: int
 
 
-class TextBlock(msgspec.Struct, frozen=True):
+class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
     """What the model said."""
 
     text: str
-    type: Literal["text"] = "text"
+
+
+class ThinkingBlock(msgspec.Struct, frozen=True, tag_field="type", tag="thinking"):
+    """What the model thought; nobody signs that here."""
+
+    thinking: str
+    signature: str = ""
+
+
+class ToolUseBlock(msgspec.Struct, frozen=True, tag_field="type", tag="tool_use"):
+    """A call that the model asks for."""
+
+    id: str
+    name: str
+    input: dict[str, Any]
 
 
 class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +137,7 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     model: str
-    content: list[TextBlock]
+    content: list[TextBlock | ThinkingBlock | ToolUseBlock]
     usage: Usage
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None

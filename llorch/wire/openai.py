@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
 from llorch.wire.errors import ErrorBody
-from llorch.wire.tasks import MAX_SEED, Priority, Stop
+from llorch.wire.tasks import MAX_SEED, MAX_TOP_LOGPROBS, LogitBias, Priority, Stop
 
-FinishReason = Literal["stop", "length"]
 Stops = Annotated[list[Stop], Meta(max_length=4)] | Stop | None
 
 
@@ -26,12 +26,73 @@ class Part(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+class CalledFunction(msgspec.Struct, frozen=True):
+    """A function that a model asked for, and its arguments as JSON."""
+
+    name: FunctionName
+    arguments: str = "{}"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A call in the answer of a model."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=256)]
+    function: CalledFunction
+    type: str = "function"
+
+
 class ChatMessage(msgspec.Struct, frozen=True):
     """One turn of a conversation; `developer` is another name for `system`."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: Annotated[list[Call], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_call_id: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    reasoning_content: str | None = None
+
+
+class OfferedFunction(msgspec.Struct, frozen=True):
+    """What a tool does, and the schema of its arguments."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: JsonSchema | None = None
+    strict: bool | None = None
+
+
+class OfferedTool(msgspec.Struct, frozen=True):
+    """Something that the model may ask to be called: only functions can be."""
+
+    type: str
+    function: OfferedFunction | None = None
+
+
+class ChosenFunction(msgspec.Struct, frozen=True):
+    """The name of a function that must be called."""
+
+    name: FunctionName
+
+
+class ChosenTool(msgspec.Struct, frozen=True):
+    """The tool that must be called."""
+
+    type: str
+    function: ChosenFunction | None = None
+
+
+class FormatSchema(msgspec.Struct, frozen=True):
+    """A JSON schema, with a name for people."""
+
+    schema: JsonSchema
+    name: str | None = None
+    strict: bool | None = None
+
+
+class Format(msgspec.Struct, frozen=True):
+    """The form of an answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: FormatSchema | None = None
 
 
 class StreamOptions(msgspec.Struct, frozen=True):
@@ -55,9 +116,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    logit_bias: LogitBias | None = None
     priority: Priority = "interactive"
     session_id: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$(?!\n)")] | UnsetType = UNSET
 
@@ -68,9 +129,12 @@ class ChatRequest(Asked, frozen=True, kw_only=True):
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=4096)]
     max_completion_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     logprobs: bool | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    tools: Annotated[list[OfferedTool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: Format | None = None
+    reasoning_effort: str | None = None
     audio: dict[str, Any] | None = None
     modalities: list[str] | None = None
 
@@ -79,96 +143,10 @@ class CompletionRequest(Asked, frozen=True, kw_only=True):
     """`POST /v1/completions`."""
 
     prompt: Annotated[str, Meta(min_length=1)] | Annotated[list[Any], Meta(min_length=1, max_length=64)]
-    logprobs: int | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     echo: bool | None = None
     suffix: str | None = None
     best_of: int | None = None
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens of the prompt and of the answer."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class AnswerMessage(msgspec.Struct, frozen=True):
-    """What the model said."""
-
-    content: str
-    role: Literal["assistant"] = "assistant"
-    refusal: None = None
-
-
-class ChatChoice(msgspec.Struct, frozen=True):
-    """One answer of a chat."""
-
-    index: int
-    message: AnswerMessage
-    finish_reason: FinishReason
-    logprobs: None = None
-
-
-class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer of a chat."""
-
-    id: str
-    created: int
-    model: str
-    choices: list[ChatChoice]
-    usage: Usage
-    system_fingerprint: str
-    object: Literal["chat.completion"] = "chat.completion"
-
-
-class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds."""
-
-    content: str | UnsetType = UNSET
-    role: Literal["assistant"] | UnsetType = UNSET
-
-
-class ChunkChoice(msgspec.Struct, frozen=True):
-    """What a chunk adds to one answer."""
-
-    index: int
-    delta: Delta
-    finish_reason: FinishReason | None = None
-    logprobs: None = None
-
-
-class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """One event of a streamed chat."""
-
-    id: str
-    created: int
-    model: str
-    choices: list[ChunkChoice]
-    system_fingerprint: str
-    usage: Usage | UnsetType | None = UNSET
-    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-
-
-class TextChoice(msgspec.Struct, frozen=True):
-    """One answer of a plain completion, or what a chunk adds to it."""
-
-    index: int
-    text: str
-    finish_reason: FinishReason | None = None
-    logprobs: None = None
-
-
-class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer of a plain completion, or one event of a streamed one."""
-
-    id: str
-    created: int
-    model: str
-    choices: list[TextChoice]
-    system_fingerprint: str
-    usage: Usage | UnsetType | None = UNSET
-    object: Literal["text_completion"] = "text_completion"
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):

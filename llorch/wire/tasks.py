@@ -34,6 +34,10 @@ KeepAlive = (
 MAX_LOGIT_BIAS = 1024
 Stop = Annotated[str, Meta(min_length=1, max_length=100)]
 TokenId = Annotated[str, Meta(pattern=r"^[0-9]{1,9}$(?!\n)", description="the id of a token, as a string of digits")]
+LogitBias = Annotated[
+    dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]],
+    Meta(max_length=MAX_LOGIT_BIAS, description="Added to the scores of tokens, by the model's own token ids"),
+]
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,13 +58,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: Annotated[
         float, Meta(ge=-2, le=2, description="Subtracted from the scores of tokens that were seen lately")
     ] = 0.0
-    logit_bias: (
-        Annotated[
-            dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]],
-            Meta(max_length=MAX_LOGIT_BIAS, description="Added to the scores of tokens, by the model's own token ids"),
-        ]
-        | UnsetType
-    ) = UNSET
+    logit_bias: LogitBias | UnsetType = UNSET
     stop: Annotated[list[Stop], Meta(max_length=4, description="Texts that end the output and are not part of it")] = (
         msgspec.field(default_factory=list)
     )

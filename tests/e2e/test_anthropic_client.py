@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,12 +10,28 @@ from pathlib import Path
 import anthropic
 import pytest
 from anthropic import AsyncAnthropic
-from anthropic.types import MessageParam
+from anthropic.types import MessageParam, ToolParam
 
 from tests.e2e.processes import role, whole_system
+from tests.support import scribes
 
 COLD = {"temperature": 0}
 """The library has no argument for it any more; servers still take it."""
+PLACE: dict[str, object] = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 9}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+WEATHER: ToolParam = {"name": "get_weather", "description": "Tells the weather", "input_schema": PLACE}
+SPOKEN = ["I see", " rain\n</think>\n\n", "Let me", " look. ", "<tool_call>\n", '{"name": ', '"get_weather"']
+SPOKEN += [', "arguments": ', '{"city": "Be', 'rlin", ', '"days": 2}', "}\n", "</tool_call>"]
+PICTURE: list[MessageParam] = [
+    {
+        "role": "user",
+        "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}],
+    }
+]
 POEM: list[MessageParam] = [{"role": "user", "content": "Write a haiku about rain"}]
 
 
@@ -65,14 +82,60 @@ async def test_stop_reasons_are_told(tmp_path: Path) -> None:
     assert "\n" not in str(line.content[0])
 
 
+async def test_tools_forms_and_thoughts_are_used_as_the_library_has_them(tmp_path: Path) -> None:
+    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', SPOKEN[2:])}"
+    thinker = scribes.write(tmp_path / "thinker.gguf", SPOKEN[:3], template=scribes.THINKING)
+    async with serving(tmp_path) as ai:
+        forced = await ai.messages.create(
+            model="haiku",
+            max_tokens=200,
+            messages=POEM,
+            tools=[WEATHER],
+            tool_choice={"type": "tool", "name": "get_weather"},
+        )
+        async with ai.messages.stream(model=scribe, max_tokens=99, messages=POEM, tools=[WEATHER]) as stream:
+            kinds = [event.type async for event in stream]
+            wanted = await stream.get_final_message()
+        [_, call] = wanted.content
+        assert call.type == "tool_use"
+        history: list[MessageParam] = [
+            *POEM,
+            {"role": "assistant", "content": [block.to_dict() for block in wanted.content]},  # type: ignore[misc, list-item]  # blocks
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "rain"}]},
+        ]
+        again = await ai.messages.create(model=scribe, max_tokens=99, messages=history, tools=[WEATHER])
+        counted = await ai.messages.count_tokens(model=scribe, messages=history, tools=[WEATHER])
+        formed = await ai.messages.create(
+            model="haiku",
+            max_tokens=99,
+            messages=POEM,
+            output_config={"format": {"type": "json_schema", "schema": PLACE}},
+        )
+        thought = await ai.messages.create(
+            model=f"file:{thinker}", max_tokens=99, messages=POEM, thinking={"type": "adaptive"}
+        )
+
+    [block] = forced.content
+    assert block.type == "tool_use"
+    assert (block.name, sorted(block.input), forced.stop_reason) == ("get_weather", ["city", "days"], "tool_use")
+    assert (call.name, call.input, wanted.stop_reason) == ("get_weather", {"city": "Berlin", "days": 2}, "tool_use")
+    assert kinds.count("input_json") > 1
+    assert [block.type for block in again.content] == ["text", "tool_use"]
+    assert counted.input_tokens == again.usage.input_tokens
+    [text] = formed.content
+    assert text.type == "text"
+    assert sorted(json.loads(text.text)) == ["city", "days"]
+    assert [block.type for block in thought.content] == ["thinking", "text"]
+
+
 async def test_refusals_are_the_librarys_own_errors(tmp_path: Path) -> None:
     async with serving(tmp_path) as ai:
         with pytest.raises(anthropic.NotFoundError, match="did you mean haiku"):
             await ai.messages.create(model="haik", max_tokens=2, messages=POEM)
-        with pytest.raises(anthropic.BadRequestError, match="tools: not supported"):
-            await ai.messages.create(
-                model="haiku", max_tokens=2, messages=POEM, tools=[{"name": "f", "input_schema": {"type": "object"}}]
-            )
+        with pytest.raises(anthropic.BadRequestError, match="template knows no tools"):
+            await ai.messages.create(model="haiku", max_tokens=2, messages=POEM, tools=[WEATHER])
+        with pytest.raises(anthropic.BadRequestError, match="reads text alone"):
+            await ai.messages.create(model="haiku", max_tokens=2, messages=PICTURE)
         with pytest.raises(anthropic.APIStatusError) as early:
             await ai.messages.count_tokens(model="tinyllama", messages=POEM)
 

@@ -10,13 +10,44 @@ from pathlib import Path
 import openai
 import pytest
 from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMessageParam
+from pydantic import BaseModel, Field
 
 from llorch.wire.tasks import TaskPage
 from tests.e2e.processes import Role, whole_system
+from tests.support import scribes
 
 POEM = "Write a haiku about rain"
+ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": POEM}]
+PLACE = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 9}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+WEATHER: ChatCompletionFunctionToolParam = {
+    "type": "function",
+    "function": {"name": "get_weather", "description": "Tells the weather", "parameters": PLACE},
+}
+SPOKEN = [
+    "Let me",
+    " look. ",
+    "<tool_call>\n",
+    '{"name": ',
+    '"get_weather"',
+    ', "arguments": ',
+    '{"city": "Be',
+    'rlin", ',
+]
+SPOKEN += ['"days": 2}', "}\n", "</tool_call>"]
 NOWHERE = f"hf:org/none@{'0' * 40}::file=none.gguf"
+
+
+class Place(BaseModel):
+    """What the library makes a schema of, and puts the answer into."""
+
+    city: str = Field(max_length=9)
+    days: int = Field(ge=1, le=9)
 
 
 @asynccontextmanager
@@ -95,10 +126,12 @@ async def test_refusals_are_the_librarys_own_errors_and_say_which_field(tmp_path
         with pytest.raises(openai.BadRequestError) as hot:
             await ai.completions.create(model="haiku", prompt="x", temperature=3)
         with pytest.raises(openai.BadRequestError) as tools:
+            await ai.chat.completions.create(model="haiku", messages=ASKED, tools=[WEATHER])
+        with pytest.raises(openai.BadRequestError) as schema:
             await ai.chat.completions.create(
                 model="haiku",
-                messages=[{"role": "user", "content": "x"}],
-                tools=[{"type": "function", "function": {"name": "f"}}],
+                messages=ASKED,
+                response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": {"not": {}}}},
             )
         with pytest.raises(openai.BadRequestError) as picture:
             await ai.chat.completions.create(
@@ -110,7 +143,92 @@ async def test_refusals_are_the_librarys_own_errors_and_say_which_field(tmp_path
 
     assert (unknown.value.code, "did you mean haiku" in unknown.value.message) == ("MODEL_NOT_FOUND", True)
     assert (hot.value.param, hot.value.type) == ("temperature", "invalid_request_error")
-    assert (tools.value.param, picture.value.param) == ("tools", "messages[0]")
+    assert "template knows no tools" in tools.value.message
+    assert schema.value.param == "response_format.json_schema.schema.not"
+    assert picture.value.param == "messages[0]"
+
+
+async def test_answers_have_the_form_that_was_asked_for(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_system, ai):
+        parsed = await ai.chat.completions.parse(model="haiku", messages=ASKED, response_format=Place)
+        stream = await ai.chat.completions.create(
+            model="haiku",
+            messages=ASKED,
+            response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": PLACE, "strict": True}},
+            stream=True,
+        )
+        streamed = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+        likely = await ai.chat.completions.create(
+            model="haiku", messages=ASKED, temperature=0, max_tokens=9, logprobs=True, top_logprobs=2
+        )
+        raw = await ai.completions.with_raw_response.create(model="haiku", prompt=POEM, max_tokens=4, logprobs=2)
+        plain = raw.parse()
+
+    assert isinstance(parsed.choices[0].message.parsed, Place)
+    Place.model_validate_json(streamed)
+    [choice] = likely.choices
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    assert "".join(one.token for one in choice.logprobs.content) == choice.message.content
+    assert {len(one.top_logprobs) for one in choice.logprobs.content} == {2}
+    assert plain.choices[0].logprobs is not None
+    assert "".join(plain.choices[0].logprobs.tokens or []) == plain.choices[0].text
+    assert plain.usage is not None
+    assert raw.headers["X-Job-Id"] == plain.id.removeprefix("cmpl-")
+    assert raw.headers["X-Correlation-Id"]
+
+
+async def test_tools_are_called_when_they_must_be_and_when_the_model_wants_to(tmp_path: Path) -> None:
+    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', SPOKEN)}"
+    thinker = scribes.write(
+        tmp_path / "thinker.gguf", ["I see", " rain\n</think>\n\n", "It rains"], template=scribes.THINKING
+    )
+    async with serving(tmp_path) as (_system, ai):
+        forced = await ai.chat.completions.create(
+            model="haiku",
+            messages=ASKED,
+            tools=[WEATHER],
+            tool_choice={"type": "function", "function": {"name": "get_weather"}},
+        )
+        async with ai.chat.completions.stream(
+            model="haiku", messages=ASKED, tools=[WEATHER], tool_choice="required"
+        ) as helper:
+            async for _ in helper:
+                pass
+            required = await helper.get_final_completion()
+        wanted = await ai.chat.completions.create(model=scribe, messages=ASKED, tools=[WEATHER])
+        [call] = wanted.choices[0].message.tool_calls or []
+        history: list[ChatCompletionMessageParam] = [
+            *ASKED,
+            {"role": "assistant", "content": None, "tool_calls": [call.to_dict()]},  # type: ignore[list-item]  # it is one
+            {"role": "tool", "tool_call_id": call.id, "content": "rain"},
+        ]
+        chunks = [
+            chunk
+            async for chunk in await ai.chat.completions.create(
+                model=scribe, messages=history, tools=[WEATHER], stream=True, stream_options={"include_usage": True}
+            )
+        ]
+        thought = await ai.chat.completions.create(model=f"file:{thinker}", messages=ASKED, reasoning_effort="low")
+
+    for reply in (forced, required):
+        [made] = reply.choices[0].message.tool_calls or []
+        assert made.type == "function"
+        assert made.function.name == "get_weather"
+        Place.model_validate_json(made.function.arguments)
+        assert reply.choices[0].finish_reason == "tool_calls"
+    assert (wanted.choices[0].message.content, wanted.choices[0].finish_reason) == ("Let me look. ", "tool_calls")
+    assert call.type == "function"
+    assert Place.model_validate_json(call.function.arguments) == Place(city="Berlin", days=2)
+    deltas = [delta for chunk in chunks[:-1] for delta in chunk.choices[0].delta.tool_calls or []]
+    assert deltas[0].function is not None
+    assert (deltas[0].id is not None, deltas[0].function.name) == (True, "get_weather")
+    assert len(deltas) > 2
+    Place.model_validate_json("".join((delta.function and delta.function.arguments) or "" for delta in deltas))
+    assert chunks[-2].choices[0].finish_reason == "tool_calls"
+    assert chunks[-1].usage is not None
+    said = thought.choices[0].message
+    assert (said.content, said.to_dict()["reasoning_content"]) == ("It rains", "I see rain\n")
 
 
 async def test_models_are_listed_and_found_by_name(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from llorch.errors import AllSlotsBusy, Draining, EngineFailed, InvalidRequest, LlorchError, NotReady, RemoteError
 from llorch.sse import encode_event
-from llorch.wire.tasks import Task
-from tests.support.orchestrating import BACK_OFF_MS, QUIET, ScriptedWorker, System, both, failure, terminal, text
+from llorch.wire.tasks import Accepted, Task
+from tests.support.orchestrating import BACK_OFF_MS, QUIET, REF, ScriptedWorker, System, both, failure, terminal, text
 from tests.support.scripts import Call, dying, first_half, in_turn, second_half, silent_death
 
 LOST = "WORKER_LOST"
@@ -65,6 +65,42 @@ async def test_text_survives_one_death_after_the_other(tmp_path: Path) -> None:
 
     assert text(events) == ["one ", "two "] * 3 + ["[6:one two one two one two ]"]
     assert outcomes(task) == [LOST] * 4 + ["completed"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        {"reasoning_format": "auto"},
+    ],
+    ids=lambda form: next(iter(form)),
+)
+async def test_an_answer_that_no_other_can_go_on_with_ends_with_an_error_that_says_ask_again(
+    form: dict[str, object], tmp_path: Path
+) -> None:
+    worker = ScriptedWorker(in_turn(dying, second_half))
+    async with both(tmp_path, worker, **QUIET) as system:
+        body = {"model": REF, "messages": [{"role": "user", "content": "x"}], **form}
+        job = await system.client.send("POST", "/v2/tasks", Accepted, body=body)
+        events = await system.events(job.job_id)
+        task = await system.show(job.job_id)
+
+    assert text(events) == ["one ", "two "]
+    assert (failure(events).code, failure(events).retriable) == ("CANNOT_CONTINUE", True)
+    assert (task.status, outcomes(task)) == ("failed", ["CANNOT_CONTINUE"])
+    assert len(worker.asked) == 1
+
+
+async def test_it_begins_anew_where_nobody_has_seen_a_word_of_it(tmp_path: Path) -> None:
+    worker = ScriptedWorker(in_turn(silent_death, second_half))
+    async with both(tmp_path, worker, **QUIET) as system, asyncio.TaskGroup() as group:
+        job = await system.submit(response_format={"type": "json_object"})
+        live = group.create_task(system.events(job.job_id))
+        await again(system, job.job_id, after=1)
+        events = await live
+
+    assert text(events) == ["[0:]"]
 
 
 def wrong(event: bytes, *, seen: asyncio.Event) -> Callable[[Call], Awaitable[None]]:

@@ -1,4 +1,4 @@
-"""What a request of Anthropic's API is as a job, and what a job is in its words."""
+"""What a request of Anthropic's API is as a job."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
-from llorch.errors import AllSlotsBusy, InvalidRequest
-from llorch.sse import parse
-from llorch.wire.anthropic import MessageReply, MessagesRequest, TextBlock, Usage
-from llorch.wire.codec import decode, encode
-from llorch.wire.conversation import Message
-from llorch.wire.events import End
+from llorch.errors import InvalidRequest
+from llorch.wire.anthropic import MessagesRequest
+from llorch.wire.codec import decode
+from llorch.wire.conversation import Function, FunctionCall, Message, NamedFunction, NamedTool, Tool, ToolCall
 from llorch.wire.tasks import SubmitTask
-from roles.orchestrator.dialects.answer import Answer
-from roles.orchestrator.dialects.anthropic import count, error_reply, first, last, task, text, whole_reply
+from roles.orchestrator.dialects.anthropic import count, stop_sequence, task
+
+TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}
 
 
 def asked(**fields: object) -> MessagesRequest:
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **fields}
     return decode(json.dumps(body).encode(), MessagesRequest)
-
-
-def ended(reason: Any = "eos") -> End:  # noqa: ANN401 - one of three words
-    return End(tokens_in=7, tokens_out=3, stop_reason=reason, queue_ms=1, first_token_ms=2, decode_time_ms=3)
 
 
 def test_a_message_without_wishes_gets_anthropics_defaults_and_ends_with_its_reader() -> None:
@@ -56,66 +52,77 @@ def test_every_wish_arrives() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"tools": [{"name": "f"}]}, ["tools"]),
+        ({"tools": [{"name": "web_search", "type": "web_search_20250305"}]}, ["tools[0].type"]),
         ({"tool_choice": {"type": "any"}}, ["tool_choice"]),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, ["thinking"]),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}], "tools": [{}]}, ["tools", "messages[0]"]),
+        ({"tool_choice": {"type": "tool"}, "tools": [TOOL]}, ["tool_choice.name"]),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, ["messages[0]"]),
+        (
+            {"output_config": {"format": {"type": "json_schema", "schema": {"not": {}}}}},
+            ["output_config.format.json_schema.schema.not"],
+        ),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, object], named: list[str]) -> None:
-    for ask in (task, count):
-        with pytest.raises(InvalidRequest) as refused:
-            ask(asked(**fields))
+    with pytest.raises(InvalidRequest) as refused:
+        task(asked(**fields))
 
-        assert refused.value.details is not None
-        problems: Any = refused.value.details["fields"]
-        assert [problem["field"] for problem in problems] == named
+    assert refused.value.details is not None
+    problems: Any = refused.value.details["fields"]
+    assert [problem["field"] for problem in problems] == named
+
+
+def test_calls_and_what_they_gave_become_messages_of_their_own() -> None:
+    result = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "rain"}]}
+    turns = [
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "s"},
+                {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
+            ],
+        },
+        {"role": "user", "content": [result, {"type": "text", "text": "and?"}]},
+        {"role": "user", "content": [{**result, "content": "sun"}]},
+    ]
+
+    found = task(asked(messages=turns, tools=[TOOL]))
+
+    assert found.messages == [
+        Message("user", "hi"),
+        Message("assistant", tool_calls=[ToolCall("c", FunctionCall("f", '{"a": 1}'))], reasoning_content="hm"),
+        Message("tool", "rain", tool_call_id="c"),
+        Message("user", "and?"),
+        Message("tool", "sun", tool_call_id="c"),
+    ]
+    assert found.tools == [Tool(Function("f", "d", {"type": "object"}))]
+    assert count(asked(messages=turns, tools=[TOOL])).tools == found.tools
+    assert count(asked(messages=turns, tools=[TOOL], tool_choice={"type": "none"})).tools is UNSET
 
 
 @pytest.mark.parametrize(
-    ("reason", "stops", "expected"),
+    ("choice", "expected"),
     [
-        ("eos", ["x"], ("end_turn", None)),
-        ("max_tokens", None, ("max_tokens", None)),
-        ("stop_sequence", ["x"], ("stop_sequence", "x")),
-        ("stop_sequence", ["x", "y"], ("stop_sequence", None)),
+        ({"type": "auto", "disable_parallel_tool_use": True}, ("auto", False)),
+        ({"type": "any"}, ("required", UNSET)),
+        ({"type": "tool", "name": "f"}, (NamedTool(NamedFunction("f")), UNSET)),
     ],
 )
-def test_the_sequence_is_told_where_there_can_be_no_doubt(
-    reason: str, stops: list[str] | None, expected: tuple[str, str | None]
+def test_choices_of_tools_have_their_own_words(choice: dict[str, object], expected: tuple[object, object]) -> None:
+    found = task(asked(tools=[TOOL], tool_choice=choice))
+
+    assert (found.tool_choice, found.parallel_tool_calls) == expected
+
+
+def test_thinking_is_told_apart() -> None:
+    assert task(asked(thinking={"type": "enabled", "budget_tokens": 1024})).reasoning_format == "auto"
+
+
+@pytest.mark.parametrize(
+    ("stops", "reason", "told"),
+    [(["x"], "stop_sequence", "x"), (["x"], "eos", None), (["x", "y"], "stop_sequence", None), (None, "eos", None)],
+)
+def test_a_stop_sequence_is_told_where_there_can_be_no_doubt(
+    stops: list[str] | None, reason: str, told: str | None
 ) -> None:
-    reply = whole_reply(Answer("j", "text", "e", ended(reason)), asked(stop_sequences=stops))
-
-    assert reply == MessageReply(
-        id="msg_j",
-        model="m",
-        content=[TextBlock("text")],
-        usage=Usage(7, 3),
-        stop_reason=expected[0],  # type: ignore[arg-type]  # one of its words
-        stop_sequence=expected[1],
-    )
-
-
-def test_a_stream_begins_and_ends_a_message_and_its_block() -> None:
-    found = list(parse(first("j", asked(), tokens_in=7) + text("é") + last(ended(), asked())))
-
-    bodies = [json.loads(event.data) for event in found]
-    assert [event.kind for event in found] == [
-        "message_start",
-        "content_block_start",
-        "content_block_delta",
-        "content_block_stop",
-        "message_delta",
-        "message_stop",
-    ]
-    assert [body["type"] for body in bodies] == [event.kind for event in found]
-    assert bodies[0]["message"]["usage"] == {"input_tokens": 7, "output_tokens": 0}
-    assert bodies[2]["delta"] == {"type": "text_delta", "text": "é"}
-    assert bodies[4]["usage"] == {"input_tokens": 7, "output_tokens": 3}
-
-
-def test_errors_have_anthropics_kind_and_our_code() -> None:
-    body = json.loads(encode(error_reply(AllSlotsBusy("busy"), "c")))
-
-    assert body["type"] == "error"
-    assert (body["error"]["type"], body["error"]["code"]) == ("overloaded_error", "ALL_SLOTS_BUSY")
+    assert stop_sequence(stops, reason) == told

@@ -8,23 +8,25 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from llorch.errors import InvalidRequest, QueueFull
-from llorch.wire.codec import decode, encode
-from llorch.wire.conversation import Message
-from llorch.wire.events import End
-from llorch.wire.openai import ApiError, ChatRequest, CompletionRequest, Usage
-from llorch.wire.tasks import SubmitTask
-from roles.orchestrator.dialects.answer import Answer
-from roles.orchestrator.dialects.openai import (
-    DONE,
-    Chunks,
-    chat_reply,
-    chat_tasks,
-    completion_tasks,
-    error_reply,
+from llorch.errors import InvalidRequest
+from llorch.wire.codec import decode
+from llorch.wire.conversation import (
+    Function,
+    FunctionCall,
+    Message,
+    NamedFunction,
+    NamedTool,
+    ResponseFormat,
+    SchemaFormat,
+    Tool,
+    ToolCall,
 )
+from llorch.wire.openai import ChatRequest, CompletionRequest
+from llorch.wire.tasks import SubmitTask
+from roles.orchestrator.dialects.openai import chat_tasks, completion_tasks
 
-ENDED = End(tokens_in=7, tokens_out=3, stop_reason="eos", queue_ms=1, first_token_ms=2, decode_time_ms=3)
+CALL = {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": "{}"}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": None}}
 USER = {"role": "user", "content": "hi"}
 
 
@@ -96,16 +98,22 @@ def test_a_message_may_come_in_parts_of_text_and_from_a_developer() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools[0].type"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function"}}, "tool_choice"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logprobs": True}, "logprobs"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"tool_choice": {"type": "function", "function": {"name": "g"}}, "tools": [TOOL]}, "tool_choice"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {"not": {}}}}},
+            "response_format.json_schema.schema.not",
+        ),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"tools": [TOOL], "logprobs": True}, "logprobs"),
         ({"modalities": ["audio"]}, "modalities"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0]"),
-        ({"messages": [USER, {"role": "assistant"}]}, "messages[1]"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [USER, {"role": "assistant"}]}, "messages[1].content"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0]"),
     ],
 )
@@ -121,7 +129,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, object], n
     [
         {"tools": [], "tool_choice": "none", "logprobs": False, "logit_bias": {}, "presence_penalty": 0},
         {"response_format": {"type": "text"}, "modalities": ["text"], "n": None, "stream": None, "seed": None},
-        {"user": "me", "metadata": {"a": "b"}, "store": False, "reasoning_effort": "low", "something": {"new": 1}},
+        {"user": "me", "metadata": {"a": "b"}, "store": False, "reasoning_effort": "none", "something": {"new": 1}},
     ],
 )
 def test_neutral_and_unknown_fields_change_nothing(fields: dict[str, object]) -> None:
@@ -136,64 +144,38 @@ def test_prompts_that_are_not_texts_are_refused(prompt: list[object]) -> None:
     assert problems(refused.value) == ["prompt"]
 
 
-def test_usage_counts_the_prompt_once_and_every_answer() -> None:
-    answers = [Answer(f"j{number}", text, "e", ENDED) for number, text in enumerate("ab")]
-
-    reply = chat_reply(answers, name="m", created_s=5)
-
-    assert (reply.id, reply.system_fingerprint, reply.usage) == ("chatcmpl-j0", "e", Usage(7, 6, 13))
-    assert [(choice.index, choice.message.content, choice.finish_reason) for choice in reply.choices] == [
-        (0, "a", "stop"),
-        (1, "b", "stop"),
+def test_tools_and_what_they_gave_arrive() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "rain"}]},
     ]
+    named = {"type": "function", "function": {"name": "f"}}
+
+    [task] = chat_tasks(chat(messages=messages, tools=[TOOL], tool_choice=named, parallel_tool_calls=False), room=9)
+
+    assert task.messages == [
+        Message("user", "hi"),
+        Message("assistant", tool_calls=[ToolCall("c", FunctionCall("f", "{}"))]),
+        Message("tool", "rain", tool_call_id="c"),
+    ]
+    assert task.tools == [Tool(Function("f", parameters={"type": "object"}))]
+    assert (task.tool_choice, task.parallel_tool_calls) == (NamedTool(NamedFunction("f")), False)
 
 
-def chunk(data: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(data.removeprefix(b"data: "))
-    return found
+def test_forms_and_odds_arrive() -> None:
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "null"}, "strict": True}}
 
+    [formed] = chat_tasks(chat(response_format=schema, reasoning_effort="low"), room=9)
+    [likely] = chat_tasks(chat(logprobs=True, top_logprobs=2, logit_bias={"5": -1}, presence_penalty=0.5), room=9)
+    [plain] = completion_tasks(completion(logprobs=0))
 
-@pytest.mark.parametrize("with_usage", [True, False])
-def test_a_streamed_chat_has_the_shape_that_clients_know(*, with_usage: bool) -> None:
-    chunks = Chunks("j", name="m", created_s=5, chat=True, with_usage=with_usage)
-    common = {
-        "id": "chatcmpl-j",
-        "created": 5,
-        "model": "m",
-        "system_fingerprint": "",
-        "object": "chat.completion.chunk",
-    }
-    common |= {"usage": None} if with_usage else {}
-
-    first, text, end, last = chunks.first(0), chunks.text(0, "é"), chunks.end(0, ENDED), chunks.last([ENDED])
-
-    def choice(delta: dict[str, str], reason: str | None = None) -> dict[str, object]:
-        return {**common, "choices": [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}]}
-
-    assert chunk(first) == choice({"content": "", "role": "assistant"})
-    assert chunk(text) == choice({"content": "é"})
-    assert chunk(end) == choice({}, "stop")
-    assert last.endswith(DONE)
-    if with_usage:
-        used = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-        assert chunk(last.removesuffix(DONE)) == {**common, "choices": [], "usage": used}
-    else:
-        assert last == DONE
-
-
-def test_errors_keep_their_code_and_name_the_first_field() -> None:
-    with pytest.raises(InvalidRequest) as refused:
-        decode(b'{"model":"m","messages":[],"temperature":9}', ChatRequest)
-
-    reply = error_reply(refused.value, "c")
-    full = error_reply(QueueFull("full"), "c")
-
-    assert (reply.error.type, reply.error.code, reply.error.param) == (
-        "invalid_request_error",
-        "INVALID_REQUEST",
-        "temperature",
+    assert formed.response_format == ResponseFormat("json_schema", SchemaFormat({"type": "null"}))
+    assert formed.reasoning_format == "auto"
+    assert (likely.logprobs, likely.top_logprobs, likely.logit_bias, likely.presence_penalty) == (
+        True,
+        2,
+        {"5": -1},
+        0.5,
     )
-    assert full.error == ApiError(
-        message="full", type="rate_limit_error", code="QUEUE_FULL", retriable=True, correlation_id="c"
-    )
-    assert b'"param":null' in encode(full)
+    assert (plain.logprobs, plain.top_logprobs) == (True, 0)

@@ -37,8 +37,18 @@ DRIVEN = (
 )
 SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
-    *("errors", "log", "settings", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/openai"),
-    *("wire/operations", "wire/pools", "wire/tasks", "wire/workers"),
+    *(
+        "errors",
+        "log",
+        "settings",
+        "wire/anthropic",
+        "wire/decisions",
+        "wire/meta",
+        "wire/models",
+        "wire/openai",
+        "wire/openai_replies",
+    ),
+    *("wire/openai_replies", "wire/operations", "wire/pools", "wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",

@@ -16,9 +16,10 @@ from llorch.wire.workers import TokenCount
 from roles.orchestrator.api.dialogue import jobs, speaking, steps, whole
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.dialects import anthropic as words
+from roles.orchestrator.dialects import anthropic_replies as replies
 
 
-@speaking(words.error_reply)
+@speaking(replies.error_reply)
 async def messages(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages."""
     asked = await read(request, MessagesRequest)
@@ -27,10 +28,10 @@ async def messages(request: web.Request) -> web.StreamResponse:
         if asked.stream:
             async with aclosing(_stream(request, job, asked)) as blocks:
                 return await stream(request, blocks, headers=headers)
-        return reply(words.whole_reply(await whole(request, job), asked), headers=headers)
+        return reply(replies.whole_reply(await whole(request, job), asked), headers=headers)
 
 
-@speaking(words.error_reply)
+@speaking(replies.error_reply)
 async def count(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages/count_tokens: what the model's own tokeniser says."""
     asked = await read(request, CountRequest)
@@ -43,20 +44,21 @@ async def count(request: web.Request) -> web.StreamResponse:
 
 
 async def _stream(request: web.Request, job: JobId, asked: MessagesRequest) -> AsyncGenerator[bytes, None]:
+    written = replies.Events(job, asked)
     try:
         async with aclosing(steps(request, job)) as found:
             async for step in found:
                 if isinstance(step, events.Started):
                     if step.first_token == 0:
-                        yield words.first(job, asked, tokens_in=step.tokens_in)
+                        yield written.first(tokens_in=step.tokens_in)
                 elif isinstance(step, events.Token):
-                    yield words.text(step.t)
+                    yield written.piece(step)
                 elif isinstance(step, events.End):
-                    yield words.last(step, asked)
+                    yield written.last(step)
                 else:
-                    yield words.PING
+                    yield replies.PING
     except LlorchError as error:
-        yield words.error_event(error, correlation_id(request))
+        yield replies.error_event(error, correlation_id(request))
 
 
 _REFUSALS = (404, 409, 429, 502, 503, 504, 507)

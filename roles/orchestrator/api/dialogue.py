@@ -18,7 +18,7 @@ from llorch.wire import events
 from llorch.wire.events import START
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.api.keys import CORE
-from roles.orchestrator.dialects.answer import Answer, Step, read
+from roles.orchestrator.dialects.answer import Answer, Gathering, Step, read
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Words = Callable[[LlorchError, str], msgspec.Struct]
@@ -76,17 +76,16 @@ async def steps(request: web.Request, job: JobId) -> AsyncGenerator[Step, None]:
 
 
 async def whole(request: web.Request, job: JobId) -> Answer:
-    """Return a job's whole text, once it has ended; raises as `steps` does."""
-    parts: list[str] = []
-    engine = ""
+    """Return all that a job put out, once it has ended; raises as `steps` does."""
+    gathering = Gathering(job)
     async with aclosing(steps(request, job)) as found:
         async for step in found:
             if isinstance(step, events.Token):
-                parts.append(step.t)
+                gathering.add(step)
             elif isinstance(step, events.Started):
-                engine = engine or step.engine
+                gathering.engine = gathering.engine or step.engine
             elif isinstance(step, events.End):
-                return Answer(job, "".join(parts), engine, step)
+                return gathering.answer(step)
     raise LlorchError("the job's events ended before the job did")
 
 

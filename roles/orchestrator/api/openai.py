@@ -15,23 +15,17 @@ from llorch.job import JobId
 from llorch.models import BUILTIN_ALIASES
 from llorch.sse import KEEPALIVE
 from llorch.wire import events
-from llorch.wire.openai import (
-    Asked,
-    ChatCompletion,
-    ChatRequest,
-    Completion,
-    CompletionRequest,
-    ModelCard,
-    ModelCards,
-)
+from llorch.wire.openai import Asked, ChatRequest, CompletionRequest, ModelCard, ModelCards
+from llorch.wire.openai_replies import ChatCompletion, Completion
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.api.dialogue import jobs, room, speaking, steps, whole
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects import openai as words
+from roles.orchestrator.dialects import openai_replies as replies
 
 
-@speaking(words.error_reply)
+@speaking(replies.error_reply)
 async def chat(request: web.Request) -> web.StreamResponse:
     """POST /v1/chat/completions."""
     asked = await read(request, ChatRequest)
@@ -39,7 +33,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
     return await _answer(request, asked, tasks, chat=True)
 
 
-@speaking(words.error_reply)
+@speaking(replies.error_reply)
 async def complete(request: web.Request) -> web.StreamResponse:
     """POST /v1/completions."""
     asked = await read(request, CompletionRequest)
@@ -52,7 +46,7 @@ async def cards(request: web.Request) -> web.Response:
     return reply(ModelCards(data=[ModelCard(id=name) for name in _names(request.app[CORE])]))
 
 
-@speaking(words.error_reply)
+@speaking(replies.error_reply)
 async def card(request: web.Request) -> web.Response:
     """GET /v1/models/{id}: an alias, or a reference with all its slashes."""
     name = request.match_info["id"]
@@ -66,15 +60,17 @@ async def _answer(request: web.Request, asked: Asked, tasks: Sequence[SubmitTask
         headers = {"X-Job-Id": accepted[0]}
         if asked.stream:
             wanted = asked.stream_options is not None and asked.stream_options.include_usage
-            chunks = words.Chunks(accepted[0], name=asked.model, created_s=created_s, chat=chat, with_usage=wanted)
+            chunks = replies.Chunks(accepted[0], name=asked.model, created_s=created_s, chat=chat, with_usage=wanted)
             async with aclosing(_stream(request, accepted, chunks)) as blocks:
                 return await stream(request, blocks, headers=headers)
         answers = [await whole(request, job) for job in accepted]
-        build = words.chat_reply if chat else words.completion_reply
+        build = replies.chat_reply if chat else replies.completion_reply
         return reply(build(answers, name=asked.model, created_s=created_s), headers=headers)
 
 
-async def _stream(request: web.Request, accepted: Sequence[JobId], chunks: words.Chunks) -> AsyncGenerator[bytes, None]:
+async def _stream(
+    request: web.Request, accepted: Sequence[JobId], chunks: replies.Chunks
+) -> AsyncGenerator[bytes, None]:
     """Yield the answers as they come, one behind the other; what is not text yet is a comment."""
     ends: list[events.End] = []
     try:
@@ -86,7 +82,7 @@ async def _stream(request: web.Request, accepted: Sequence[JobId], chunks: words
                         if step.first_token == 0:
                             yield chunks.first(index)
                     elif isinstance(step, events.Token):
-                        yield chunks.text(index, step.t)
+                        yield chunks.piece(index, step)
                     elif isinstance(step, events.End):
                         ends.append(step)
                         yield chunks.end(index, step)
@@ -94,7 +90,7 @@ async def _stream(request: web.Request, accepted: Sequence[JobId], chunks: words
                         yield KEEPALIVE
         yield chunks.last(ends)
     except LlorchError as error:
-        yield words.error_event(error, correlation_id(request))
+        yield replies.error_event(error, correlation_id(request))
 
 
 def _names(core: Orchestrator) -> list[str]:

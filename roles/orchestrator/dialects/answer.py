@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import UNSET
 
 from llorch.errors import LlorchError, RemoteError
 from llorch.sse import KEEPALIVE, Splitter, parse_block
 from llorch.wire import events
+from llorch.wire.conversation import FunctionCall, TokenLogprob, ToolCall
 
 STATUSES = {"CANCELLED": 499, "DISK_FULL": 507, "INVALID_REQUEST": 400, "MODEL_NOT_FOUND": 404}
 STATUSES |= dict.fromkeys(("TIMEOUT", "QUEUE_TIMEOUT", "STARTUP_TIMEOUT", "STALLED"), 504)
@@ -20,12 +22,53 @@ Step = events.Started | events.Token | events.End | None
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A job's whole text, and how it ended."""
+    """All that a job put out, and how it ended."""
 
     job_id: str
     text: str
     engine: str
     end: events.End
+    reasoning: str = ""
+    tool_calls: Sequence[ToolCall] = ()
+    logprobs: Sequence[TokenLogprob] = ()
+
+
+class Gathering:
+    """Puts the pieces of one job's output together."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._parts: list[str] = []
+        self._thoughts: list[str] = []
+        self._calls: list[list[str]] = []
+        self._logprobs: list[TokenLogprob] = []
+        self.engine = ""
+
+    def add(self, token: events.Token) -> None:
+        """Take the next piece."""
+        self._parts.append(token.t)
+        if token.is_plain:
+            return
+        if token.reasoning_content is not UNSET:
+            self._thoughts.append(token.reasoning_content)
+        if token.logprobs is not UNSET:
+            self._logprobs += token.logprobs
+        for delta in () if token.tool_calls is UNSET else token.tool_calls:
+            if delta.index == len(self._calls):
+                self._calls.append([delta.id, delta.function.name, ""])
+            self._calls[delta.index][2] += delta.function.arguments
+
+    def answer(self, end: events.End) -> Answer:
+        """Return the whole of it."""
+        return Answer(
+            self._job_id,
+            "".join(self._parts),
+            self.engine,
+            end,
+            "".join(self._thoughts),
+            [ToolCall(call_id, FunctionCall(name, arguments)) for call_id, name, arguments in self._calls],
+            self._logprobs,
+        )
 
 
 def read(blocks: Splitter, data: bytes) -> Iterator[Step]:

@@ -1,35 +1,33 @@
-"""Anthropic's Messages API in terms of jobs: what a request asks for, and a job's events in its words. Pure."""
+"""What a request of Anthropic's Messages API asks for, in terms of jobs. Pure; answers are in `anthropic_replies`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, UnsetType
 
-from llorch.errors import LlorchError
-from llorch.wire.anthropic import (
-    Block,
-    CountRequest,
-    MessageError,
-    MessageErrorReply,
-    MessageReply,
-    MessagesRequest,
-    StopReason,
-    TextBlock,
-    Usage,
+from llorch.wire.anthropic import Block, CountRequest, MessagesRequest, OfferedTool, Turn
+from llorch.wire.anthropic import ToolChoice as AskedChoice
+from llorch.wire.codec import FieldProblem, FieldProblems, invalid
+from llorch.wire.conversation import (
+    FunctionCall,
+    Message,
+    NamedFunction,
+    NamedTool,
+    ResponseFormat,
+    SchemaFormat,
+    Tool,
+    ToolCall,
+    ToolChoice,
 )
-from llorch.wire.codec import FieldProblem, encode, invalid
-from llorch.wire.conversation import Message
-from llorch.wire.errors import to_reply
-from llorch.wire.events import End
 from llorch.wire.tasks import SubmitTask
 from llorch.wire.workers import CountTokens
-from roles.orchestrator.dialects.answer import Answer
+from roles.orchestrator.dialects.openai import found, offered, submission
 
-PING = b'event: ping\ndata: {"type":"ping"}\n\n'
-_REASONS: dict[str, StopReason] = {"eos": "end_turn", "stop_sequence": "stop_sequence", "max_tokens": "max_tokens"}
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
-_TYPES |= {413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error"}
+FOREIGN = "a part of type {!r} is not supported: this model reads text alone"
+THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 
 
 def task(asked: MessagesRequest) -> SubmitTask:
@@ -38,106 +36,119 @@ def task(asked: MessagesRequest) -> SubmitTask:
     Raises:
         InvalidRequest: It asks for what llorch cannot do; every such field is named.
     """
-    return SubmitTask(
-        model=asked.model,
-        messages=_messages(asked),
-        max_tokens=asked.max_tokens,
-        temperature=1.0 if asked.temperature is None else asked.temperature,
-        top_p=1.0 if asked.top_p is None else asked.top_p,
-        top_k=asked.top_k or 0,
-        stop=asked.stop_sequences or [],
-        on_disconnect="cancel",
+    return submission(
+        {
+            **_conversation(asked),
+            "model": asked.model,
+            "max_tokens": asked.max_tokens,
+            "temperature": 1.0 if asked.temperature is None else asked.temperature,
+            "top_p": 1.0 if asked.top_p is None else asked.top_p,
+            "top_k": asked.top_k or 0,
+            "stop": asked.stop_sequences or [],
+        }
     )
 
 
 def count(asked: CountRequest) -> CountTokens:
     """Return what a worker is asked to count; raises as `task` does."""
-    return CountTokens(prompt=UNSET, messages=_messages(asked))
+    told = _conversation(asked)
+    tools = UNSET if told["tool_choice"] == "none" else told["tools"]
+    return CountTokens(prompt=UNSET, messages=told["messages"], tools=tools)
 
 
-def whole_reply(answer: Answer, asked: MessagesRequest) -> MessageReply:
-    """Return the whole answer."""
-    return MessageReply(
-        id=f"msg_{answer.job_id}",
-        model=asked.model,
-        content=[TextBlock(answer.text)],
-        usage=Usage(answer.end.tokens_in, answer.end.tokens_out),
-        stop_reason=_REASONS[answer.end.stop_reason],
-        stop_sequence=_sequence(answer.end, asked),
-    )
-
-
-def first(job_id: str, asked: MessagesRequest, *, tokens_in: int) -> bytes:
-    """Begin a streamed answer and its one block of text."""
-    begun = MessageReply(id=f"msg_{job_id}", model=asked.model, content=[], usage=Usage(tokens_in, 0))
-    return _event("message_start", {"message": begun}) + _event(
-        "content_block_start", {"index": 0, "content_block": TextBlock("")}
-    )
-
-
-def text(piece: str) -> bytes:
-    """Add to the block."""
-    return _event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}})
-
-
-def last(end: End, asked: MessagesRequest) -> bytes:
-    """End the block and the answer."""
-    delta = {"stop_reason": _REASONS[end.stop_reason], "stop_sequence": _sequence(end, asked)}
-    used = {"input_tokens": end.tokens_in, "output_tokens": end.tokens_out}
-    return (
-        _event("content_block_stop", {"index": 0})
-        + _event("message_delta", {"delta": delta, "usage": used})
-        + _event("message_stop", {})
-    )
-
-
-def error_reply(error: LlorchError, correlation_id: str) -> MessageErrorReply:
-    """Return an error in Anthropic's words; `code` is llorch's own."""
-    body = to_reply(error, correlation_id).error
-    return MessageErrorReply(error=MessageError(**structs.asdict(body), type=_TYPES.get(error.status, "api_error")))
-
-
-def error_event(error: LlorchError, correlation_id: str) -> bytes:
-    """Return an error that comes behind the first byte."""
-    return b"event: error\ndata: " + encode(error_reply(error, correlation_id)) + b"\n\n"
-
-
-def _event(kind: str, fields: dict[str, object]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), encode({"type": kind, **fields}))
-
-
-def _sequence(end: End, asked: MessagesRequest) -> str | None:
-    """Return the sequence that ended the text, where there can be no doubt which."""
-    stops = asked.stop_sequences or []
-    return stops[0] if end.stop_reason == "stop_sequence" and len(stops) == 1 else None
-
-
-def _messages(asked: CountRequest) -> list[Message]:
-    thinking = (asked.thinking or {"type": "disabled"}).get("type") != "disabled"
-    unable = {"tools": bool(asked.tools), "tool_choice": bool(asked.tool_choice), "thinking": thinking}
-    problems = [FieldProblem(name, "not supported") for name, is_asked in unable.items() if is_asked]
-    found: list[Message] = []
-    turns = [("system", "system", asked.system)] if asked.system else []
-    turns += [(f"messages[{number}]", turn.role, turn.content) for number, turn in enumerate(asked.messages)]
-    for field, role, content in turns:
-        foreign = _foreign(content)
-        if foreign is not None:
-            problem = f"a part of type {foreign[:40]!r} is not supported: this model reads text alone"
-            problems.append(FieldProblem(field, problem))
-        else:
-            found.append(Message(role, _joined(content)))  # type: ignore[arg-type]  # one of the three roles
+def _conversation(asked: CountRequest) -> dict[str, Any]:
+    problems: list[FieldProblem] = []
+    turns = [("system", Turn("system", asked.system))] if asked.system else []
+    turns += [(f"messages[{number}]", turn) for number, turn in enumerate(asked.messages)]
+    said = [found(problems, field, _messages, turn) for field, turn in turns]
+    tools = [found(problems, f"tools[{number}]", _tool, tool) for number, tool in enumerate(asked.tools or ())]
+    wanted = None if asked.output_config is None else asked.output_config.format
+    formed: ResponseFormat | UnsetType = UNSET
+    if wanted is not None:
+        formed = found(problems, "output_config.format", _format, wanted.schema)
+    choice = found(problems, "tool_choice", _choice, asked.tool_choice)
     if problems:
         raise invalid(problems)
-    return found
+    thinks = asked.thinking is not None and asked.thinking.type != "disabled"
+    one = None if asked.tool_choice is None else asked.tool_choice.disable_parallel_tool_use
+    return {
+        "messages": [message for messages in said for message in messages],
+        "tools": tools or UNSET,
+        "tool_choice": choice if tools or choice not in ("none", "auto") else UNSET,
+        "parallel_tool_calls": UNSET if one is None else not one,
+        "response_format": formed,
+        "reasoning_format": "auto" if thinks else UNSET,
+    }
 
 
-def _foreign(content: str | Sequence[Block] | None) -> str | None:
-    if content is None or isinstance(content, str):
-        return None
-    return next((block.type for block in content if block.type != "text"), None)
+def _messages(turn: Turn) -> list[Message]:
+    """Return a turn as messages: what tools gave are messages of their own, before what is said with it."""
+    if isinstance(turn.content, str):
+        return [Message(turn.role, turn.content)]
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[ToolCall] = []
+    results: list[Message] = []
+    for block in turn.content:
+        if block.type == "text":
+            texts.append(block.text)
+        elif block.type == "tool_use" and turn.role == "assistant":
+            calls.append(ToolCall(block.id, FunctionCall(block.name, json.dumps(block.input or {}))))
+        elif block.type == "tool_result" and turn.role == "user":
+            results.append(Message("tool", "".join(_texts(block)), tool_call_id=block.tool_use_id))
+        elif block.type in THOUGHTS and turn.role == "assistant":
+            thoughts.append(block.thinking)
+        else:
+            raise _foreign(block.type)
+    text = "".join(texts)
+    if results and not text:
+        return results
+    said = Message(
+        turn.role,
+        UNSET if calls and not text else text,
+        tool_calls=calls or UNSET,
+        reasoning_content="".join(thoughts) or UNSET,
+    )
+    return [*results, said]
 
 
-def _joined(content: str | Sequence[Block] | None) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "".join(block.text for block in content)
+def _texts(result: Block) -> Iterator[str]:
+    if isinstance(result.content, str):
+        yield result.content
+        return
+    for part in result.content or ():
+        if part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise _foreign(str(part.get("type")))
+        yield part["text"]
+
+
+def _foreign(kind: str) -> FieldProblems:
+    return FieldProblems(
+        FieldProblem("", f"a part of type {kind[:40]!r} is not supported: this model reads text alone")
+    )
+
+
+def _tool(tool: OfferedTool) -> Tool:
+    if tool.type not in (None, "custom"):
+        raise FieldProblems(FieldProblem("type", "only tools that the client runs are supported"))
+    return offered(tool.name, tool.description, tool.input_schema, strict=tool.strict)
+
+
+def _choice(choice: AskedChoice | None) -> ToolChoice | UnsetType:
+    if choice is None:
+        return UNSET
+    if choice.type == "tool":
+        if choice.name is None:
+            raise FieldProblems(FieldProblem("name", "required"))
+        return NamedTool(NamedFunction(choice.name))
+    return "required" if choice.type == "any" else choice.type
+
+
+def _format(schema: dict[str, Any]) -> ResponseFormat:
+    return ResponseFormat("json_schema", SchemaFormat(schema))
+
+
+def stop_sequence(stops: Sequence[str] | None, reason: str) -> str | None:
+    """Return the sequence that ended a text, where there can be no doubt which."""
+    stops = stops or []
+    return stops[0] if reason == "stop_sequence" and len(stops) == 1 else None

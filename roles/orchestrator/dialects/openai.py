@@ -1,4 +1,4 @@
-"""OpenAI's API in terms of jobs: what a request asks for, and what a job's events are in its words. Pure.
+"""What a request of OpenAI's API asks for, in terms of jobs. Pure; answers are in `openai_replies`.
 
 A request is one job an answer (`n`, and for plain completions one a prompt). Where OpenAI's default differs from
 llorch's, a client of OpenAI's API gets OpenAI's: temperature 1, and as many tokens as the context has room for.
@@ -6,40 +6,30 @@ llorch's, a client of OpenAI's API gets OpenAI's: temperature 1, and as many tok
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, UnsetType
 
-from llorch.errors import LlorchError
-from llorch.wire.codec import FieldProblem, encode, invalid
-from llorch.wire.conversation import Message
-from llorch.wire.errors import to_reply
-from llorch.wire.events import End
-from llorch.wire.openai import (
-    AnswerMessage,
-    ApiError,
-    ApiErrorReply,
-    Asked,
-    ChatChoice,
-    ChatChunk,
-    ChatCompletion,
-    ChatMessage,
-    ChatRequest,
-    ChunkChoice,
-    Completion,
-    CompletionRequest,
-    Delta,
-    FinishReason,
-    TextChoice,
-    Usage,
+from llorch.wire.codec import FieldProblem, FieldProblems, invalid
+from llorch.wire.conversation import (
+    Function,
+    FunctionCall,
+    Message,
+    NamedFunction,
+    NamedTool,
+    ResponseFormat,
+    SchemaFormat,
+    Tool,
+    ToolCall,
+    ToolChoice,
 )
+from llorch.wire.openai import Asked, ChatMessage, ChatRequest, ChosenTool, CompletionRequest, Format, OfferedTool, Part
 from llorch.wire.tasks import MAX_SEED, SubmitTask
-from roles.orchestrator.dialects.answer import Answer
 
-DONE = b"data: [DONE]\n\n"
-_REASONS: dict[str, FinishReason] = {"eos": "stop", "stop_sequence": "stop", "max_tokens": "length"}
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
-_TYPES |= {413: "invalid_request_error", 429: "rate_limit_error"}
+T = TypeVar("T")
+U = TypeVar("U")
+TEXTS = frozenset({"text", "input_text", "output_text"})
 
 
 def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
@@ -52,194 +42,145 @@ def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
     Raises:
         InvalidRequest: It asks for what llorch cannot do; every such field is named.
     """
-    problems = _unsupported(asked)
-    unable = {"logprobs": bool(asked.logprobs), "tools": bool(asked.tools), "audio": asked.audio is not None}
-    unable["tool_choice"] = asked.tool_choice not in {None, "none", "auto"} if _plain(asked.tool_choice) else True
-    unable["response_format"] = (asked.response_format or {"type": "text"}).get("type") != "text"
-    unable["modalities"] = asked.modalities not in (None, ["text"])
-    problems += [FieldProblem(name, "not supported") for name, is_asked in unable.items() if is_asked]
-    messages = []
-    for number, message in enumerate(asked.messages):
-        text, problem = _text(message)
-        if problem:
-            problems.append(FieldProblem(f"messages[{number}]", problem))
-        else:
-            messages.append(Message("system" if message.role == "developer" else message.role, text))  # type: ignore[arg-type]  # others are problems
+    unable = {"audio": asked.audio is not None, "modalities": asked.modalities not in (None, ["text"])}
+    problems = [FieldProblem(name, "not supported") for name, is_asked in unable.items() if is_asked]
+    messages = [found(problems, f"messages[{n}]", message, each) for n, each in enumerate(asked.messages)]
+    tools = [found(problems, f"tools[{n}]", _tool, each) for n, each in enumerate(asked.tools or ())]
+    choice = found(problems, "tool_choice", _choice, asked.tool_choice)
+    formed = found(problems, "response_format", _format, asked.response_format)
     if problems:
         raise invalid(problems)
     wanted = asked.max_completion_tokens or asked.max_tokens or room
-    return [_task(asked, wanted, number, messages=messages) for number in range(asked.n or 1)]
+    fields: dict[str, object] = {
+        "messages": messages,
+        "max_tokens": given(wanted),
+        "tools": tools or UNSET,
+        "tool_choice": choice if tools or choice not in ("none", "auto") else UNSET,
+        "parallel_tool_calls": given(asked.parallel_tool_calls),
+        "response_format": formed,
+        "reasoning_format": "auto" if asked.reasoning_effort not in (None, "none") else UNSET,
+        "logprobs": True if asked.logprobs else UNSET,
+        "top_logprobs": given(asked.top_logprobs),
+    }
+    return [submission(_sampled(asked, number) | fields) for number in range(asked.n or 1)]
 
 
 def completion_tasks(asked: CompletionRequest) -> list[SubmitTask]:
     """Return the jobs that a plain completion asks for, one an answer; see `chat_tasks`."""
-    problems = _unsupported(asked)
-    unable = {
-        "logprobs": asked.logprobs,
-        "echo": asked.echo,
-        "suffix": asked.suffix,
-        "best_of": (asked.best_of or 1) > 1,
-    }
-    problems += [FieldProblem(name, "not supported") for name, is_asked in unable.items() if is_asked]
+    unable = {"echo": asked.echo, "suffix": asked.suffix, "best_of": (asked.best_of or 1) > 1}
+    problems = [FieldProblem(name, "not supported") for name, is_asked in unable.items() if is_asked]
     prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
     if not all(isinstance(prompt, str) and prompt for prompt in prompts):
         problems.append(FieldProblem("prompt", "expected a text, or a list of texts; token ids are not supported"))
     if problems:
         raise invalid(problems)
-    count = asked.n or 1
-    return [
-        _task(asked, asked.max_tokens or 16, number, prompt=str(prompt))
-        for number, prompt in enumerate(prompt for prompt in prompts for _ in range(count))
-    ]
+    fields: dict[str, object] = {"max_tokens": asked.max_tokens or 16}
+    if asked.logprobs is not None:
+        fields |= {"logprobs": True, "top_logprobs": asked.logprobs}
+    repeated = [prompt for prompt in prompts for _ in range(asked.n or 1)]
+    return [submission(_sampled(asked, n) | fields | {"prompt": prompt}) for n, prompt in enumerate(repeated)]
 
 
-def chat_reply(answers: list[Answer], *, name: str, created_s: int) -> ChatCompletion:
-    """Return the whole answer of a chat."""
-    choices = [
-        ChatChoice(index, AnswerMessage(answer.text), _REASONS[answer.end.stop_reason])
-        for index, answer in enumerate(answers)
-    ]
-    return ChatCompletion(
-        id=f"chatcmpl-{answers[0].job_id}",
-        created=created_s,
-        model=name,
-        choices=choices,
-        usage=usage([answer.end for answer in answers]),
-        system_fingerprint=answers[0].engine,
-    )
+def submission(fields: dict[str, object]) -> SubmitTask:
+    """Return a job that ends when its client leaves.
 
-
-def completion_reply(answers: list[Answer], *, name: str, created_s: int) -> Completion:
-    """Return the whole answer of a plain completion."""
-    choices = [TextChoice(index, answer.text, _REASONS[answer.end.stop_reason]) for index, answer in enumerate(answers)]
-    return Completion(
-        id=f"cmpl-{answers[0].job_id}",
-        created=created_s,
-        model=name,
-        choices=choices,
-        usage=usage([answer.end for answer in answers]),
-        system_fingerprint=answers[0].engine,
-    )
-
-
-class Chunks:
-    """Writes one streamed answer.
-
-    Args:
-        job_id: The first job.
-        name: The model, as it was asked for.
-        created_s: When it was asked for, in Unix seconds.
-        chat: Whether it is a chat.
-        with_usage: Whether the client asked for the token counts.
+    Raises:
+        InvalidRequest: The fields do not fit together.
     """
-
-    def __init__(self, job_id: str, *, name: str, created_s: int, chat: bool, with_usage: bool) -> None:
-        self._id = f"{'chatcmpl' if chat else 'cmpl'}-{job_id}"
-        self._name = name
-        self._created_s = created_s
-        self._chat = chat
-        self._usage = None if with_usage else UNSET
-        self.engine = ""
-
-    def first(self, index: int) -> bytes:
-        """Begin an answer."""
-        return self._chunk(ChunkChoice(index, Delta("", "assistant"))) if self._chat else b""
-
-    def text(self, index: int, text: str) -> bytes:
-        """Add to an answer."""
-        return self._chunk(ChunkChoice(index, Delta(text)) if self._chat else TextChoice(index, text))
-
-    def end(self, index: int, end: End) -> bytes:
-        """End an answer."""
-        reason = _REASONS[end.stop_reason]
-        return self._chunk(ChunkChoice(index, Delta(), reason) if self._chat else TextChoice(index, "", reason))
-
-    def last(self, ends: list[End]) -> bytes:
-        """End the stream."""
-        if self._usage is UNSET:
-            return DONE
-        return self._event([], usage(ends)) + DONE
-
-    def _chunk(self, choice: ChunkChoice | TextChoice) -> bytes:
-        return self._event([choice], self._usage)
-
-    def _event(self, choices: list[Any], used: Usage | Any | None) -> bytes:  # noqa: ANN401 - msgspec's UNSET
-        kind = ChatChunk if self._chat else Completion
-        body = kind(
-            id=self._id,
-            created=self._created_s,
-            model=self._name,
-            choices=choices,
-            system_fingerprint=self.engine,
-            usage=used,
-        )
-        return b"data: " + encode(body) + b"\n\n"
+    try:
+        return SubmitTask(**fields, on_disconnect="cancel")  # type: ignore[arg-type]  # each was decoded, or made here
+    except FieldProblems as error:
+        raise invalid(error.problems) from None
 
 
-def error_reply(error: LlorchError, correlation_id: str) -> ApiErrorReply:
-    """Return an error in OpenAI's words; `code` is llorch's own."""
-    body = to_reply(error, correlation_id).error
-    fields = (error.details or {}).get("fields")
-    param = fields[0]["field"] or None if isinstance(fields, list) and fields else None
-    return ApiErrorReply(ApiError(**structs.asdict(body), type=_TYPES.get(error.status, "server_error"), param=param))
+def found(problems: list[FieldProblem], field: str, make: Callable[[T], U], value: T) -> U:
+    """Return what *make* makes of a field's value; what is wrong with it is added to *problems*, by its place."""
+    try:
+        return make(value)
+    except FieldProblems as error:
+        inner = ((f"{field}.{problem.field}" if problem.field else field, problem) for problem in error.problems)
+        problems += [FieldProblem(place, problem.problem) for place, problem in inner]
+        return value  # type: ignore[return-value]  # nobody uses it: there are problems
 
 
-def error_event(error: LlorchError, correlation_id: str) -> bytes:
-    """Return an error that comes behind the first byte, as clients of streams expect it."""
-    return b"data: " + encode(error_reply(error, correlation_id)) + b"\n\n"
+def given(value: T | None) -> T | UnsetType:
+    """Return a field as a job has it: not set where OpenAI's is null."""
+    return UNSET if value is None else value
 
 
-def usage(ends: list[End]) -> Usage:
-    """Add up the tokens of all answers; the prompt counts once, as OpenAI counts it."""
-    prompt, completion = ends[0].tokens_in, sum(end.tokens_out for end in ends)
-    return Usage(prompt, completion, prompt + completion)
+def message(said: ChatMessage) -> Message:
+    """Return a turn of a conversation.
 
-
-def _task(
-    asked: Asked,
-    max_tokens: int | None,
-    number: int,
-    *,
-    prompt: str | None = None,
-    messages: list[Message] | None = None,
-) -> SubmitTask:
-    stops = [asked.stop] if isinstance(asked.stop, str) else asked.stop or []
-    return SubmitTask(
-        model=asked.model,
-        prompt=UNSET if prompt is None else prompt,
-        messages=UNSET if messages is None else messages,
-        max_tokens=UNSET if max_tokens is None else max_tokens,
-        seed=UNSET if asked.seed is None else (asked.seed + number) & MAX_SEED,
-        temperature=1.0 if asked.temperature is None else asked.temperature,
-        top_p=1.0 if asked.top_p is None else asked.top_p,
-        top_k=asked.top_k or 0,
-        min_p=asked.min_p or 0.0,
-        repetition_penalty=1.0 if asked.repetition_penalty is None else asked.repetition_penalty,
-        stop=stops,
-        priority=asked.priority,
-        session_id=asked.session_id,
-        on_disconnect="cancel",
+    Raises:
+        FieldProblems: It holds what a model that reads text cannot be given.
+    """
+    if said.role == "function":
+        raise FieldProblems(FieldProblem("role", "functions are told as tools by now"))
+    calls = [
+        ToolCall(call.id, FunctionCall(call.function.name, call.function.arguments)) for call in said.tool_calls or ()
+    ]
+    assistant, tool = said.role == "assistant", said.role == "tool"
+    return Message(
+        "system" if said.role == "developer" else said.role,
+        content=UNSET if said.content is None else joined(said.content),
+        tool_calls=calls if calls and assistant else UNSET,
+        tool_call_id=given(said.tool_call_id) if tool else UNSET,
+        reasoning_content=given(said.reasoning_content) if assistant else UNSET,
     )
 
 
-def _unsupported(asked: Asked) -> list[FieldProblem]:
-    names = [name for name in ("presence_penalty", "frequency_penalty", "logit_bias") if getattr(asked, name)]
-    return [FieldProblem(name, "not supported; leave it out or give its neutral value") for name in names]
-
-
-def _text(message: ChatMessage) -> tuple[str, str]:
-    """Return a message's text, and what is wrong with it if something is."""
-    if message.role in {"tool", "function"} or message.tool_calls:
-        return "", "calls of tools are not supported"
-    if isinstance(message.content, str):
-        return message.content, ""
-    if message.content is None:
-        return "", "its content is missing"
-    foreign = next((part.type for part in message.content if part.type != "text"), None)
+def joined(content: str | Sequence[Part]) -> str:
+    """Return the text of a message's parts; raises as `message` does."""
+    if isinstance(content, str):
+        return content
+    foreign = next((part.type for part in content if part.type not in TEXTS), None)
     if foreign is not None:
-        return "", f"a part of type {foreign[:40]!r} is not supported: this model reads text alone"
-    return "".join(part.text for part in message.content), ""
+        problem = f"a part of type {foreign[:40]!r} is not supported: this model reads text alone"
+        raise FieldProblems(FieldProblem("", problem))
+    return "".join(part.text for part in content)
 
 
-def _plain(choice: object) -> bool:
-    return choice is None or isinstance(choice, str)
+def offered(name: str, description: str | None, parameters: dict[str, object] | None, *, strict: bool | None) -> Tool:
+    """Return a function as a job has it."""
+    return Tool(Function(name, given(description), given(parameters), given(strict)))
+
+
+def _tool(tool: OfferedTool) -> Tool:
+    if tool.type != "function" or tool.function is None:
+        raise FieldProblems(FieldProblem("type", "only functions are supported"))
+    told = tool.function
+    return offered(told.name, told.description, told.parameters, strict=told.strict)
+
+
+def _choice(choice: Literal["none", "auto", "required"] | ChosenTool | None) -> ToolChoice | UnsetType:
+    if isinstance(choice, ChosenTool):
+        if choice.type != "function" or choice.function is None:
+            raise FieldProblems(FieldProblem("", "only functions are supported"))
+        return NamedTool(NamedFunction(choice.function.name))
+    return UNSET if choice is None else choice
+
+
+def _format(asked: Format | None) -> ResponseFormat | UnsetType:
+    if asked is None or asked.type == "text":
+        return UNSET
+    described = asked.json_schema
+    return ResponseFormat(asked.type, UNSET if described is None else SchemaFormat(described.schema))
+
+
+def _sampled(asked: Asked, number: int) -> dict[str, object]:
+    """Return the fields that chats and plain completions have in common, for their answer of that number."""
+    return {
+        "model": asked.model,
+        "seed": UNSET if asked.seed is None else (asked.seed + number) & MAX_SEED,
+        "temperature": 1.0 if asked.temperature is None else asked.temperature,
+        "top_p": 1.0 if asked.top_p is None else asked.top_p,
+        "top_k": asked.top_k or 0,
+        "min_p": asked.min_p or 0.0,
+        "repetition_penalty": 1.0 if asked.repetition_penalty is None else asked.repetition_penalty,
+        "frequency_penalty": asked.frequency_penalty or 0.0,
+        "presence_penalty": asked.presence_penalty or 0.0,
+        "logit_bias": asked.logit_bias or UNSET,
+        "stop": [asked.stop] if isinstance(asked.stop, str) else asked.stop or [],
+        "priority": asked.priority,
+        "session_id": asked.session_id,
+    }

@@ -109,15 +109,15 @@ class Runner:
             failure = TimeoutExceeded("the job was not done within its timeout_ms")
         if isinstance(failure, TimeoutExceeded | WorkerLost) and not attempt.cancel.is_set():
             await self._cancel(stream, target, limit_s=LET_GO_S)
+        if failure is not None and failure.retriable and _stuck(stream, task):
+            return CannotContinue(f"{failure.message}, in the middle of an answer that no other can go on with")
         return failure
 
     async def _run(
         self, stream: Stream, task: SubmitTask | None, target: Target, attempt: Attempt
     ) -> LlorchError | None:
-        if task is not None and stream.count and not can_go_on(task):
-            return CannotContinue(
-                "its worker was lost in the middle of an answer that no other can go on with; ask again"
-            )
+        if _stuck(stream, task):
+            return CannotContinue("an earlier attempt has put out a part of an answer that no other can go on with")
         body = None if task is None else await self._execution(stream, task, target)
         if body is not None and body.max_tokens == 0:
             self._exhausted(stream, attempt)
@@ -312,6 +312,10 @@ class Runner:
             )
         except LlorchError:
             return  # it is gone, or will be: either way the job does not run there
+
+
+def _stuck(stream: Stream, task: SubmitTask | None) -> bool:
+    return task is not None and stream.count > 0 and not can_go_on(task)
 
 
 def _first(group: BaseExceptionGroup[LlorchError]) -> LlorchError:

@@ -76,7 +76,11 @@ def chat(prompt: Prompt, talk: Talk, *, max_tokens: int, seed: int, reuse_prompt
     body = sampled(talk, max_tokens=max_tokens, seed=seed, reuse_prompt=reuse_prompt)
     body |= {"messages": prompt.messages, "timings_per_token": True, "reasoning_format": "auto"}
     if prompt.tools:
-        body |= {"tools": prompt.tools, "tool_choice": "auto", "parallel_tool_calls": talk.parallel_tool_calls is True}
+        body |= {
+            "tools": prompt.tools,
+            "tool_choice": "auto",
+            "parallel_tool_calls": talk.parallel_tool_calls is not False,
+        }
     return body
 
 
