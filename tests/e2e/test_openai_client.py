@@ -11,6 +11,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionMessageParam
+from openai.types.responses import FunctionToolParam, ResponseInputParam
 from pydantic import BaseModel, Field
 
 from llorch.wire.tasks import TaskPage
@@ -229,6 +230,45 @@ async def test_tools_are_called_when_they_must_be_and_when_the_model_wants_to(tm
     assert chunks[-1].usage is not None
     said = thought.choices[0].message
     assert (said.content, said.to_dict()["reasoning_content"]) == ("It rains", "I see rain\n")
+
+
+async def test_responses_are_streamed_and_whole_and_call_functions(tmp_path: Path) -> None:
+    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', SPOKEN)}"
+    offered: FunctionToolParam = {"type": "function", "name": "get_weather", "parameters": PLACE, "strict": True}
+    async with serving(tmp_path) as (system, ai):
+        plain = await ai.responses.create(
+            model="haiku", input=POEM, instructions="Be brief.", temperature=0, store=False
+        )
+        async with ai.responses.stream(model="haiku", input=POEM, instructions="Be brief.", temperature=0) as stream:
+            pieces = [event.delta async for event in stream if event.type == "response.output_text.delta"]
+            streamed = await stream.get_final_response()
+        formed = await ai.responses.parse(model="haiku", input=POEM, text_format=Place)
+        wanted = await ai.responses.create(model=scribe, input=POEM, tools=[offered])
+        [said, call] = wanted.output
+        assert call.type == "function_call"
+        history: ResponseInputParam = [
+            {"role": "user", "content": POEM},
+            {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments},
+            {"type": "function_call_output", "call_id": call.call_id, "output": "rain"},
+        ]
+        async with ai.responses.stream(model=scribe, input=history, tools=[offered]) as stream:
+            kinds = [event.type async for event in stream]
+            again = await stream.get_final_response()
+        cut = await ai.responses.create(model="haiku", input=POEM, max_output_tokens=2)
+        with pytest.raises(openai.BadRequestError) as kept:
+            await ai.responses.create(model="haiku", input=POEM, previous_response_id="resp_1")
+        jobs = await system.client.send("GET", "/v2/tasks", TaskPage)
+
+    assert plain.output_text == "".join(pieces) == streamed.output_text
+    assert plain.usage == streamed.usage
+    assert isinstance(formed.output_parsed, Place)
+    assert said.type == "message"
+    assert Place.model_validate_json(call.arguments) == Place(city="Berlin", days=2)
+    assert kinds.count("response.function_call_arguments.delta") > 1
+    assert [item.type for item in again.output] == ["message", "function_call"]
+    assert (cut.status, cut.incomplete_details and cut.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert kept.value.param == "previous_response_id"
+    assert len(jobs.tasks) == 6
 
 
 async def test_models_are_listed_and_found_by_name(tmp_path: Path) -> None:

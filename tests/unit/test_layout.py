@@ -48,7 +48,7 @@ TYPES = (
         "wire/openai",
         "wire/openai_replies",
     ),
-    *("wire/openai_replies", "wire/operations", "wire/pools", "wire/tasks", "wire/workers"),
+    *("wire/openai_replies", "wire/responses", "wire/operations", "wire/pools", "wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",
@@ -96,6 +96,7 @@ TESTED_ELSEWHERE = {
     "roles/orchestrator/api/anthropic.py": "test_anthropic_client.py drives it with Anthropic's own library",
     "roles/orchestrator/api/dialogue.py": "both of the libraries' tests go through it",
     "roles/orchestrator/api/openai.py": "test_openai_client.py drives it with OpenAI's own library",
+    "roles/orchestrator/api/responses.py": "test_openai_client.py drives it with OpenAI's own library",
     "roles/orchestrator/app.py": "wiring only: every integration test of the orchestrator starts it",
     **dict.fromkeys(
         [f"roles/pool/worker_lifecycle/{name}.py" for name in ("health_watch", "life")],

@@ -154,6 +154,7 @@ def test_what_answers_with_events_says_so(described: dict[str, Any]) -> None:
         ("/v1/chat/completions", "post"),
         ("/v1/completions", "post"),
         ("/v1/messages", "post"),
+        ("/v1/responses", "post"),
         ("/v2/tasks", "post"),
         ("/v2/tasks/{id}/events", "get"),
     }

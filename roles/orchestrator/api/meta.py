@@ -9,7 +9,7 @@ from llorch.edge import Endpoint, query, reply
 from llorch.models import BUILTIN_ALIASES
 from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
 from llorch.wire.tasks import MAX_TIMEOUT_MS
-from roles.orchestrator.api import anthropic, decisions, openai, operations, pools, tasks
+from roles.orchestrator.api import anthropic, decisions, openai, operations, pools, responses, tasks
 from roles.orchestrator.api.keys import CORE, SETTINGS
 
 
@@ -66,6 +66,7 @@ ENDPOINTS = (
     *tasks.ENDPOINTS,
     *openai.ENDPOINTS,
     *anthropic.ENDPOINTS,
+    *responses.ENDPOINTS,
     *pools.ENDPOINTS,
     *decisions.ENDPOINTS,
     Endpoint("GET", "/health", health, "The process answers.", replies={200: Health}, access="open"),

@@ -98,8 +98,9 @@ def found(problems: list[FieldProblem], field: str, make: Callable[[T], U], valu
     try:
         return make(value)
     except FieldProblems as error:
-        inner = ((f"{field}.{problem.field}" if problem.field else field, problem) for problem in error.problems)
-        problems += [FieldProblem(place, problem.problem) for place, problem in inner]
+        for problem in error.problems:
+            dot = "." if problem.field and not problem.field.startswith("[") else ""
+            problems.append(FieldProblem(f"{field}{dot}{problem.field}", problem.problem))
         return value  # type: ignore[return-value]  # nobody uses it: there are problems
 
 

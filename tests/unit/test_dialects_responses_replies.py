@@ -1,0 +1,89 @@
+"""What a job is in the words of OpenAI's Responses API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from llorch.errors import WorkerLost
+from llorch.sse import parse
+from llorch.wire.codec import decode
+from llorch.wire.conversation import FunctionCall, FunctionDelta, ToolCall, ToolCallDelta
+from llorch.wire.events import End, Token
+from llorch.wire.responses import (
+    CallItem,
+    Incomplete,
+    MessageItem,
+    OutputText,
+    ReasoningItem,
+    ReasoningText,
+    ResponsesRequest,
+    ResponseUsage,
+)
+from roles.orchestrator.dialects.answer import Answer
+from roles.orchestrator.dialects.responses_replies import Events, whole_reply
+
+ASKED = decode(b'{"model": "m", "input": "hi"}', ResponsesRequest)
+
+
+def ended(reason: Any = "eos") -> End:  # noqa: ANN401 - one of three words
+    return End(tokens_in=7, tokens_out=3, stop_reason=reason, queue_ms=1, first_token_ms=2, decode_time_ms=3)
+
+
+def test_thoughts_text_and_calls_are_items_of_their_own() -> None:
+    answer = Answer("j", "so", "e", ended(), "hm", [ToolCall("c", FunctionCall("f", "{}"))])
+
+    reply = whole_reply(answer, ASKED, created_s=5)
+
+    assert reply.output == [
+        ReasoningItem("rs_j", [ReasoningText("hm")]),
+        MessageItem("msg_j", [OutputText("so")]),
+        CallItem("fc_j_0", "c", "f", "{}"),
+    ]
+    assert (reply.id, reply.status, reply.usage) == ("resp_j", "completed", ResponseUsage(7, 3, 10))
+
+
+def test_an_answer_that_was_cut_off_says_so() -> None:
+    reply = whole_reply(Answer("j", "so", "e", ended("max_tokens")), ASKED, created_s=5)
+
+    assert (reply.status, reply.incomplete_details) == ("incomplete", Incomplete("max_output_tokens"))
+
+
+def test_a_stream_builds_every_item_and_ends_with_the_whole() -> None:
+    events = Events("j", ASKED, created_s=5)
+    pieces = [
+        Token(0, "", reasoning_content="hm"),
+        Token(1, "s"),
+        Token(2, "o"),
+        Token(3, "", tool_calls=[ToolCallDelta(0, FunctionDelta("f"), "c"), ToolCallDelta(0, FunctionDelta("", "{}"))]),
+    ]
+
+    data = events.first() + b"".join(events.piece(piece) for piece in pieces) + events.last(ended())
+
+    found = [(event.kind, json.loads(event.data)) for event in parse(data)]
+    assert [kind.removeprefix("response.") for kind, _ in found] == [
+        *["created", "in_progress"],
+        *["output_item.added", "content_part.added", "reasoning_text.delta", "reasoning_text.done"],
+        *["content_part.done", "output_item.done"],
+        *["output_item.added", "content_part.added", "output_text.delta", "output_text.delta", "output_text.done"],
+        *["content_part.done", "output_item.done"],
+        *["output_item.added", "function_call_arguments.delta", "function_call_arguments.done", "output_item.done"],
+        "completed",
+    ]
+    assert [body["sequence_number"] for _, body in found] == list(range(len(found)))
+    assert all(body["type"] == kind for kind, body in found)
+    done = [body["item"] for kind, body in found if kind == "response.output_item.done"]
+    assert done == found[-1][1]["response"]["output"]
+    assert [item["type"] for item in done] == ["reasoning", "message", "function_call"]
+    assert done[1]["content"] == [{"type": "output_text", "text": "so", "annotations": [], "logprobs": []}]
+
+
+def test_an_answer_without_a_word_and_an_error_have_their_events() -> None:
+    events = Events("j", ASKED, created_s=5)
+
+    [*_, completed] = parse(events.first() + events.last(ended()))
+    [failed] = parse(Events("j", ASKED, created_s=5).failed(WorkerLost("gone")))
+
+    [item] = json.loads(completed.data)["response"]["output"]
+    assert item["content"][0]["text"] == ""
+    assert json.loads(failed.data)["code"] == "WORKER_LOST"
