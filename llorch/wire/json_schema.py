@@ -7,8 +7,10 @@ Source of the words: https://json-schema.org/draft/2020-12/json-schema-validatio
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from llorch.wire.codec import FieldProblem
@@ -23,14 +25,15 @@ ONE = frozenset({"additionalProperties", "items"})
 LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 LENGTHS = frozenset({"minLength", "maxLength", "minItems", "maxItems"})
-NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
-OTHERS = frozenset({"type", "enum", "const", "required", "pattern", "format", "$ref"})
+NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+OTHERS = frozenset({"type", "multipleOf", "enum", "const", "required", "pattern", "format", "$ref"})
 KNOWN = ANNOTATIONS | ONE | LISTS | MAPS | LENGTHS | NUMBERS | OTHERS
 MAX_LENGTH = 10_000
 MAX_ITEMS = 1_000
 MAX_SIZE = 10_000
 """Parts of a schema when repetitions are written out; so many take an engine less than a second."""
 MAX_PATTERN = 1_000
+MAX_MULTIPLE = 1_000
 _COUNT = re.compile(r"\{(\d*),?(\d*)\}")
 _NOT_REGULAR = re.compile(r"\(\?(?!:)|\\[1-9]|\\[bBAzZGk]")
 
@@ -119,6 +122,13 @@ def _problem(name: str, value: object, root: object) -> str:  # noqa: PLR0911 - 
         limit = MAX_ITEMS if name.endswith("Items") else MAX_LENGTH
         sound = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
         return "" if sound else f"expected a whole number from 0 to {limit}"
+    if name == "multipleOf":
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and _is_handy(value)
+        return (
+            ""
+            if sound
+            else f"expected a number above 0 of at most 6 decimals, without its point at most {MAX_MULTIPLE}"
+        )
     if name in NUMBERS:
         return "" if isinstance(value, int | float) and not isinstance(value, bool) else "expected a number"
     if name == "pattern":
@@ -129,6 +139,14 @@ def _problem(name: str, value: object, root: object) -> str:  # noqa: PLR0911 - 
     if name == "$ref":
         return "" if _found(value, root) else "expected a reference to a part of this schema: # or #/…"
     return ""
+
+
+def _is_handy(value: float) -> bool:
+    """Tell whether an engine can count in multiples of a number: it needs a state for each rest."""
+    sign, digits, exponent = Decimal(str(value)).normalize().as_tuple()
+    if sign or not any(digits) or not isinstance(exponent, int) or not -6 <= exponent <= 3:
+        return False
+    return int("".join(map(str, digits))) * 10 ** max(0, exponent) <= MAX_MULTIPLE
 
 
 def _pattern_problem(pattern: object) -> str:
@@ -161,7 +179,8 @@ def _size(schema: object) -> int:
         return 1
     inner = 1 + len(schema.get("enum", ()))
     inner += sum(_size(schema[name]) for name in ONE if name != "items" and name in schema)
-    inner += sum(_size(part) for name in LISTS for part in schema.get(name, ()))
+    inner += sum(_size(part) for name in LISTS - {"allOf"} for part in schema.get(name, ()))
+    inner += math.prod(_size(part) for part in schema.get("allOf", ()))  # what satisfies all is tried out part by part
     inner += sum(_size(part) for name in MAPS for part in schema.get(name, {}).values())
     inner += _pattern_size(schema["pattern"]) if "pattern" in schema else 0
     times: int = max(1, schema.get("minItems", 1), schema.get("maxItems", 1))

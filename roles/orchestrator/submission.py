@@ -14,7 +14,7 @@ from msgspec import UNSET
 from llorch import errors
 from llorch.job import JobId, State
 from llorch.wire.codec import encode
-from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, SubmitTask
+from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, SubmitTask, calls_tools
 from llorch.wire.workers import CountTokens, TokenCount
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
@@ -159,7 +159,8 @@ class Submissions:
         client = self._fleet.any_client(model_ref)
         if client is None:
             return
-        body = CountTokens(prompt=task.prompt, messages=task.messages)
+        tools = task.tools if calls_tools(task) else UNSET
+        body = CountTokens(prompt=task.prompt, messages=task.messages, tools=tools)
         try:
             count = await client.send("POST", "/count", TokenCount, body=body, timeout_s=COUNT_TIMEOUT_S)
         except (errors.PeerError, errors.RemoteError) as error:

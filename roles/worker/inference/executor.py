@@ -18,6 +18,7 @@ from llorch.wire.workers import CancelAccepted, CountTokens, Execute
 from roles.worker.backend import Chunk, Engine, ModelFacts, Prompt
 from roles.worker.backend.grammar import grammar_of, must_call
 from roles.worker.inference.calls import as_calls
+from roles.worker.inference.forms import as_json
 from roles.worker.inference.generation import Draft, Tally, write
 from roles.worker.inference.job import Job
 from roles.worker.inference.jobs import Jobs
@@ -173,7 +174,8 @@ class Executor:
     def _generate(self, request: Execute, tokens: list[int], max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
         behind = [*tokens, *request.continue_ids]
         grammar = grammar_of(request)
-        return self._engine.generate(behind, request, max_tokens=max_tokens, seed=request.seed, grammar=grammar)
+        steps = self._engine.generate(behind, request, max_tokens=max_tokens, seed=request.seed, grammar=grammar)
+        return as_json(steps) if grammar and not request.continue_ids else steps
 
     def _failed(self, job: Job, error: errors.LlorchError) -> str:
         job.fail(error)
