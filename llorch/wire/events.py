@@ -90,12 +90,21 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     tokens_in: int = 0
 
 
-class _Text(msgspec.Struct, frozen=True):
+class Text(msgspec.Struct, frozen=True):
+    """What every `token` event has."""
+
     i: int
     t: str
 
 
-class Token(_Text, frozen=True, kw_only=True):
+class WorkerText(Text, frozen=True):
+    """A `WorkerToken` that is text and nothing else: the same on the wire, and faster to write."""
+
+    ids: list[int]
+    held: str
+
+
+class Token(Text, frozen=True, kw_only=True):
     """`token`: one piece of the output; `i` counts the pieces from 0 without gaps, `t` is text of the answer.
 
     A piece of something else has an empty `t`: `reasoning_content` is what the model thinks before it answers,
@@ -109,7 +118,7 @@ class Token(_Text, frozen=True, kw_only=True):
     @property
     def is_plain(self) -> bool:
         """Whether it is text and nothing else."""
-        return self.tool_calls is UNSET and self.logprobs is UNSET and self.reasoning_content is UNSET
+        return self.tool_calls is self.logprobs is self.reasoning_content is UNSET
 
 
 class WorkerToken(Token, frozen=True):

@@ -146,7 +146,8 @@ def _is_handy(value: float) -> bool:
     sign, digits, exponent = Decimal(str(value)).normalize().as_tuple()
     if sign or not any(digits) or not isinstance(exponent, int) or not -6 <= exponent <= 3:
         return False
-    return int("".join(map(str, digits))) * 10 ** max(0, exponent) <= MAX_MULTIPLE
+    whole = int("".join(map(str, digits))) * int(10 ** max(0, exponent))
+    return whole <= MAX_MULTIPLE
 
 
 def _pattern_problem(pattern: object) -> str:

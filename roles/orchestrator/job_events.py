@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET
 
 from llorch.sse import encode_event
 from llorch.wire import events
@@ -14,7 +15,7 @@ from roles.orchestrator.state.rows import JobRow
 def token(piece: events.Token) -> bytes:
     """Return one token event without what readers do not need; text is made by hand, because there is much of it."""
     index = piece.i
-    if piece.is_plain:
+    if piece.tool_calls is piece.logprobs is piece.reasoning_content is UNSET:
         return b'event: token\nid: %d.0\ndata: {"i":%d,"t":%b}\n\n' % (index + 1, index, encode(piece.t))
     shown = events.Token(
         index,

@@ -193,10 +193,10 @@ async def test_tools_are_called_when_they_must_be_and_when_the_model_wants_to(tm
         )
         async with ai.chat.completions.stream(
             model="haiku", messages=ASKED, tools=[WEATHER], tool_choice="required"
-        ) as helper:
-            async for _ in helper:
+        ) as events:
+            async for _ in events:
                 pass
-            required = await helper.get_final_completion()
+            required = await events.get_final_completion()
         wanted = await ai.chat.completions.create(model=scribe, messages=ASKED, tools=[WEATHER])
         [call] = wanted.choices[0].message.tool_calls or []
         history: list[ChatCompletionMessageParam] = [

@@ -71,7 +71,7 @@ include-path-regex = "^/v2/tasks$|/spawn$|/models/(download|register|unregister|
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 409, 429, "5xx"]
 
 [[operations]]
-include-path-regex = "/v2/tasks|/v1/.*(completions|messages|count_tokens)$"
+include-path-regex = "/v2/tasks|/v1/.*(completions|messages|count_tokens|responses)$"
 parameters."path.id" = {{ dictionary = "jobs", probability = 0.5 }}
 parameters."body.model" = {{ dictionary = "models", probability = 0.7 }}
 

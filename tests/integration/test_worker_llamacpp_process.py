@@ -15,6 +15,7 @@ from aiohttp import web
 
 from llorch import sse
 from llorch.wire.workers import Ready
+from roles.worker.backend.llamacpp_process import _without_quotes
 from tests.support import models
 from tests.support.workers import engine_of, last, until_gone, worker_process
 
@@ -203,3 +204,15 @@ async def test_what_a_client_wrote_never_reaches_a_log(model: Path) -> None:
 
     assert "job_finished" in said
     assert secret not in said
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ('srv got exception: {"error":"secret"}', "srv got exception"),
+        ("llg error: at 2(8): failed to compile JSON schema: secret", "llg error"),
+        ("a CUDA error of its own", "a CUDA error of its own"),
+    ],
+)
+def test_what_can_quote_a_request_is_cut_off(said: str, kept: str) -> None:
+    assert _without_quotes(said) == kept

@@ -29,6 +29,7 @@ STATE = "cmd_child_to_router:state:"
 MAX_SOCKET_PATH = 100
 LINE_LIMIT_BYTES = 1 << 20
 _LINE = re.compile(r"^[\d.]+ ([DIWE]) (.*)$")
+_QUOTING = ("exception", "llg error")
 _CRASH = ("GGML_ASSERT", "GGML_ABORT", "terminate called", "what():", "CUDA error", "ggml_abort")
 _log = log.get("worker.engine")
 
@@ -187,9 +188,11 @@ class EngineProcess:
 
 
 def _without_quotes(said: str) -> str:
-    """Drop what follows an exception: its text can quote the request."""
-    said, exception, _ = said.partition("exception")
-    return (said + exception)[:300]
+    """Drop what follows an exception or an error in a grammar: its text can quote the request."""
+    for sign in _QUOTING:
+        said, found, _ = said.partition(sign)
+        said += found
+    return said[:300]
 
 
 def _private_folder() -> Path:

@@ -10,7 +10,7 @@ from llorch import errors
 from llorch.wire.conversation import TokenLogprob
 from llorch.wire.events import Metrics, StopReason, WorkerEnd
 from roles.worker.backend import Chunk
-from roles.worker.inference.job import Job, Piece
+from roles.worker.inference.job import Apart, Job, Piece
 from roles.worker.inference.rate import Rate
 from roles.worker.inference.text import Cutter
 
@@ -75,14 +75,19 @@ class Draft:
             if chunk.stop == "eos" and chunk.tokens_out == self.count:
                 del self._ids[-1:], self._logprobs[-1:]
             self._ids += chunk.ids
-            self._logprobs += chunk.logprobs
+            if chunk.logprobs:
+                self._logprobs += chunk.logprobs
             self.count = chunk.tokens_out
             if chunk.stop is not None and not self._cutter.stopped:
                 shown += self._cutter.flush()
-            if shown or chunk.reasoning_content or chunk.tool_calls:
-                held, apart = self._cutter.held, (chunk.reasoning_content, chunk.tool_calls)
-                pieces.append(Piece(shown, self._ids, held, self._logprobs or (), *apart))
-                self._ids, self._logprobs = [], []
+            aside = chunk.reasoning_content or chunk.tool_calls
+            if shown or aside:
+                apart = None
+                if aside or self._logprobs:
+                    apart = Apart(self._logprobs, chunk.reasoning_content, chunk.tool_calls)
+                    self._logprobs = []
+                pieces.append(Piece(shown, self._ids, self._cutter.held, apart))
+                self._ids = []
             if self._cutter.stopped:
                 return pieces, "stop_sequence"
             if chunk.stop is not None:

@@ -19,11 +19,19 @@ from llorch import errors
 from llorch.sse import KEEPALIVE, encode_event
 from llorch.wire import codec
 from llorch.wire.conversation import TokenLogprob, ToolCallDelta
-from llorch.wire.events import START, Failed, WorkerToken
+from llorch.wire.events import START, Failed, WorkerText, WorkerToken
 from roles.worker.inference.replay import Id, Replay
 
 BUFFER_BYTES = 4 * 1024 * 1024
 KEEPALIVE_S = 15.0
+
+
+class Apart(NamedTuple):
+    """What a piece of an output holds beside text."""
+
+    logprobs: Sequence[TokenLogprob]
+    reasoning_content: str
+    tool_calls: Sequence[ToolCallDelta]
 
 
 class Piece(NamedTuple):
@@ -32,22 +40,20 @@ class Piece(NamedTuple):
     text: str
     ids: list[int]
     held: str
-    logprobs: Sequence[TokenLogprob] = ()
-    reasoning_content: str = ""
-    tool_calls: Sequence[ToolCallDelta] = ()
+    apart: Apart | None = None
 
-    def token(self, index: int) -> WorkerToken:
+    def token(self, index: int) -> WorkerText | WorkerToken:
         """Return the event."""
-        if not (self.logprobs or self.reasoning_content or self.tool_calls):
-            return WorkerToken(index, self.text, self.ids, self.held)
+        if self.apart is None:
+            return WorkerText(index, self.text, self.ids, self.held)
         return WorkerToken(
             index,
             self.text,
             self.ids,
             self.held,
-            logprobs=list(self.logprobs) or UNSET,
-            reasoning_content=self.reasoning_content or UNSET,
-            tool_calls=list(self.tool_calls) or UNSET,
+            logprobs=list(self.apart.logprobs) or UNSET,
+            reasoning_content=self.apart.reasoning_content or UNSET,
+            tool_calls=list(self.apart.tool_calls) or UNSET,
         )
 
 
