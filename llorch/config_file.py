@@ -1,4 +1,4 @@
-"""Adds and removes whole sections of the configuration file; every other byte of it stays as its owner wrote it.
+"""Adds and removes sections of the configuration file, and sets a key; every other byte stays as its owner wrote it.
 
 The text is edited as text. Before anything is written, the result is parsed: unless it says exactly what is meant,
 the file stays as it is.
@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llorch.errors import InvalidConfiguration
@@ -20,6 +20,8 @@ from llorch.errors import InvalidConfiguration
 Table = dict[str, object]
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER = re.compile(r"\s*\[")
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")  # a text may hold what str.splitlines takes for the end of one
+_STRING = r"""("(?:[^"\\\r\n]|\\.)*"|'[^'\r\n]*')"""
 
 
 def with_section(text: str, path: tuple[str, str], values: Mapping[str, str]) -> str:
@@ -41,11 +43,7 @@ def with_section(text: str, path: tuple[str, str], values: Mapping[str, str]) ->
     if name in table:
         raise InvalidConfiguration(f"{_header(path)} is there already")
     table[name] = dict(values)
-    end = "\r\n" if "\r\n" in text else "\n"
-    gap = "" if not text or text.endswith("\n") else end
-    lines = [*([""] if text.strip() else []), _header(path), *(f"{key} = {_quoted(v)}" for key, v in values.items())]
-    result = text + gap + "".join(line + end for line in lines)
-    return _checked(result, meant, f"{_header(path)} cannot be added here")
+    return _appended(text, meant, _header(path), values)
 
 
 def without_section(text: str, path: tuple[str, str]) -> str:
@@ -70,6 +68,40 @@ def without_section(text: str, path: tuple[str, str]) -> str:
             if _says(result, meant, outer):
                 return result
     raise InvalidConfiguration(f"{_header(path)} is not written as a section of its own; remove it by hand")
+
+
+def with_value(text: str, path: tuple[str, str], value: str) -> str:
+    """Return *text* with a key that has *value*: in its place if it is there, else as the first of its section.
+
+    Args:
+        text: A TOML file.
+        path: The section and the key: `("pool", "orchestrator")`.
+        value: What it is from now on.
+
+    Raises:
+        InvalidConfiguration: The key is not written as `key = "text"` in a section of its own.
+    """
+    outer, name = path
+    meant = _parsed(text)
+    if outer not in meant:
+        meant[outer] = {name: value}
+        return _appended(text, meant, _header((outer,)), {name: value})
+    table = meant[outer]
+    if not isinstance(table, dict):
+        raise InvalidConfiguration(f"{outer} is not a section, so that {name} cannot be set in it")
+    there, table[name] = name in table, value
+    lines, new = _LINE.findall(text), _quoted(value)
+    end = "\r\n" if "\r\n" in text else "\n"
+    key = re.compile(rf"""(\s*["']?{re.escape(name)}["']?\s*=\s*){_STRING}(?=\s*(?:#|$))""")
+    for number, line in enumerate(lines):
+        place = (key if there else _HEADER).match(line)
+        if place is None:
+            continue
+        changed = f"{place[1]}{new}{line[place.end() :]}" if there else f"{line.rstrip()}{end}{name} = {new}{end}"
+        result = "".join([*lines[:number], changed, *lines[number + 1 :]])
+        if _says(result, meant, outer):
+            return result
+    raise InvalidConfiguration(f"[{outer}] {name} is not written as a line of its own; set it by hand to {value}")
 
 
 def edit(file: Path, change: Callable[[str], str]) -> None:
@@ -124,6 +156,13 @@ def _parsed(text: str) -> Table:
         raise InvalidConfiguration(f"not TOML: {error}") from None
 
 
+def _appended(text: str, meant: Table, header: str, values: Mapping[str, str]) -> str:
+    end = "\r\n" if "\r\n" in text else "\n"
+    gap = "" if not text or text.endswith("\n") else end
+    lines = [*([""] if text.strip() else []), header, *(f"{key} = {_quoted(v)}" for key, v in values.items())]
+    return _checked(text + gap + "".join(line + end for line in lines), meant, f"{header} cannot be added here")
+
+
 def _checked(text: str, meant: Table, problem: str) -> str:
     try:
         found = tomllib.loads(text)
@@ -156,7 +195,7 @@ def _cut(lines: list[str], begin: int, end: int) -> list[str]:
     return before + after
 
 
-def _header(path: tuple[str, str]) -> str:
+def _header(path: Sequence[str]) -> str:
     return f"[{'.'.join(part if _BARE.fullmatch(part) else _quoted(part) for part in path)}]"
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llorch.config_file import with_section, without_section
+from llorch.config_file import with_section, with_value, without_section
 from llorch.errors import InvalidConfiguration
 
 MAC = ("hosts", "mac")
@@ -94,3 +94,44 @@ def test_a_file_that_nothing_can_be_added_to_is_refused(text: str, said: str) ->
 def test_what_is_not_there_cannot_be_removed() -> None:
     with pytest.raises(InvalidConfiguration, match=r"there is no \[hosts.mac\]"):
         without_section("[hosts.pc]\n", MAC)
+
+
+ORCHESTRATOR = ("pool", "orchestrator")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            '# mine\n[client]\norchestrator_ = 1\n[pool]\nport = 9300\norchestrator="http://a:1" # the "old" one\n',
+            '# mine\n[client]\norchestrator_ = 1\n[pool]\nport = 9300\norchestrator="http://b:2" # the "old" one\n',
+        ),
+        ("[pool]\r\n  orchestrator = 'x'\r\n", '[pool]\r\n  orchestrator = "http://b:2"\r\n'),
+        ("[auth]\n\n[pool]  # here\nport = 1", '[auth]\n\n[pool]  # here\norchestrator = "http://b:2"\nport = 1'),
+        ("# nothing", '# nothing\n\n[pool]\norchestrator = "http://b:2"\n'),
+        ('[pool]\norchestrator = "http://b:2"\n', '[pool]\norchestrator = "http://b:2"\n'),
+        (
+            "[a]\norchestrator = 'x'\n[pool]\norchestrator = 'x'",
+            "[a]\norchestrator = 'x'\n[pool]\norchestrator = \"http://b:2\"",
+        ),
+    ],
+)
+def test_a_key_is_set_where_it_stands_and_comments_stay(before: str, after: str) -> None:
+    assert with_value(before, ORCHESTRATOR, "http://b:2") == after
+
+
+@pytest.mark.parametrize(
+    "text", ['pool = { orchestrator = "x" }\n', "pool = 1\n", '[pool]\norchestrator = """\nx"""\n', "[pool"]
+)
+def test_a_key_that_is_written_in_another_way_is_left_to_its_owner(text: str) -> None:
+    with pytest.raises(InvalidConfiguration):
+        with_value(text, ORCHESTRATOR, "http://b:2")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(FILES))
+@example("\x85\u2028\x0b", FILES[2])
+def test_every_value_is_read_back_as_it_was_set(value: str, text: str) -> None:
+    once = with_value(text, ORCHESTRATOR, value)
+
+    assert tomllib.loads(once)["pool"]["orchestrator"] == value
+    assert tomllib.loads(with_value(once, ORCHESTRATOR, "y")) == tomllib.loads(with_value(text, ORCHESTRATOR, "y"))
