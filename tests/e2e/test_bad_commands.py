@@ -212,8 +212,8 @@ async def test_a_wrong_flag_is_told_before_anything_is_sent(arguments: Sequence[
     ],
     ids=lambda arguments: " ".join(arguments[:3]).encode("ascii", "replace").decode(),
 )
-async def test_an_argument_that_is_not_utf8_is_told(arguments: Sequence[str]) -> None:
-    finished = await run(*arguments)
+async def test_an_argument_that_is_not_utf8_is_told(arguments: Sequence[str], tmp_path: Path) -> None:
+    finished = await run(*arguments, env={"LLORCH_POOL_DATA_DIR": str(tmp_path)})
 
     assert (finished.status, finished.stdout) == (2, "")
     assert complaint(finished.stderr)
