@@ -1,4 +1,4 @@
-"""`llorch hosts`: the other machines, by name, and a command on one of them."""
+"""`llorch hosts`: the other machines, by name: llorch is put there, renewed, removed and called from here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llorch.cli.options import Config, Json, group, settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-app = group("Name the other machines, see whether they answer, run a command on one.")
+app = group("Name the other machines, install and upgrade llorch there, run a command on one.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The host's name in the configuration.")]
 
@@ -37,18 +37,43 @@ def add(
     write(f"{name} added to {file}\n")
 
 
-@app.command("remove", epilog="Example: llorch hosts remove mac")
-def remove(*, name: Name, config: Config = None) -> None:
-    """Remove a host from the configuration file. What runs on the host itself goes on."""
+@app.command("remove", epilog="Example: llorch hosts remove mac --purge")
+def remove(
+    *,
+    name: Name,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="First remove from the host itself what `hosts install` has put there.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --purge: do not ask, and go on if the host cannot be reached.")
+    ] = False,
+    config: Config = None,
+) -> int:
+    """Remove a host from the configuration file. What runs on the host itself goes on, unless --purge is given.
+
+    --purge ends its pool, gives its workers time to finish, and removes executable, service, settings and models.
+    """
+    if force and not purge:
+        raise typer.BadParameter("--force belongs to --purge")
     from llorch.cli.output import write
     from llorch.cli.remote import target
     from llorch.config_file import edit, without_section
 
     found = settings(config)
-    target(name, found.hosts, found.source)
+    host = target(name, found.hosts, found.source)
     file = _file(config)
+    if purge:
+        from llorch.cli.hosts_removal import empty
+        from llorch.cli.output import note
+
+        told = empty(host, token=found.token, force=force)
+        if told is None:
+            note("Nothing was removed.")
+            return 1
+        write("".join(f"{line}\n" for line in told))
     edit(file, lambda text: without_section(text, ("hosts", name)))
     write(f"{name} removed from {file}\n")
+    return 0
 
 
 @app.command("list", epilog="Example: llorch hosts list")
@@ -129,7 +154,7 @@ def install(
     from urllib.parse import urlsplit
 
     from llorch.cli import hosts_install
-    from llorch.cli.output import Status, bold, one_line, write, write_json, write_table
+    from llorch.cli.output import Status, bold, note, one_line, write, write_json, write_table
     from llorch.cli.pool_view import DEVICES, device_row, headline
     from llorch.cli.remote import target
     from llorch.config import client_url, is_loopback
@@ -142,12 +167,43 @@ def install(
             f"{name} cannot reach the orchestrator at {url}: say where it can with --orchestrator"
         )
     with closing(Status(wanted=not as_json)) as line:
-        status = hosts_install.install(host, orchestrator=url, token=found.token, doing=line.show)
+        done = hosts_install.install(
+            host, orchestrator=url, insist=orchestrator is not None, token=found.token, doing=line.show
+        )
+    if done.orchestrator_kept is not None:
+        note(
+            f"{name} was configured before and goes on with {done.orchestrator_kept or 'no orchestrator'}, "
+            f"not with {url}; to change that: llorch hosts install {name} --orchestrator {url}"
+        )
     if as_json:
-        write_json(status)
+        write_json(done.pool)
         return
-    write(bold(one_line(headline(status))) + "\n\n")
-    write_table(DEVICES, [device_row(device) for device in status.devices])
+    write(bold(one_line(headline(done.pool))) + "\n\n")
+    write_table(DEVICES, [device_row(device) for device in done.pool.devices])
+
+
+@app.command("upgrade", epilog="Example: llorch hosts upgrade mac")
+def upgrade(*, name: Name, as_json: Json = False, config: Config = None) -> None:
+    """Bring a host that `hosts install` has set up to this version; its running jobs go on.
+
+    The executable is copied if it differs. The pool is restarted and takes its workers over. Settings stay.
+    """
+    found = settings(config)
+    from contextlib import closing
+
+    from llorch.cli import hosts_install
+    from llorch.cli.hosts_view import upgraded
+    from llorch.cli.output import Status, write, write_json
+    from llorch.cli.remote import target
+
+    host = target(name, found.hosts, found.source)
+    with closing(Status(wanted=not as_json)) as line:
+        done = hosts_install.upgrade(host, doing=line.show)
+    told = upgraded(host, done.pool, before=done.before, replaced=done.replaced)
+    if as_json:
+        write_json(told)
+    else:
+        write(f"{told.summary}\n")
 
 
 def _file(config: str | None) -> Path:

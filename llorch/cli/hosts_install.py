@@ -1,4 +1,4 @@
-"""Copies this executable to a host, starts its pool there, and waits until that has registered."""
+"""Copies this executable to a host, starts or restarts its pool there, and waits until that has registered."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import llorch
@@ -23,17 +24,35 @@ BLOCK = 1 << 18
 REGISTERED_S = 90.0
 POLL_S = 0.5
 UNIT_FILE = Path(llorch.__file__).resolve().parents[1] / "build" / "systemd" / "user" / "llorch-pool.service"
+Doing = Callable[[str], None]
+"""Told what is going on."""
 
 
-def install(host: Target, *, orchestrator: str, token: str, doing: Callable[[str], None]) -> PoolStatus:
-    """Install llorch on *host* and start its pool; once it has registered, return what it is.
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What `install` and `upgrade` did.
+
+    `before` is the version that was there, empty if there was none or nobody asked; `replaced` tells whether the
+    executable there was another one; `orchestrator_kept` is the other orchestrator that the host goes on registering
+    with, empty for none at all, None if there is no such thing.
+    """
+
+    pool: PoolStatus
+    before: str = ""
+    replaced: bool = True
+    orchestrator_kept: str | None = None
+
+
+def install(host: Target, *, orchestrator: str, insist: bool, token: str, doing: Doing) -> Installed:
+    """Install llorch on *host* and start its pool; return what it is once it has registered.
 
     Doing it again replaces the executable and restarts the pool, whose workers go on meanwhile. A configuration that
-    the host has already stays.
+    the host has already stays, but for the orchestrator.
 
     Args:
         host: Where; `url` is where the orchestrator will reach its pool.
         orchestrator: The URL that the pool registers with.
+        insist: Write it into a configuration that is there already and names another one.
         token: What all of them share; empty is none.
         doing: Told what is going on.
 
@@ -43,29 +62,69 @@ def install(host: Target, *, orchestrator: str, token: str, doing: Callable[[str
         Unreachable: ssh, or a step on the host, failed.
         TimeoutExceeded: The pool has not registered.
     """
+    _refuse_sources()
+    settings = plan.pool_settings(host, orchestrator=orchestrator, token=token)
+    there = _look(host, doing)
+    other = plan.other_orchestrator(there.configuration, wanted=orchestrator)
+    if there.configuration is None:
+        configuration = f"{plan.WRITTEN_BY_US}\n\n{plan.toml(settings)}"
+    elif insist and other is not None:
+        configuration = plan.reconfigured(host, there.configuration, orchestrator=orchestrator)
+    else:
+        configuration = there.configuration
+    replaced = _copy(host, there, doing)
+    doing("configuring …")
+    if token:
+        converse(host, plan.receive(plan.TOKEN), sent=[token.encode()])
+    if configuration != there.configuration:
+        converse(host, plan.receive(plan.CONFIG), sent=[configuration.encode()])
+    status = _start(host, there, configuration, doing)
+    return Installed(status, replaced=replaced, orchestrator_kept=None if insist else other)
+
+
+def upgrade(host: Target, *, doing: Doing) -> Installed:
+    """Bring what `install` has put on *host* to this version; running jobs go on, and the new pool has their workers.
+
+    Raises:
+        InvalidConfiguration: As for `install`, or nothing is installed there.
+        Unreachable: ssh, or a step on the host, failed.
+        TimeoutExceeded: The pool has not registered again.
+    """
+    _refuse_sources()
+    there = _look(host, doing)
+    if not there.sha256 or there.configuration is None:
+        raise InvalidConfiguration(
+            f"there is nothing to upgrade on {host.name}: llorch has not been installed there; "
+            f"do so with: llorch hosts install {host.name}"
+        )
+    before = ask(host, plan.VERSION).strip().removeprefix("llorch ")
+    replaced = _copy(host, there, doing)
+    return Installed(_start(host, there, there.configuration, doing), before=before, replaced=replaced)
+
+
+def _refuse_sources() -> None:
     if not program.frozen():
         raise InvalidConfiguration(
             "only the one-file executable can be copied to another host: `make exe`, then dist/llorch hosts install …"
         )
-    settings = plan.pool_settings(host, orchestrator=orchestrator, token=token)
+
+
+def _look(host: Target, doing: Doing) -> plan.Found:
     doing("looking at the host …")
     there = plan.found(converse(host, plan.LOOK))
     plan.refuse_other_systems(host, theirs=there.system, ours=f"{platform.system()} {platform.machine()}")
+    return there
+
+
+def _copy(host: Target, there: plan.Found, doing: Doing) -> bool:
+    """Copy this executable if the one there is another; tell whether it was."""
     executable = Path(sys.executable)
     sha256 = _sha256(executable)
-    if there.sha256 != sha256:
-        sent = _blocks(executable, doing)
-        converse(host, plan.receive(plan.PROGRAM, sha256=sha256, mode="755"), sent=sent)
-    doing("configuring …")
-    if token:
-        converse(host, plan.receive(plan.TOKEN), sent=[token.encode()])
-    if not there.configured:
-        converse(host, plan.receive(plan.CONFIG), sent=[plan.toml(settings).encode()])
-    doing("starting the pool …")
-    if there.systemd:
-        converse(host, plan.receive(plan.UNIT, mode="644"), sent=[UNIT_FILE.read_bytes()])
-    converse(host, plan.UNDER_SYSTEMD if there.systemd else plan.ALONE)
-    return _registered(host, doing, log="journalctl --user -u llorch-pool" if there.systemd else f"tail {plan.LOG}")
+    if there.sha256 == sha256:
+        return False
+    sent = _blocks(executable, doing)
+    converse(host, plan.receive(plan.PROGRAM, sha256=sha256, mode="755", tried=True), sent=sent)
+    return True
 
 
 def _sha256(file: Path) -> str:
@@ -73,7 +132,7 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _blocks(file: Path, doing: Callable[[str], None]) -> Iterator[bytes]:
+def _blocks(file: Path, doing: Doing) -> Iterator[bytes]:
     total, done = file.stat().st_size, 0
     with file.open("rb") as opened:
         while block := opened.read(BLOCK):
@@ -82,16 +141,22 @@ def _blocks(file: Path, doing: Callable[[str], None]) -> Iterator[bytes]:
             done += len(block)
 
 
-def _registered(host: Target, doing: Callable[[str], None], *, log: str) -> PoolStatus:
+def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) -> PoolStatus:
+    """Start the pool, or start it anew; return what it is once it has registered."""
+    doing("starting the pool …")
+    if there.systemd:
+        converse(host, plan.receive(plan.UNIT, mode="644"), sent=[UNIT_FILE.read_bytes()])
+    converse(host, plan.UNDER_SYSTEMD if there.systemd else plan.ALONE)
     doing("waiting until the pool has registered …")
     give_up = time.monotonic() + REGISTERED_S
     status = None
     while time.monotonic() < give_up:
-        told = ask(host, f'"{plan.PROGRAM}" pool status --json')
+        told = ask(host, plan.status_of(configuration))
         if told:
             status = decode_reply(told.encode(), PoolStatus)
             if status.registered:
                 return status
         time.sleep(POLL_S)
     what = "does not answer" if status is None else f"has not registered with {status.orchestrator or 'anything'}"
+    log = "journalctl --user -u llorch-pool" if there.systemd else f"tail {plan.LOG}"
     raise TimeoutExceeded(f"the pool of {host.name} {what}; its log: llorch hosts exec {host.name} '{log}'")

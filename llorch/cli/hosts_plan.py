@@ -1,16 +1,19 @@
-"""What `hosts install` has to do on a host, from what is known of it; and the scripts that do it. Pure."""
+"""What `hosts install` and `upgrade` do on a host, from what is known of it; and the scripts that do it. Pure."""
 
 from __future__ import annotations
 
 import json
 import shlex
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from llorch.cli.remote import Target
 from llorch.config import is_loopback
+from llorch.config_file import with_value
 from llorch.errors import InvalidConfiguration
+from llorch.settings import Pool
 
 PROGRAM = "$HOME/.local/bin/llorch"
 CONFIG = "$HOME/.config/llorch/llorch.toml"
@@ -18,15 +21,17 @@ TOKEN = "$HOME/.config/llorch/token"
 UNIT = "$HOME/.config/systemd/user/llorch-pool.service"
 LOG = "$HOME/.local/share/llorch/pool.log"
 PID = "$HOME/.local/share/llorch/pool.pid"
+POOL_ENDS_S = 120
+WRITTEN_BY_US = "# Written by llorch hosts install, and removed by llorch hosts remove --purge."
 
 _SHA256 = '{ sha256sum "$f" || shasum -a 256 "$f"; } 2>/dev/null | cut -c1-64'
 LOOK = f"""
 echo "system=$(uname -s) $(uname -m)"
 f="{PROGRAM}"; [ ! -f "$f" ] || echo "sha256=$({_SHA256})"
-[ ! -e "{CONFIG}" ] || echo configured=yes
 systemctl --user show-environment >/dev/null 2>&1 && echo systemd=yes
-exit 0
+if [ -e "{CONFIG}" ]; then echo configuration:; cat "{CONFIG}"; fi
 """
+VERSION = f'"{PROGRAM}" --version'
 
 UNDER_SYSTEMD = """
 set -e
@@ -36,15 +41,21 @@ systemctl --user enable --quiet llorch-pool
 systemctl --user restart llorch-pool
 """
 
-# A pool that an earlier call has started is stopped first; its workers go on and are taken over.
-ALONE = f"""
-set -e
-mkdir -p "$HOME/.local/share/llorch"
+# What a pool that an earlier call has started is told to do: end. Its workers go on.
+END_ALONE = f"""
 p=$(cat "{PID}" 2>/dev/null || true)
 if [ -n "$p" ] && tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q 'llorch serve pool'; then
   kill "$p"
-  while kill -0 "$p" 2>/dev/null; do sleep 0.1; done
+  n=0
+  while [ $n -lt {POOL_ENDS_S * 10} ] && kill -0 "$p" 2>/dev/null; do n=$((n + 1)); sleep 0.1; done
+  kill -9 "-$p" 2>/dev/null || true
 fi
+"""
+
+ALONE = f"""
+set -e
+mkdir -p "$HOME/.local/share/llorch"
+{END_ALONE}
 cd "$HOME"
 LLORCH_POOL_KEEP_WORKERS=true setsid "{PROGRAM}" serve pool </dev/null >/dev/null 2>>"{LOG}" &
 echo $! >"{PID}"
@@ -53,18 +64,22 @@ echo $! >"{PID}"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a host has: its system and machine, the hash of its llorch, a configuration, a systemd for its user."""
+    """What a host has: its system and machine, the hash of its llorch, a systemd for its user, its configuration.
+
+    `configuration` is the text of the file, None where there is none.
+    """
 
     system: str
     sha256: str
-    configured: bool
     systemd: bool
+    configuration: str | None
 
 
 def found(told: str) -> Found:
     """Return what `LOOK` has printed."""
-    facts = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
-    return Found(facts.get("system", ""), facts.get("sha256", ""), "configured" in facts, "systemd" in facts)
+    head, there, configuration = told.partition("configuration:\n")
+    facts = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+    return Found(facts.get("system", ""), facts.get("sha256", ""), "systemd" in facts, configuration if there else None)
 
 
 def refuse_other_systems(host: Target, *, theirs: str, ours: str) -> None:
@@ -118,8 +133,62 @@ def toml(settings: Mapping[str, Mapping[str, object]]) -> str:
     )
 
 
-def receive(path: str, *, sha256: str = "", mode: str = "600") -> str:
-    """Return the script that makes stdin the file at *path*, all or nothing, if it has that hash."""
+def orchestrator_in(configuration: str) -> str:
+    """Return what the pool of such a configuration registers with; empty is nothing, or not to be read.
+
+    The file is another host's and may be broken: the one who starts with it will say so.
+    """
+    try:
+        pool = tomllib.loads(configuration).get("pool")
+    except tomllib.TOMLDecodeError:
+        return ""
+    named = pool.get("orchestrator") if isinstance(pool, dict) else None
+    return named.rstrip("/") if isinstance(named, str) else ""
+
+
+def status_of(configuration: str) -> str:
+    """Return the command that asks the pool of such a configuration, and nobody else, how it is."""
+    try:
+        pool = tomllib.loads(configuration).get("pool")
+    except tomllib.TOMLDecodeError:
+        pool = None
+    port = pool.get("port") if isinstance(pool, dict) else None
+    return (
+        f'"{PROGRAM}" pool status --json --pool-url http://127.0.0.1:{port if isinstance(port, int) else Pool().port}'
+    )
+
+
+def other_orchestrator(configuration: str | None, *, wanted: str) -> str | None:
+    """Return what a host that is configured already registers with, if that is not *wanted*; else None."""
+    if configuration is None:
+        return None
+    found = orchestrator_in(configuration)
+    return None if found == wanted else found
+
+
+def reconfigured(host: Target, configuration: str, *, orchestrator: str) -> str:
+    """Return the host's configuration with another orchestrator; every other byte stays.
+
+    Raises:
+        InvalidConfiguration: It cannot be changed from here.
+    """
+    try:
+        if "\ufffd" in configuration:
+            raise InvalidConfiguration("not UTF-8")
+        return with_value(configuration, ("pool", "orchestrator"), orchestrator)
+    except InvalidConfiguration as error:
+        raise InvalidConfiguration(f"the configuration of {host.name} ({CONFIG} there): {error.message}") from None
+
+
+def receive(path: str, *, sha256: str = "", mode: str = "600", tried: bool = False) -> str:
+    """Return the script that makes stdin the file at *path*, all or nothing.
+
+    Args:
+        path: Where, for the host's shell.
+        sha256: What it must hash to; empty is anything.
+        mode: Its mode.
+        tried: It is our executable, and must be able to tell its version there.
+    """
     check = f'[ "$({_SHA256})" = {shlex.quote(sha256)} ] || {{ echo "what arrived is not what was sent" >&2; exit 1; }}'
     return f"""
 set -e
@@ -130,5 +199,6 @@ trap 'rm -f "$f"' EXIT
 cat >"$f"
 {check if sha256 else ""}
 chmod {mode} "$f"
+{'"$f" --version >/dev/null' if tried else ""}
 mv -f "$f" "{path}"
 """

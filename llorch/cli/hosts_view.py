@@ -11,6 +11,7 @@ from llorch.cli.remote import Target, way
 from llorch.errors import InvalidConfiguration
 from llorch.settings import Host
 from llorch.wire.codec import expectation
+from llorch.wire.pools import PoolStatus
 
 HOSTS = ("HOST", "REACHED BY", "POOL", "URL", "SSH")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -26,6 +27,32 @@ class HostSeen(msgspec.Struct, frozen=True, kw_only=True):
     via: str
     answer_ms: float | None
     reason: str
+
+
+class HostUpgraded(msgspec.Struct, frozen=True, kw_only=True):
+    """What `hosts upgrade --json` tells: versions, whether the executable was another one, and the pool afterwards.
+
+    `before` is empty where the old executable could not tell.
+    """
+
+    name: str
+    before: str
+    after: str
+    replaced: bool
+    workers_taken_over: int
+    pool: PoolStatus
+
+    @property
+    def summary(self) -> str:
+        """The same for people."""
+        versions = f"llorch {self.before or 'that did not run'} → {self.after}"
+        if not self.replaced:
+            versions = f"has this llorch {self.after} already"
+        elif self.before == self.after:
+            versions += ", another build"
+        number = self.workers_taken_over
+        workers = f"took over {number} worker{'' if number == 1 else 's'}" if number else "had no workers"
+        return f"{self.name}: {versions}; its pool was restarted, {workers}, and has registered again"
 
 
 def checked(name: str, *, url: str | None, ssh: str | None) -> dict[str, str]:
@@ -56,6 +83,19 @@ def seen(host: Target, *, ms: float | None, reason: str) -> HostSeen:
     via = way(host, None, answers=ms is not None)
     answer_ms = None if ms is None else round(ms, 1)
     return HostSeen(name=host.name, url=host.url, ssh=host.destination, via=via, answer_ms=answer_ms, reason=reason)
+
+
+def upgraded(host: Target, pool: PoolStatus, *, before: str, replaced: bool) -> HostUpgraded:
+    """Return what became of *host*, whose pool is *pool* now."""
+    taken_over = sum(1 for worker in pool.workers if worker.adopted)
+    return HostUpgraded(
+        name=host.name,
+        before=before,
+        after=pool.version,
+        replaced=replaced,
+        workers_taken_over=taken_over,
+        pool=pool,
+    )
 
 
 def row(host: HostSeen) -> Sequence[str]:

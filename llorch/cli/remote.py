@@ -143,5 +143,5 @@ def other_version(host: Target, *, theirs: str, ours: str) -> str | None:
         return None
     return (
         f"{host.name} has {found}, this is {ours}, so it may not know this command; "
-        f"replace it with: llorch hosts install {host.name}"
+        f"replace it with: llorch hosts upgrade {host.name}"
     )

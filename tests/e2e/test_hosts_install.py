@@ -65,7 +65,10 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
             copied = (ssh.home / ".local/bin/llorch").stat()
             pools = await llorch("pool", "list", "--json", "--url", orchestrator.url)
             spawned = await llorch("pool", "worker", "spawn", "--model", "haiku", "--host", "far")
+            config = ssh.home / ".config/llorch/llorch.toml"
+            config.write_text(config.read_text().replace(f'"{orchestrator.url}"', '"http://127.0.0.1:1" # was here'))
             again = await llorch(*install, "--json")
+            configured = config.read_text()
             workers = await llorch("pool", "worker", "list", "--json", "--host", "far", "--via", "ssh")
             stopped = await llorch("pool", "worker", "stop", spawned.stdout.strip(), "--host", "far")
 
@@ -80,6 +83,7 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
     assert again.status == 0, again.stderr
     after = json.loads(again.stdout)
     assert after["registered"] is True
+    assert f'orchestrator = "{orchestrator.url}" # was here\n' in configured
     assert [(w["worker_id"], w["status"]) for w in json.loads(workers.stdout)["workers"]] == [
         (spawned.stdout.strip(), "ready")
     ]
@@ -99,6 +103,7 @@ async def test_what_cannot_be_installed_is_told_in_one_line_and_changes_nothing(
         env = _configured(tmp_path, ssh, url="http://192.0.2.7:9200")
         nowhere = await run(*install[:3], env=env)
         open_to_all = await run(*install, env={**env, "LLORCH_API_TOKEN": ""})
+        bare = await run("hosts", "upgrade", "far", env=env)
         (ssh.bin / "uname").write_text("#!/bin/sh\necho Plan9 mips\n")
         (ssh.bin / "uname").chmod(0o755)
         strange = await run(*install, env=env)
@@ -109,6 +114,7 @@ async def test_what_cannot_be_installed_is_told_in_one_line_and_changes_nothing(
         (no_url, "host far has no url"),
         (nowhere, "say where it can with --orchestrator"),
         (open_to_all, "without a token anyone could use the host"),
+        (bare, "llorch has not been installed there; do so with: llorch hosts install far"),
         (strange, "far is Plan9 mips"),
         (refused, "it refused our key"),
     ):

@@ -33,10 +33,21 @@ def test_what_is_received_is_there_as_a_whole_and_what_is_wrong_is_not(tmp_path:
 def test_a_host_tells_what_it_has(tmp_path: Path) -> None:
     before = found(sh(LOOK, tmp_path).stdout.decode())
     sh(receive(PROGRAM, mode="755"), tmp_path, b"x")
-    sh(receive(CONFIG), tmp_path, b"")
+    sh(receive(CONFIG), tmp_path, b"[pool]\n# last")
     after = found(sh(LOOK, tmp_path).stdout.decode())
 
     assert before.system == f"{platform.system()} {platform.machine()}"
-    assert (before.sha256, before.configured) == ("", False)
-    assert (after.sha256, after.configured) == (hashlib.sha256(b"x").hexdigest(), True)
+    assert (before.sha256, before.configuration) == ("", None)
+    assert (after.sha256, after.configuration) == (hashlib.sha256(b"x").hexdigest(), "[pool]\n# last")
     assert (tmp_path / ".config/llorch/llorch.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_executable_that_does_not_run_there_replaces_nothing(tmp_path: Path) -> None:
+    sh(receive(PROGRAM, mode="755"), tmp_path, b"old")
+    broken = b"#!/bin/sh\necho version GLIBC_2.99 not found >&2\nexit 1\n"
+
+    refused = sh(receive(PROGRAM, mode="755", tried=True), tmp_path, broken)
+
+    assert refused.returncode != 0
+    assert refused.stderr == b"version GLIBC_2.99 not found\n"
+    assert [file.read_bytes() for file in (tmp_path / ".local/bin").iterdir()] == [b"old"]

@@ -6,7 +6,17 @@ import tomllib
 
 import pytest
 
-from llorch.cli.hosts_plan import Found, found, pool_settings, refuse_other_systems, toml
+from llorch.cli.hosts_plan import (
+    Found,
+    found,
+    orchestrator_in,
+    other_orchestrator,
+    pool_settings,
+    reconfigured,
+    refuse_other_systems,
+    status_of,
+    toml,
+)
 from llorch.cli.remote import Target
 from llorch.errors import InvalidConfiguration
 
@@ -16,12 +26,13 @@ MAC = Target("mac", "http://mac:9300", "ann@mac")
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        ("system=Linux x86_64\n", Found("Linux x86_64", "", configured=False, systemd=False)),
+        ("system=Linux x86_64\n", Found("Linux x86_64", "", systemd=False, configuration=None)),
         (
-            "motd\nsystem=Linux x86_64\nsha256=ab\nconfigured=yes\nsystemd=yes\n",
-            Found("Linux x86_64", "ab", configured=True, systemd=True),
+            "motd\nsystem=Linux x86_64\nsha256=ab\nsystemd=yes\nconfiguration:\n[pool]\nsystem=x\n",
+            Found("Linux x86_64", "ab", systemd=True, configuration="[pool]\nsystem=x\n"),
         ),
-        ("", Found("", "", configured=False, systemd=False)),
+        ("configuration:\n", Found("", "", systemd=False, configuration="")),
+        ("", Found("", "", systemd=False, configuration=None)),
     ],
 )
 def test_what_a_host_tells_is_understood(told: str, expected: Found) -> None:
@@ -61,3 +72,51 @@ def test_a_pool_that_others_reach_needs_a_token_and_one_alone_does_not() -> None
         pool_settings(MAC, orchestrator="http://b:1", token="")
     with pytest.raises(InvalidConfiguration, match="host mac has no url"):
         pool_settings(Target("mac", "", "mac"), orchestrator="http://b:1", token="secret")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "expected"),
+    [
+        ('[pool]\norchestrator = "http://blep:8080/"\n', "http://blep:8080"),
+        ("[pool]\n", ""),
+        ("pool = 1\n", ""),
+        ("[pool\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_orchestrator_that_a_host_has_is_known_from_its_configuration(configuration: str, expected: str) -> None:
+    assert orchestrator_in(configuration) == expected
+
+
+@pytest.mark.parametrize(
+    ("configuration", "expected"),
+    [
+        (None, None),
+        ('[pool]\norchestrator = "http://blep:8080/"\n', None),
+        ('[pool]\norchestrator = "http://old:1"\n', "http://old:1"),
+        ("[pool]\n", ""),
+    ],
+)
+def test_only_another_orchestrator_is_another_one(configuration: str | None, expected: str | None) -> None:
+    assert other_orchestrator(configuration, wanted="http://blep:8080") == expected
+
+
+@pytest.mark.parametrize(
+    ("configuration", "port"), [("[pool]\nport = 9300\n", 9300), ("[pool]\n", 9200), ("pool = 1", 9200), ("[", 9200)]
+)
+def test_the_pool_is_asked_where_its_configuration_puts_it(configuration: str, port: int) -> None:
+    assert status_of(configuration).endswith(f" pool status --json --pool-url http://127.0.0.1:{port}")
+
+
+def test_a_host_gets_another_orchestrator_and_keeps_its_comments() -> None:
+    before = '# mine\n[pool]\norchestrator = "http://old:1"  # why\nport = 9300\n'
+
+    after = reconfigured(MAC, before, orchestrator="http://blep:8080")
+
+    assert after == before.replace("http://old:1", "http://blep:8080")
+
+
+@pytest.mark.parametrize("configuration", ["[pool", "pool = 1", '[pool]\n# \ufffd\norchestrator = "x"'])
+def test_a_configuration_that_cannot_be_changed_from_here_is_named_with_its_host(configuration: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"the configuration of mac \("):
+        reconfigured(MAC, configuration, orchestrator="http://blep:8080")

@@ -1,0 +1,154 @@
+"""What `hosts remove --purge` takes from a host: what `hosts install` has put there, and its pool made. Pure."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+
+from llorch.cli import hosts_plan as plan
+from llorch.cli.figures import size
+from llorch.cli.remote import Target
+
+DATA = "$HOME/.local/share/llorch/pool"
+OTHER_UNIT = "$HOME/.config/systemd/user/llorch-orchestrator.service"
+OLD_NAMES = "orchestratord pool-managerd llorch-candled llorch-pool pool-ctl llorch-ctl"
+WORKER_ENDS_S = 45
+
+LOOK = f"""
+[ ! -e "{plan.PROGRAM}" ] || echo program=yes
+[ ! -e "{plan.UNIT}" ] || echo unit=yes
+[ ! -e "{DATA}" ] || echo "data=$(du -sk "{DATA}" | cut -f1)"
+[ ! -e "{DATA}/models" ] || echo "models=$(du -sk "{DATA}/models" | cut -f1)"
+[ ! -e "{OTHER_UNIT}" ] || echo orchestrator=yes
+if [ -e "{plan.CONFIG}" ]; then echo configuration:; cat "{plan.CONFIG}"; fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is on a host: parts by name, sizes in bytes, and the text of its configuration, None without one."""
+
+    program: bool
+    unit: bool
+    data_bytes: int | None
+    models_bytes: int
+    orchestrator: bool
+    configuration: str | None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether none of it is there."""
+        return not (self.program or self.unit) and self.data_bytes is None and self.configuration is None
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What goes, as paths for the host's shell, and what stays, in words."""
+
+    goes: tuple[str, ...]
+    stays: tuple[str, ...]
+
+
+def found(told: str) -> Found:
+    """Return what `LOOK` has printed."""
+    head, there, configuration = told.partition("configuration:\n")
+    facts = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+    return Found(
+        program="program" in facts,
+        unit="unit" in facts,
+        data_bytes=int(facts["data"]) * 1024 if "data" in facts else None,
+        models_bytes=int(facts.get("models", "0")) * 1024,
+        orchestrator="orchestrator" in facts,
+        configuration=configuration if there else None,
+    )
+
+
+def removal(there: Found) -> Removal:
+    """Return what of *there* is removed: nothing that its owner has written or that an orchestrator there needs."""
+    goes, stays = [plan.UNIT, DATA, plan.LOG, plan.PID], []
+    if there.orchestrator:
+        stays.append("the executable, the configuration and the token, which the orchestrator there uses, too")
+    else:
+        goes += [plan.PROGRAM, plan.TOKEN]
+        if there.configuration is None or there.configuration.startswith(plan.WRITTEN_BY_US):
+            goes.append(plan.CONFIG)
+        else:
+            stays.append("~/.config/llorch/llorch.toml, which hosts install has not written")
+    stays += [f"{folder}, which is named in its configuration" for folder in _other_folders(there.configuration or "")]
+    return Removal(tuple(goes), tuple(stays))
+
+
+def question(host: Target, there: Found) -> str:
+    """Return what to ask before removing it."""
+    data = size(there.data_bytes or 0)
+    return f"Remove llorch from {host.name}, with {data} of data there ({size(there.models_bytes)} of it models)?"
+
+
+def script(what: Removal, *, workers: str) -> str:
+    """Return the script that ends the pool, lets its workers finish, and removes *what*; *workers* has their records.
+
+    The pool ends first, so that nobody starts workers any more. Each worker is told to end as a pool would do it; it
+    finishes what it can within its own drain time, and the rest of its jobs goes on at another host. Folders go when
+    nothing is left in them.
+    """
+    files = " ".join(f'"{path}"' for path in what.goes)
+    links = f"""
+for name in {OLD_NAMES}; do
+  link="$HOME/.local/bin/$name"
+  [ "$(readlink "$link")" != "{plan.PROGRAM}" ] && [ "$(readlink "$link")" != llorch ] || rm -f "$link"
+done
+"""
+    return f"""
+if [ -e "{plan.UNIT}" ]; then systemctl --user --quiet disable --now llorch-pool; fi
+{plan.END_ALONE}
+cd "{workers}" 2>/dev/null && for file in *.json; do
+  [ -e "$file" ] || continue
+  p=$(sed -n 's/.*"pid":\\([0-9][0-9]*\\).*/\\1/p' "$file")
+  [ -n "$p" ] && tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q -- "${{file%.json}}" || continue
+  kill "$p" && running="$running $p"
+done
+cd "$HOME" || exit 1
+n=0
+for p in $running; do
+  while [ $n -lt {WORKER_ENDS_S * 10} ] && kill -0 "-$p" 2>/dev/null; do n=$((n + 1)); sleep 0.1; done
+  kill -9 "-$p" 2>/dev/null
+done
+set -e
+{links if plan.PROGRAM in what.goes else ""}
+rm -rf {files}
+if command -v systemctl >/dev/null; then systemctl --user daemon-reload >/dev/null 2>&1 || true; fi
+for folder in .local/share/llorch .local/share .local/bin .local .config/llorch \\
+    .config/systemd/user/default.target.wants .config/systemd/user .config/systemd .config; do
+  rmdir "$HOME/$folder" 2>/dev/null || true
+done
+"""
+
+
+def pool_of(there: Found, host: Target) -> tuple[str, str]:
+    """Return the orchestrator that the host's pool registers with, empty if none, and the pool's id there."""
+    configured = _pool_section(there.configuration or "")
+    name = configured.get("pool_id")
+    return plan.orchestrator_in(there.configuration or ""), name if isinstance(name, str) and name else host.name
+
+
+def workers_folder(there: Found) -> str:
+    """Return where the records of the host's workers are, as a path for its shell between double quotes."""
+    named = _pool_section(there.configuration or "").get("data_dir")
+    if not isinstance(named, str) or not named:
+        return f"{DATA}/workers"
+    home, rest = ("$HOME", named[1:]) if named.startswith("~") else ("", named)
+    return home + re.sub(r'([\\"$`])', r"\\\1", rest) + "/workers"
+
+
+def _other_folders(configuration: str) -> list[str]:
+    pool = _pool_section(configuration)
+    return [str(pool[key]) for key in ("data_dir", "models_dir") if pool.get(key)]
+
+
+def _pool_section(configuration: str) -> dict[str, object]:
+    try:
+        pool = tomllib.loads(configuration).get("pool")
+    except tomllib.TOMLDecodeError:
+        return {}
+    return pool if isinstance(pool, dict) else {}
