@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,10 +89,10 @@ class Role:
 
 
 def role(
-    *arguments: str, log: Path, env: Mapping[str, str] | None = None, token: str = ""
+    *arguments: str, log: Path, env: Mapping[str, str] | None = None, token: str = "", inside: Sequence[str] = ()
 ) -> AbstractAsyncContextManager[Role]:
-    """Run `llorch serve …` until the block ends; what it logs goes to *log*."""
-    return _running([*program(), "serve", *arguments], log=log, env=env, token=token)
+    """Run `llorch serve …` until the block ends, *inside* another command; what it logs goes to *log*."""
+    return _running([*inside, *program(), "serve", *arguments], log=log, env=env, token=token)
 
 
 def named(name: str, folder: Path, *arguments: str) -> AbstractAsyncContextManager[Role]:
@@ -158,9 +158,12 @@ class Finished:
     stderr: str
 
 
-async def run(*arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> Finished:
-    """Run a command to its end."""
+async def run(
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"", inside: Sequence[str] = ()
+) -> Finished:
+    """Run a command to its end, *inside* another one."""
     process = await asyncio.create_subprocess_exec(
+        *inside,
         *program(),
         *arguments,
         stdin=asyncio.subprocess.PIPE,

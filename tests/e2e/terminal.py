@@ -11,7 +11,7 @@ import re
 import signal
 import struct
 import termios
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -76,13 +76,18 @@ class Terminal:
 
 @asynccontextmanager
 async def terminal(
-    *arguments: str, columns: int = 80, rows: int = 24, env: Mapping[str, str] | None = None
+    *arguments: str,
+    columns: int = 80,
+    rows: int = 24,
+    env: Mapping[str, str] | None = None,
+    inside: Sequence[str] = (),
 ) -> AsyncIterator[Terminal]:
-    """Run `llorch` on a terminal of its own until the block ends."""
+    """Run `llorch` on a terminal of its own until the block ends, *inside* another command."""
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     try:
         process = await asyncio.create_subprocess_exec(
+            *inside,
             *program(),
             *arguments,
             stdin=slave,

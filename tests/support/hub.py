@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -54,9 +55,16 @@ class Faults:
 
 
 class Hub:
-    """The server. `seen` are its requests: kind, path, first byte asked for, whether with a token."""
+    """The server. `seen` are its requests: kind, path, first byte asked for, whether with a token.
 
-    def __init__(self) -> None:
+    Args:
+        name: What its clients call it.
+        store: What they call the same server as a store of files.
+    """
+
+    def __init__(self, name: str = "127.0.0.1", store: str = "localhost") -> None:
+        self._name = name
+        self._store_name = store
         self.repos: dict[str, Repo] = {}
         self.faults = Faults()
         self.seen: list[tuple[str, str, int, bool]] = []
@@ -68,7 +76,7 @@ class Hub:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._name}:{self.port}"
 
     def add(self, repo: str, files: dict[str, Path], *, token: str = "", gated: bool = False) -> Repo:
         """Publish files as a repository."""
@@ -84,8 +92,8 @@ class Hub:
         """Return how many requests of a kind there were."""
         return sum(1 for seen in self.seen if seen[0] == kind)
 
-    async def start(self) -> None:
-        """Answer, at the same port as before if there was one."""
+    async def start(self, listener: socket.socket | None = None) -> None:
+        """Answer, at *listener* if there is one, else at the same port of this machine as before."""
         app = web.Application()
         app.router.add_get("/api/models/{org}/{name}/revision/{revision}", self._api)
         app.router.add_get("/api/models/{org}/{name}", self._api)
@@ -93,7 +101,10 @@ class Hub:
         app.router.add_get("/store/{sha}", self._store)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        if listener is not None:
+            await web.SockSite(self._runner, listener).start()
+        else:
+            await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
@@ -131,7 +142,9 @@ class Hub:
             return web.Response(status=404, headers={**headers, "X-Error-Code": "EntryNotFound"})
         sha = hashlib.sha256(data).hexdigest()
         headers |= {"X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(data)), "ETag": f'"{sha}"'}
-        return web.Response(status=302, headers={**headers, "Location": f"http://localhost:{self.port}/store/{sha}"})
+        return web.Response(
+            status=302, headers={**headers, "Location": f"http://{self._store_name}:{self.port}/store/{sha}"}
+        )
 
     async def _store(self, request: web.Request) -> web.StreamResponse:
         self._note("get", request)
