@@ -44,7 +44,7 @@ async def own_pool(settings: Settings) -> AsyncIterator[Client]:
     """Be that pool; before it ends, wait for workers that are being stopped.
 
     Raises:
-        InvalidConfiguration: Another pool, or another such command, uses the data directory.
+        Conflict: Another pool, or another such command, uses the data directory.
     """
     from llorch import log
     from llorch.serve import running

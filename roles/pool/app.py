@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from llorch.config import data_dir
 from llorch.edge import ADDRESS, DRAIN, create_app
-from llorch.errors import InvalidConfiguration
+from llorch.errors import Conflict, InvalidConfiguration
 from llorch.settings import Settings
 from roles.pool.api import ENDPOINTS, REGISTRATION
 from roles.pool.core import Addresses, Pool, find_addresses
@@ -63,6 +63,7 @@ def create(
 
     Raises:
         InvalidConfiguration: When it starts: the data directory cannot be used.
+        Conflict: When it starts: another pool uses it.
     """
     own = settings.pool
     metrics = LifecycleMetrics(CollectorRegistry())
@@ -206,7 +207,11 @@ def _prepare(data: Path) -> tuple[Path, Path]:
 def _alone(data: Path) -> Iterator[None]:
     """Be the only pool with this data directory, whose workers would otherwise have two owners. Blocks.
 
-    The system frees the lock when a process ends, however it does; one that is just ending gets a moment.
+    The system frees the lock when a process ends, however it does; one that is just ending gets a moment. A command
+    that is the pool for a while is no fault of the configuration: a service manager may try again.
+
+    Raises:
+        Conflict: Another pool has it.
     """
     with (data / "lock").open("ab") as lock:
         deadline = time.monotonic() + LOCK_PATIENCE_S
@@ -216,7 +221,7 @@ def _alone(data: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise InvalidConfiguration(
+                    raise Conflict(
                         f"another pool uses the data directory {data}; stop it, or choose another --data-dir"
                     ) from None
             time.sleep(LOCK_POLL_S)

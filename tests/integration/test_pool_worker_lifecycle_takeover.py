@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from llorch import config
-from llorch.errors import InvalidConfiguration
+from llorch.errors import Conflict
 from llorch.program import WORKER_TOKEN_VARIABLE
 from llorch.serve import running
 from llorch.wire.pools import Register, WorkerReport
@@ -205,6 +205,6 @@ async def test_two_pools_cannot_have_the_same_workers(tmp_path: Path, monkeypatc
     second = config.load(env={}, overrides={"pool": {"data_dir": str(tmp_path)}})
 
     async with running_pool(tmp_path):
-        with pytest.raises(InvalidConfiguration, match="another pool uses the data directory"):
+        with pytest.raises(Conflict, match="another pool uses the data directory"):
             async with running(app.create(second), "127.0.0.1", 0):
                 pass
