@@ -26,7 +26,7 @@ from aiohttp.typedefs import Middleware
 from llorch import errors, log
 from llorch.metrics import HttpMetrics, exposition
 from llorch.wire import codec
-from llorch.wire.errors import to_reply
+from llorch.wire.errors import ErrorReply, to_reply
 
 S = TypeVar("S", bound=msgspec.Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,13 +60,25 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """How an address says what went wrong: the type of the body, and what makes it of an error and a correlation id."""
+
+    body: type[msgspec.Struct]
+    say: Callable[[errors.LlorchError, str], msgspec.Struct]
+
+
+OWN_WORDS = Words(ErrorReply, to_reply)
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One address of a role: what serves it, who may call it, what goes in and out.
 
     `access`: `token` asks for the API token where one is configured, `open` never does, `own` leaves it to the
     handler. `replies` maps a status to the type of its body, None for none. `refusals` are statuses of errors that
     a caller must expect; those of every such address (a broken request, a wrong token, an unknown id, a body that is
-    too large or does not come) need not be listed. `events` says that the answer can be a stream of Server-Sent Events.
+    too large or does not come) need not be listed. `events` says that the answer can be a stream of Server-Sent Events,
+    `lines` that it can be one of lines of JSON. `words` are those of another program's API.
     """
 
     method: str
@@ -80,6 +92,8 @@ class Endpoint:
     refusals: Sequence[int] = ()
     access: Access = "token"
     media_type: str = "application/json"
+    lines: bool = False
+    words: Words = OWN_WORDS
 
 
 def create_app(
@@ -101,8 +115,9 @@ def create_app(
     """
     addresses = [*endpoints, Endpoint("GET", "/metrics", _metrics, "Prometheus metrics.", media_type="text/plain")]
     access = {(e.method, e.path): e.access for e in addresses}
+    words = {(e.method, e.path): e.words for e in addresses if e.words is not OWN_WORDS}
     app = web.Application(
-        middlewares=[_outermost, _authenticate(token, access)],
+        middlewares=[_outermost(words), _authenticate(token, access)],
         client_max_size=max_body_bytes,
     )
     app[METRICS] = metrics
@@ -170,12 +185,12 @@ def correlation_id(request: web.BaseRequest) -> str:
     return chosen
 
 
-def error_response(error: errors.LlorchError, correlation: str) -> web.Response:
+def error_response(error: errors.LlorchError, correlation: str, words: Words = OWN_WORDS) -> web.Response:
     """Render an error; the one place where errors become HTTP."""
     headers = {CORRELATION_HEADER: correlation}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    return reply(to_reply(error, correlation), status=error.status, headers=headers)
+    return reply(words.say(error, correlation), status=error.status, headers=headers)
 
 
 def bearer(request: web.Request) -> str:
@@ -245,34 +260,39 @@ async def _chunk(content: StreamReader, deadline_s: float) -> bytes:
         return await content.readany()
 
 
-@web.middleware
-async def _outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
+def _outermost(words: Mapping[tuple[str, str], Words]) -> Middleware:
     """Correlation id, errors, metrics: what every answer has."""
-    correlation = correlation_id(request)
-    started = time.perf_counter()
-    with structlog.contextvars.bound_contextvars(correlation_id=correlation):
-        response = await _answer(request, handler, correlation)
-    if not response.prepared:
-        response.headers[CORRELATION_HEADER] = correlation
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else "unknown"
-    metrics = request.app[METRICS]
-    metrics.requests.labels(request.method if resource else "other", route, str(response.status)).inc()
-    if not response.prepared:
-        metrics.duration_ms.labels(route).observe((time.perf_counter() - started) * 1000)
-    return response
+
+    @web.middleware
+    async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
+        correlation = correlation_id(request)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else "unknown"
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(correlation_id=correlation):
+            method = "GET" if request.method == "HEAD" else request.method
+            response = await _answer(request, handler, correlation, words.get((method, route), OWN_WORDS))
+        if not response.prepared:
+            response.headers[CORRELATION_HEADER] = correlation
+        metrics = request.app[METRICS]
+        metrics.requests.labels(request.method if resource else "other", route, str(response.status)).inc()
+        if not response.prepared:
+            metrics.duration_ms.labels(route).observe((time.perf_counter() - started) * 1000)
+        return response
+
+    return outermost
 
 
-async def _answer(request: web.Request, handler: Handler, correlation: str) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Handler, correlation: str, words: Words) -> web.StreamResponse:
     try:
         return await handler(request)
     except errors.LlorchError as error:
-        return error_response(error, correlation)
+        return error_response(error, correlation, words)
     except web.HTTPException as error:
         return _foreign(error, request, correlation)
     except Exception:  # noqa: BLE001 - a bug: the client gets no detail, the log gets the traceback
         _log.exception("request_failed", method=request.method, path=request.path[:MAX_ADDRESS])
-        return error_response(errors.LlorchError("something is wrong on the server; see its log"), correlation)
+        return error_response(errors.LlorchError("something is wrong on the server; see its log"), correlation, words)
 
 
 def _foreign(error: web.HTTPException, request: web.Request, correlation: str) -> web.Response:

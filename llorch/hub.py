@@ -125,7 +125,7 @@ class Pins:
         if local is not None and not newest:
             return Pin(local)
         try:
-            return pinned(parsed, await self._facts(parsed.repo, parsed.revision))
+            return pinned(parsed, await self.facts(parsed.repo, parsed.revision))
         except HubUnreachable:
             if local is None:
                 raise
@@ -133,11 +133,12 @@ class Pins:
 
     async def _sized(self, ref: HubRef) -> Pin:
         try:
-            return pinned(ref, await self._facts(ref.repo, ref.revision))
+            return pinned(ref, await self.facts(ref.repo, ref.revision))
         except (Forbidden, HubUnreachable):  # whoever fetches it may know more
             return Pin(str(ref))
 
-    async def _facts(self, repo: str, revision: str) -> RepoFacts:
+    async def facts(self, repo: str, revision: str) -> RepoFacts:
+        """Return a repository's files at a revision, as `look` does."""
         key = f"{repo}@{revision}"
         until, known = self._known.get(key, (0.0, None))
         if known is not None and time.monotonic() < until:

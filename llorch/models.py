@@ -201,16 +201,41 @@ def choose(repo: str, files: Sequence[str]) -> str:
         ModelNotFound: It has no GGUF file.
         InvalidRequest: It has several and no single one of them is preferred; the message lists them.
     """
-    models = sorted({parts(f)[0] for f in files if f.lower().endswith(".gguf") and not _NO_MODEL.search(f)})
-    if not models:
-        raise ModelNotFound(f"hf:{repo} has no GGUF file; llorch runs GGUF models only", details={"near": []})
+    models = _models(repo, files)
     preferred = [f for f in models if PREFERRED in f.lower()] if len(models) > 1 else models
     if len(preferred) == 1:
         return preferred[0]
-    shown = ", ".join(models[:SHOWN_FILES]) + (f" and {len(models) - SHOWN_FILES} more" * (len(models) > SHOWN_FILES))
     raise InvalidRequest(
-        f"hf:{repo} has several models; name one, as in hf:{repo}::file={models[0]}; it has: {shown}",
+        f"hf:{repo} has several models; name one, as in hf:{repo}::file={models[0]}; it has: {_listed(models)}",
         details={"files": models},
+    )
+
+
+def of_quantisation(repo: str, quantisation: str, files: Sequence[str]) -> str:
+    """Return the model file of a repository whose name tells that quantisation, such as Q4_K_M.
+
+    Args:
+        repo: For the message.
+        quantisation: As a person writes it; case does not matter.
+        files: Every path in the repository.
+
+    Raises:
+        ModelNotFound: It has no GGUF file, or none of that quantisation; the message lists those that it has.
+        InvalidRequest: It has several; the message lists them.
+    """
+    models = _models(repo, files)
+    told = re.compile(rf"(^|[^a-z0-9]){re.escape(quantisation.lower())}($|[^a-z0-9_])")
+    found = [f for f in models if told.search(f.lower())]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ModelNotFound(
+            f"hf:{repo} has no model of that quantisation; it has: {_listed(models)}", details={"near": []}
+        )
+    raise InvalidRequest(
+        f"hf:{repo} has several models of that quantisation; name one, as in hf:{repo}::file={found[0]}; "
+        f"it has: {_listed(found)}",
+        details={"files": found},
     )
 
 
@@ -219,6 +244,19 @@ def near(path: str, files: Sequence[str]) -> list[str]:
     models = [f for f in files if f.lower().endswith(".gguf")]
     close = difflib.get_close_matches(path.lower(), [f.lower() for f in models], n=3, cutoff=0.5)
     return [f for f in models if f.lower() in close]
+
+
+def _models(repo: str, files: Sequence[str]) -> list[str]:
+    """Return the model files among *files*, those in several parts by their first one."""
+    models = sorted({parts(f)[0] for f in files if f.lower().endswith(".gguf") and not _NO_MODEL.search(f)})
+    if not models:
+        raise ModelNotFound(f"hf:{repo} has no GGUF file; llorch runs GGUF models only", details={"near": []})
+    return models
+
+
+def _listed(models: Sequence[str]) -> str:
+    more = len(models) - SHOWN_FILES
+    return ", ".join(models[:SHOWN_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _wrong(problem: str) -> InvalidRequest:

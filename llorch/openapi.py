@@ -15,7 +15,6 @@ import msgspec
 
 from llorch import __version__
 from llorch.edge import Endpoint, Parameter
-from llorch.wire.errors import ErrorReply
 
 _IN_PATH = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _REF = "#/components/schemas/{name}"
@@ -75,7 +74,7 @@ def _schemas(types: Sequence[type]) -> tuple[dict[type, Mapping[str, Any]], dict
 
 
 def _types(endpoint: Endpoint) -> list[type]:
-    bodies = [endpoint.body, *endpoint.replies.values(), ErrorReply]
+    bodies = [endpoint.body, *endpoint.replies.values(), endpoint.words.body]
     return [kind for kind in bodies if kind is not None]
 
 
@@ -120,11 +119,13 @@ def _responses(endpoint: Endpoint, schemas: Mapping[type, Mapping[str, Any]]) ->
             content[endpoint.media_type] = {"schema": schemas[kind]}
         if endpoint.events and status == HTTPStatus.OK:
             content["text/event-stream"] = {"schema": EVENT}
+        if endpoint.lines and kind is not None and status == HTTPStatus.OK:
+            content["application/x-ndjson"] = {"schema": schemas[kind]}
         responses[str(status)] = {"description": HTTPStatus(status).phrase, **({"content": content} if content else {})}
     if not endpoint.replies:
         schema = {"type": "object" if endpoint.media_type == "application/json" else "string"}
         responses["200"] = {"description": "OK", "content": {endpoint.media_type: {"schema": schema}}}
-    error = {"application/json": {"schema": schemas[ErrorReply]}}
+    error = {"application/json": {"schema": schemas[endpoint.words.body]}}
     for status in _refusals(endpoint):
         responses.setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": error})
     responses["default"] = {"description": "An error", "content": error}

@@ -232,6 +232,15 @@ class Fleet:
         """Return how many slots of a worker are given away."""
         return self.supply.serving.leases(worker_id)
 
+    def kept_until_ms(self, worker_id: str, *, now_ms: int) -> int | None:
+        """Return when a worker is ended if it gets no more jobs; None is never."""
+        found = self.supply.serving.get(worker_id)
+        if found is None:
+            return now_ms
+        policy = self.supply.serving.policy(found.model_ref)
+        since_ms = now_ms if self.leases(worker_id) else found.last_used_ms
+        return None if policy.pinned else since_ms + round(policy.keep_alive_s * 1000)
+
     def loading(self, model_ref: str) -> list[Loading]:
         """Return the workers of a model that are on their way."""
         return self.supply.progress.of(model_ref)

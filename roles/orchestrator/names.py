@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from llorch import models
-from llorch.errors import HubUnreachable
+from llorch.errors import CallerError, HubUnreachable
 from llorch.hub import Pins, at_hand
 from roles.orchestrator.fleet import Fleet
 
@@ -25,6 +26,11 @@ class Names:
         self.aliases = aliases
         self._fleet = fleet
         self._pins = Pins()
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """All aliases, and what they stand for."""
+        return {**models.BUILTIN_ALIASES, **self.aliases}
 
     async def pinned(self, name: str) -> str:
         """Return the reference that *name* means now.
@@ -54,6 +60,19 @@ class Names:
         """
         ref = models.resolve(name, self.aliases)
         return ref if models.is_pinned(ref) else at_hand(ref, self._have()) or ref
+
+    async def quantised(self, repo: str, quantisation: str) -> str:
+        """Return the name of the file of a repository that has a quantisation: of what pools have, else of the hub.
+
+        Raises:
+            LlorchError: As `pinned` does, and when no single file has it.
+        """
+        refs = [models.parse_ref(ref) for ref, _ in self._have()]
+        paths = {ref.path for ref in refs if isinstance(ref, models.HubRef) and ref.repo == repo}
+        with contextlib.suppress(CallerError):
+            return f"hf:{repo}::file={models.of_quantisation(repo, quantisation, sorted(paths))}"
+        facts = await self._pins.facts(repo, models.DEFAULT_REVISION)
+        return f"hf:{repo}::file={models.of_quantisation(repo, quantisation, [file.path for file in facts.files])}"
 
     def _have(self) -> list[tuple[str, int]]:
         return [(model.model_ref, model.added_ms) for pool in self._fleet.online() for model in pool.models.values()]

@@ -67,11 +67,11 @@ checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", 502, 503, 50
 
 # Which references and lengths a model can take is not in the document, nor is all of the dialects that is not honoured.
 [[operations]]
-include-path-regex = "^/v2/tasks$|/spawn$|/models/(download|register|unregister|preload)$|^/execute$|^/count$|^/v1/"
+include-path-regex = "^/v2/tasks$|/spawn$|/models/(download|(un)?register|preload)$|^/execute$|^/count$|^/v1/|^/api/"
 checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 404, 409, 429, "5xx"]
 
 [[operations]]
-include-path-regex = "/v2/tasks|/v1/.*(completions|messages|count_tokens|responses)$"
+include-path-regex = "/v2/tasks|/v1/.*(completions|messages|count_tokens|responses)$|/api/(chat|generate|show)$"
 parameters."path.id" = {{ dictionary = "jobs", probability = 0.5 }}
 parameters."body.model" = {{ dictionary = "models", probability = 0.7 }}
 

@@ -37,18 +37,9 @@ DRIVEN = (
 )
 SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
-    *(
-        "errors",
-        "log",
-        "settings",
-        "wire/anthropic",
-        "wire/decisions",
-        "wire/meta",
-        "wire/models",
-        "wire/openai",
-        "wire/openai_replies",
-    ),
-    *("wire/openai_replies", "wire/responses", "wire/operations", "wire/pools", "wire/tasks", "wire/workers"),
+    *("errors", "log", "settings", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/ollama"),
+    *("wire/openai", "wire/openai_replies", "wire/responses", "wire/operations", "wire/pools", "wire/tasks"),
+    "wire/workers",
 )
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",
@@ -95,6 +86,10 @@ TESTED_ELSEWHERE = {
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
     "roles/orchestrator/api/anthropic.py": "test_anthropic_client.py drives it with Anthropic's own library",
     "roles/orchestrator/api/dialogue.py": "both of the libraries' tests go through it",
+    **dict.fromkeys(
+        [f"roles/orchestrator/api/{name}.py" for name in ("ollama", "ollama_models")],
+        "test_ollama_client.py drives them with Ollama's own library",
+    ),
     "roles/orchestrator/api/openai.py": "test_openai_client.py drives it with OpenAI's own library",
     "roles/orchestrator/api/responses.py": "test_openai_client.py drives it with OpenAI's own library",
     "roles/orchestrator/app.py": "wiring only: every integration test of the orchestrator starts it",

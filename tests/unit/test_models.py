@@ -17,6 +17,7 @@ from llorch.models import (
     choose,
     is_pinned,
     model_id,
+    of_quantisation,
     parse_name,
     parse_ref,
     parts,
@@ -280,3 +281,19 @@ def test_no_choice_is_made_where_it_would_be_a_guess() -> None:
 
     assert several.value.details == {"files": ["a.Q8_0.gguf", "b.f16.gguf"]}
     assert "hf:o/r::file=a.Q8_0.gguf" in several.value.message
+
+
+def test_a_file_is_found_by_its_quantisation_and_by_no_part_of_another() -> None:
+    files = [
+        "m-Q4_K.gguf",
+        "m-q4_k_m.gguf",
+        "b-Q8_0-00001-of-00002.gguf",
+        "b-Q8_0-00002-of-00002.gguf",
+        "mmproj-F16.gguf",
+    ]
+
+    assert [of_quantisation("o/r", name, files) for name in ("Q4_K", "q4_K_M", "Q8_0")] == files[:3]
+    with pytest.raises(ModelNotFound, match=r"it has: b-Q8_0-00001-of-00002\.gguf, m-Q4_K\.gguf, m-q4_k_m\.gguf"):
+        of_quantisation("o/r", "F16", files)
+    with pytest.raises(InvalidRequest, match=r"several models of that quant.*it has: a\.F16\.gguf, b\.F16\.gguf"):
+        of_quantisation("o/r", "F16", ["a.F16.gguf", "b.F16.gguf", "c.Q8_0.gguf"])

@@ -99,7 +99,8 @@ def test_every_operation_tells_of_success_and_of_errors(described: dict[str, Any
     for path, method, operation in operations(described):
         error = operation["responses"]["default"]["content"]["application/json"]["schema"]
 
-        assert error == {"$ref": "#/components/schemas/ErrorReply"}, f"{method} {path}"
+        words = "OllamaError" if path == "/" or path.startswith("/api/") else "ErrorReply"
+        assert error == {"$ref": f"#/components/schemas/{words}"}, f"{method} {path}"
         assert any(status.startswith("2") for status in operation["responses"]), f"{method} {path}"
         assert all(response["description"] for response in operation["responses"].values())
 

@@ -9,7 +9,17 @@ from llorch.edge import Endpoint, query, reply
 from llorch.models import BUILTIN_ALIASES
 from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
 from llorch.wire.tasks import MAX_TIMEOUT_MS
-from roles.orchestrator.api import anthropic, decisions, openai, operations, pools, responses, tasks
+from roles.orchestrator.api import (
+    anthropic,
+    decisions,
+    ollama,
+    ollama_models,
+    openai,
+    operations,
+    pools,
+    responses,
+    tasks,
+)
 from roles.orchestrator.api.keys import CORE, SETTINGS
 
 
@@ -67,6 +77,8 @@ ENDPOINTS = (
     *openai.ENDPOINTS,
     *anthropic.ENDPOINTS,
     *responses.ENDPOINTS,
+    *ollama.ENDPOINTS,
+    *ollama_models.ENDPOINTS,
     *pools.ENDPOINTS,
     *decisions.ENDPOINTS,
     Endpoint("GET", "/health", health, "The process answers.", replies={200: Health}, access="open"),

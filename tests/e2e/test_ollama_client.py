@@ -1,0 +1,178 @@
+"""Ollama's own Python library, unmodified, against a running system: only its host was changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import ollama
+import pytest
+from ollama import AsyncClient
+
+from llorch.wire.tasks import TaskPage
+from tests.e2e.processes import Role, role, until, whole_system
+from tests.support.hub import Hub, running_hub
+from tests.support.models import Shape, make
+
+POEM = "Write a haiku about rain"
+CHAT = [{"role": "system", "content": "You write haiku."}, {"role": "user", "content": POEM}]
+NOWHERE = f"hf:org/none@{'0' * 40}::file=none.gguf"
+QUANTISED = "tiny-Q4_0.gguf"
+
+
+@pytest.fixture(name="hub")
+async def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    async with running_hub(tmp_path / "home", monkeypatch) as hub:
+        source = make(tmp_path / "source.gguf", Shape())
+        hub.add("org/tiny", {QUANTISED: source, "tiny-Q8_0.gguf": source, "README.md": Path(__file__)})
+        yield hub
+
+
+async def jobs(system: Role) -> list[tuple[str, str]]:
+    """Return the state and the model of every job, newest first."""
+    page = await system.client.send("GET", "/v2/tasks", TaskPage)
+    return [(task.status, task.model) for task in page.tasks]
+
+
+async def test_chats_and_completions_in_lines_and_whole_are_the_same_text(tmp_path: Path) -> None:
+    async with whole_system(tmp_path) as system, AsyncClient(host=system.url) as ai:
+        options = {"temperature": 0, "num_ctx": 4096}
+        loads = await ai.generate(model="haiku", keep_alive="5m")
+        whole = await ai.chat(model="haiku:latest", messages=CHAT, options=options, keep_alive=-1)
+        lines = [line async for line in await ai.chat(model="haiku", messages=CHAT, options=options, stream=True)]
+        one = await ai.generate(model="haiku", prompt=POEM, system="You write haiku.", options=options)
+        raw = await ai.generate(model="haiku", prompt=POEM, raw=True, options=options | {"num_predict": 2})
+        pieces = [
+            line.response
+            async for line in await ai.generate(model="haiku", prompt=POEM, raw=True, options=options, stream=True)
+        ]
+        stopped = await ai.generate(model="haiku", prompt=POEM, raw=True, options=options | {"stop": ["\n"]})
+        done = await jobs(system)
+
+    assert (loads.response, loads.done, loads.done_reason) == ("", True, "load")
+    assert whole.message.content == "".join(line.message.content or "" for line in lines) == one.response
+    assert [line.done for line in lines] == [False] * (len(lines) - 1) + [True]
+    last = lines[-1]
+    assert (whole.model, last.model, last.done_reason) == ("haiku:latest", "haiku", "stop")
+    assert (last.prompt_eval_count, last.eval_count) == (whole.prompt_eval_count, whole.eval_count)
+    assert last.total_duration is not None
+    assert last.eval_duration is not None
+    assert last.total_duration > last.eval_duration > 1_000_000
+    assert (raw.eval_count, raw.done_reason) == (2, "length")
+    assert "".join(piece or "" for piece in pieces).startswith(raw.response or "?")
+    assert "".join(piece or "" for piece in pieces).partition("\n")[0] == stopped.response
+    assert done == [("completed", "haiku")] * 7
+
+
+async def test_what_is_loaded_and_known_is_told_and_refusals_are_the_librarys_own_errors(tmp_path: Path) -> None:
+    async with whole_system(tmp_path) as system, AsyncClient(host=system.url) as ai:
+        before = (await ai.ps()).models
+        await ai.generate(model="haiku", prompt=POEM)
+        [loaded] = (await ai.ps()).models
+        [tag] = (await ai.list()).models
+        shown = await ai.show("haiku")
+        refused = []
+        for asked in (
+            ai.generate(model="haik", prompt="x"),
+            ai.generate(model="haiku", prompt="x", options={"temperature": 3}),
+            ai.chat(model="haiku", messages=CHAT, keep_alive="soon"),
+            ai.chat(model="haiku", messages=CHAT, think=True),
+            ai.show("tinyllama"),
+            ai.embed("haiku", "x"),
+            ai.pull("file:/nowhere.gguf"),
+        ):
+            with pytest.raises(ollama.ResponseError) as found:
+                await asked
+            refused.append((found.value.status_code, found.value.error))
+        with pytest.raises(ollama.ResponseError, match="no model is called 'haik'; did you mean haiku"):
+            async for _ in await ai.generate(model="haik", prompt="x", stream=True):
+                pass
+
+    assert before == []
+    assert (loaded.name, tag.model, tag.digest) == ("haiku:latest", "haiku:latest", loaded.digest)
+    assert loaded.size is not None
+    assert loaded.size > 0
+    assert tag.details is not None
+    assert (tag.details.family, tag.details.quantization_level) == ("llama", "Q8_0")
+    assert shown.modelinfo is not None
+    assert shown.modelinfo["llama.context_length"] == loaded.context_length == 512
+    assert shown.capabilities == ["completion"]
+    assert [status for status, _ in refused] == [404, 400, 400, 400, 404, 400, 404]
+    assert "options.temperature" in refused[1][1]
+    assert "keep_alive" in refused[2][1]
+    assert "think: not supported" in refused[3][1]
+
+
+async def test_a_model_is_pulled_with_its_progress_used_and_deleted(tmp_path: Path, hub: Hub) -> None:
+    async with whole_system(tmp_path) as system, AsyncClient(host=system.url) as ai:
+        name = "hf.co/org/tiny:q4_0"
+        with pytest.raises(ollama.ResponseError, match=r"no model of that quantisation; it has: tiny-Q4_0\.gguf"):
+            await ai.pull("hf.co/org/tiny:Q5_K_M")
+        with pytest.raises(ollama.ResponseError, match="pull it first"):
+            await ai.show(name)
+        lines = [line async for line in await ai.pull(name, stream=True)]
+        ref = hub.ref("org/tiny", QUANTISED)
+        await until(lambda: _lists(ai, ref))
+        again = await ai.pull(name)
+        answer = await ai.generate(model=name, prompt="x", options={"num_predict": 1})
+        models = {model for _, model in await jobs(system)}
+        await ai.pull("hf.co/org/tiny:tiny-Q8_0.gguf")
+        unused = hub.ref("org/tiny", "tiny-Q8_0.gguf")
+        await until(lambda: _lists(ai, unused))
+        deleted = await ai.delete("hf.co/org/tiny:tiny-Q8_0.gguf")
+        await until(lambda: _lists_not(ai, unused))
+        with pytest.raises(ollama.ResponseError, match="no host has this model"):
+            await ai.delete(unused)
+
+    assert (lines[0].status, lines[-1].status, again.status) == ("pulling manifest", "success", "success")
+    assert any(line.total and line.completed == line.total for line in lines)
+    assert answer.eval_count == 1
+    assert models == {f"hf:org/tiny::file={QUANTISED}"}
+    assert deleted.status == "success"
+
+
+async def _lists(ai: AsyncClient, ref: str) -> bool:
+    return ref in [tag.model for tag in (await ai.list()).models]
+
+
+async def _lists_not(ai: AsyncClient, ref: str) -> bool:
+    return not await _lists(ai, ref)
+
+
+async def test_a_client_that_leaves_takes_its_job_with_it(tmp_path: Path) -> None:
+    async with whole_system(tmp_path) as system, AsyncClient(host=system.url) as ai:
+        waiting = asyncio.create_task(  # noqa: TID251 - cancelled right here
+            ai.generate(model=NOWHERE, prompt=POEM)
+        )
+        await until(lambda: jobs(system))
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+        [(_, model)] = await until(lambda: _cancelled(system))
+
+    assert model == NOWHERE
+
+
+async def _cancelled(system: Role) -> list[tuple[str, str]]:
+    return [job for job in await jobs(system) if job[0] == "cancelled"]
+
+
+async def test_a_wrong_token_is_refused_in_ollamas_words(tmp_path: Path) -> None:
+    arguments = ("--port", "0", "--data-dir", str(tmp_path / "o"))
+    env = {"LLORCH_API_TOKEN": "a-token-of-this-test"}
+    known = {"Authorization": "Bearer a-token-of-this-test"}
+    async with (
+        role("orchestrator", *arguments, log=tmp_path / "log", env=env) as system,
+        AsyncClient(host=system.url, headers=known) as friend,
+        AsyncClient(host=system.url) as stranger,
+    ):
+        models = (await friend.list()).models
+        with pytest.raises(ollama.ResponseError) as refused:
+            await stranger.list()
+
+    assert models == []
+    assert (refused.value.status_code, refused.value.error.partition(";")[0]) == (
+        401,
+        "this address needs a bearer token",
+    )

@@ -1,0 +1,157 @@
+"""What a request of Ollama's API is as a job, and what a job is in its words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from llorch.errors import InvalidRequest, ModelNotFound
+from llorch.wire.codec import decode
+from llorch.wire.conversation import Message
+from llorch.wire.events import End
+from llorch.wire.ollama import Done, OllamaChat, OllamaGenerate
+from llorch.wire.tasks import MAX_SEED, SubmitTask
+from roles.orchestrator.dialects.ollama import (
+    Lines,
+    chat_task,
+    done,
+    error_line,
+    generate_task,
+    kept_s,
+    loaded,
+    loading,
+    rfc3339,
+)
+
+PLAIN = SubmitTask(
+    model="m",
+    messages=[Message("user", "hi")],
+    temperature=0.8,
+    top_p=0.9,
+    top_k=40,
+    max_tokens=96,
+    on_disconnect="cancel",
+)
+ENDED = End(tokens_in=7, tokens_out=3, stop_reason="eos", queue_ms=5, first_token_ms=12, decode_time_ms=30)
+
+
+def chat(**fields: object) -> SubmitTask:
+    body = {"model": "x", "messages": [{"role": "user", "content": "hi"}], **fields}
+    return chat_task(decode(json.dumps(body).encode(), OllamaChat), "m", room=96)
+
+
+def generate(**fields: object) -> SubmitTask:
+    body = {"model": "x", "prompt": "hi", **fields}
+    return generate_task(decode(json.dumps(body).encode(), OllamaGenerate), "m", room=96)
+
+
+def test_a_request_without_wishes_gets_ollamas_defaults_and_ends_with_its_reader() -> None:
+    assert chat() == generate() == PLAIN
+    assert chat(format="", think=False, tools=[], options={"seed": -1, "num_predict": -1, "temperature": None}) == PLAIN
+
+
+def test_what_ollama_does_not_know_or_leaves_to_loading_is_ignored() -> None:
+    assert chat(options={"num_ctx": 4096, "num_gpu": 1, "mirostat": 2, "nonsense": [1]}, template_hint="x") == PLAIN
+
+
+def test_every_wish_arrives() -> None:
+    options = {"temperature": 0, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "repeat_penalty": 1.2}
+    found = generate(options={**options, "seed": 4, "num_predict": 9, "stop": "x"}, system="be")
+
+    assert found == replace(
+        PLAIN,
+        messages=[Message("system", "be"), Message("user", "hi")],
+        temperature=0,
+        top_p=0.5,
+        top_k=3,
+        min_p=0.1,
+        repetition_penalty=1.2,
+        seed=4,
+        max_tokens=9,
+        stop=["x"],
+    )
+    assert chat(options={"seed": -2}).seed == MAX_SEED - 1
+    assert generate(raw=True, system="not used").prompt == "hi"
+
+
+def test_more_tokens_than_the_context_has_are_all_that_it_has() -> None:
+    unknown = decode(b'{"model":"x","prompt":"hi","options":{"num_predict":-2}}', OllamaGenerate)
+
+    assert chat(options={"num_predict": 1000}).max_tokens == 96
+    assert generate_task(unknown, "m", room=None) == replace(PLAIN, max_tokens=UNSET)
+
+
+def test_nothing_to_say_only_loads_the_model() -> None:
+    assert chat(messages=[]) == chat(messages=None) == generate(prompt="") == generate(prompt=None) == loading("m")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"tools": [{"type": "function"}], "format": "json"}, ["format", "tools"]),
+        ({"think": "high", "logprobs": True}, ["think", "logprobs"]),
+        ({"options": {"presence_penalty": 1}}, ["options.presence_penalty"]),
+        ({"messages": [{"role": "user", "images": ["AA=="]}, {"role": "tool"}]}, ["messages[0]", "messages[1]"]),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], named: list[str]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        chat(**fields)
+
+    assert [problem["field"] for problem in (refused.value.details or {})["fields"]] == named  # type: ignore[attr-defined]  # a list of them
+
+
+@pytest.mark.parametrize("field", ["suffix", "template"])
+def test_so_is_what_only_completions_have(field: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{field}: not supported"):
+        generate(**{field: "x"})
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        *[(None, None), ("", None), (0, 0.0), (-1, -1.0), ("300", 300.0)],
+        *[("5m", 300.0), ("1h30m", 5400.0), ("-1m", -60.0), ("1.5s", 1.5), ("250ms", 0.25)],
+    ],
+)
+def test_a_duration_is_what_go_reads_in_it(given: float | str | None, seconds: float | None) -> None:
+    assert kept_s(given) == seconds
+
+
+@pytest.mark.parametrize("given", ["soon", "5 m", "m", "1h-3m", "9" * 70 + "s"])
+def test_what_is_no_duration_is_refused(given: str) -> None:
+    with pytest.raises(InvalidRequest, match="keep_alive"):
+        kept_s(given)
+
+
+def test_times_are_in_nanoseconds() -> None:
+    assert done(ENDED, total_ns=99) == Done(
+        done_reason="stop",
+        total_duration=99,
+        load_duration=5_000_000,
+        prompt_eval_count=7,
+        prompt_eval_duration=7_000_000,
+        eval_count=3,
+        eval_duration=30_000_000,
+    )
+    assert done(replace(ENDED, stop_reason="max_tokens"), total_ns=0).done_reason == "length"
+    assert loaded(ENDED, total_ns=9) == Done(done_reason="load", total_duration=9, load_duration=5_000_000)
+    assert rfc3339(1_500) == "1970-01-01T00:00:01.500Z"
+
+
+def test_an_answer_is_lines_of_which_the_last_tells_the_rest() -> None:
+    lines = Lines("x:latest", chat=True)
+    at = {"model": "x:latest", "created_at": "1970-01-01T00:00:00.000Z"}
+
+    first = json.loads(lines.text("hi", now_ms=0))
+    last = json.loads(lines.last(done(ENDED, total_ns=1), now_ms=0))
+    whole = Lines("x", chat=False).whole("hi", Done(done_reason="load"), now_ms=0)
+
+    assert first == {**at, "done": False, "message": {"role": "assistant", "content": "hi"}}
+    assert (last["done"], last["done_reason"], last["eval_count"], last["message"]["content"]) == (True, "stop", 3, "")
+    assert (whole.done_reason, getattr(whole, "response", None)) == ("load", "hi")
+    assert json.loads(error_line(ModelNotFound("no such model"))) == {"error": "no such model"}
