@@ -78,7 +78,8 @@ class Endpoint:
     handler. `replies` maps a status to the type of its body, None for none. `refusals` are statuses of errors that
     a caller must expect; those of every such address (a broken request, a wrong token, an unknown id, a body that is
     too large or does not come) need not be listed. `events` says that the answer can be a stream of Server-Sent Events,
-    `lines` that it can be one of lines of JSON. `words` are those of another program's API.
+    `lines` that it can be one of lines of JSON. `form` are the fields of a form that comes instead of a body, with the
+    schema of each. `words` are those of another program's API.
     """
 
     method: str
@@ -93,6 +94,7 @@ class Endpoint:
     access: Access = "token"
     media_type: str = "application/json"
     lines: bool = False
+    form: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     words: Words = OWN_WORDS
 
 

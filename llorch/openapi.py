@@ -96,6 +96,9 @@ def _operation(endpoint: Endpoint, schemas: Mapping[type, Mapping[str, Any]]) ->
             "required": True,
             "content": {"application/json": {"schema": schemas[endpoint.body]}},
         }
+    if endpoint.form:
+        form = {"type": "object", "required": list(endpoint.form), "properties": dict(endpoint.form)}
+        operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": form}}}
     if endpoint.access == "token":
         operation["security"] = [{"token": []}, {}]
     return operation

@@ -14,17 +14,22 @@ from llorch.errors import BusyError
 from llorch.models import resolve
 from llorch.policy import ModelPolicy
 from llorch.settings import Settings
-from roles.orchestrator.api.keys import CORE, OPERATIONS, SETTINGS
+from roles.orchestrator.api.keys import BATCHES, CORE, OPERATIONS, SETTINGS
 from roles.orchestrator.api.meta import ENDPOINTS
+from roles.orchestrator.batches.folder import Folder
+from roles.orchestrator.batches.registry import Registry
+from roles.orchestrator.batches.runner import Runner
 from roles.orchestrator.clock import ClockMs, now_ms
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.operations import Operations
 from roles.orchestrator.queue.attempt import Patience
+from roles.orchestrator.state.batches import BatchTables
 from roles.orchestrator.state.store import Store
 
 DATABASE = "orchestrator.db"
+FILES = "files"
 CLEAN_EVERY_S = 60.0
 LOOK_EVERY_S = 1.0
 LAST_WRITES_S = 5.0
@@ -67,12 +72,20 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                 ),
             )
             app[OPERATIONS] = Operations(core.dispatcher, core.relay, store, clock_ms)
+            tables = BatchTables(store.writer, store.reader)
+            folder = Folder(data_dir(own, "orchestrator") / FILES)
+            runner = Runner(core, store, tables=tables, folder=folder, clock_ms=clock_ms, longest=own.max_body_bytes)
+            batches = app[BATCHES] = Registry(
+                tables, folder, runner=runner, clock_ms=clock_ms, retention_ms=round(own.output_retention_s * 1000)
+            )
             app[DRAIN] = lambda: core.drain(own.drain_s)
             writer = loops.create_task(store.writer.run(), name="writer")
             await core.recover()
+            await batches.tidy()
             others = [
                 loops.create_task(core.dispatcher.run(), name="dispatcher"),
-                loops.create_task(_clean(core, settings), name="cleaner"),
+                loops.create_task(_clean(core, batches, settings), name="cleaner"),
+                loops.create_task(runner.run(), name="batches"),
                 loops.create_task(_shorten(core, store), name="shortener"),
                 loops.create_task(core.call_pools(), name="call to pools"),
             ]
@@ -90,11 +103,12 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
     return app
 
 
-async def _clean(core: Orchestrator, settings: Settings) -> None:
+async def _clean(core: Orchestrator, batches: Registry, settings: Settings) -> None:
     """Erase what has been kept long enough, once a minute."""
     own = settings.orchestrator
     while True:
         with contextlib.suppress(BusyError):  # the disk is full or read-only; the writer tells of it
+            await batches.clean(purge_after_ms=round(own.purge_after_s * 1000))
             await core.clean(
                 output_retention_ms=round(own.output_retention_s * 1000), purge_after_ms=round(own.purge_after_s * 1000)
             )

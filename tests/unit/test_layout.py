@@ -37,9 +37,9 @@ DRIVEN = (
 )
 SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "serving", "snapshot")
 TYPES = (
-    *("errors", "log", "settings", "wire/anthropic", "wire/decisions", "wire/meta", "wire/models", "wire/ollama"),
-    *("wire/openai", "wire/openai_replies", "wire/responses", "wire/operations", "wire/pools", "wire/tasks"),
-    "wire/workers",
+    *("errors", "log", "settings", "wire/anthropic", "wire/batches", "wire/decisions", "wire/meta", "wire/models"),
+    *("wire/ollama", "wire/openai", "wire/openai_replies", "wire/responses", "wire/operations", "wire/pools"),
+    *("wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {
     "llorch/__main__.py": "test_imports.py starts it; every end-to-end test goes through it",
@@ -84,6 +84,14 @@ TESTED_ELSEWHERE = {
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",
     "roles/worker/backend/llamacpp_http.py": "every test of a worker asks its engine through it",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
+    **dict.fromkeys(
+        [
+            f"roles/orchestrator/{name}.py"
+            for name in ("api/batches", "batches/registry", "batches/runner", "state/batches")
+        ],
+        "test_orchestrator_batches.py drives them with OpenAI's own library, against a real database",
+    ),
+    "roles/orchestrator/answers.py": "the libraries' tests and those of batches read every answer with it",
     "roles/orchestrator/api/anthropic.py": "test_anthropic_client.py drives it with Anthropic's own library",
     "roles/orchestrator/api/dialogue.py": "both of the libraries' tests go through it",
     **dict.fromkeys(

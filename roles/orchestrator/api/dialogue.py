@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import wraps
 
 import msgspec
@@ -13,12 +13,10 @@ from llorch.edge import bearer, correlation_id, reply
 from llorch.errors import LlorchError
 from llorch.job import JobId
 from llorch.log import fingerprint
-from llorch.sse import Splitter
-from llorch.wire import events
-from llorch.wire.events import START
 from llorch.wire.tasks import SubmitTask
+from roles.orchestrator import answers
 from roles.orchestrator.api.keys import CORE
-from roles.orchestrator.dialects.answer import Answer, Gathering, Step, read
+from roles.orchestrator.dialects.answer import Answer, Step
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Words = Callable[[LlorchError, str], msgspec.Struct]
@@ -62,42 +60,19 @@ async def jobs(request: web.Request, tasks: Sequence[SubmitTask]) -> AsyncIterat
             core.dispatcher.abandon(job_id)
 
 
-async def steps(request: web.Request, job: JobId) -> AsyncGenerator[Step, None]:
-    """Yield what a job's events say, to its end.
-
-    Raises:
-        LlorchError: The job ended without (all of) its text.
-    """
-    splitter = Splitter()
-    async with aclosing(await request.app[CORE].follow(job, START, owner=_owner(request))) as blocks:
-        async for data in blocks:
-            for step in read(splitter, data):
-                yield step
+def steps(request: web.Request, job: JobId) -> AsyncGenerator[Step, None]:
+    """Yield what a job's events say, to its end; see `answers.steps`."""
+    return answers.steps(request.app[CORE], job, owner=_owner(request))
 
 
 async def whole(request: web.Request, job: JobId) -> Answer:
-    """Return all that a job put out, once it has ended; raises as `steps` does."""
-    gathering = Gathering(job)
-    async with aclosing(steps(request, job)) as found:
-        async for step in found:
-            if isinstance(step, events.Token):
-                gathering.add(step)
-            elif isinstance(step, events.Started):
-                gathering.engine = gathering.engine or step.engine
-            elif isinstance(step, events.End):
-                return gathering.answer(step)
-    raise LlorchError("the job's events ended before the job did")
+    """Return a job's whole text, once it has ended; raises as `steps` does."""
+    return await answers.whole(request.app[CORE], job, owner=_owner(request))
 
 
 def room(request: web.Request, model: str) -> int | None:
-    """Return the context of the model that is asked for, if a pool has told it.
-
-    Raises:
-        ModelNotFound: No such alias.
-    """
-    core = request.app[CORE]
-    known = core.fleet.model(core.names.here(model))
-    return None if known is None else known.context_length
+    """Return the context of the model that is asked for, if a pool has told it; see `answers.room`."""
+    return answers.room(request.app[CORE], model)
 
 
 def _owner(request: web.Request) -> str:

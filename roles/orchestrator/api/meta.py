@@ -11,6 +11,7 @@ from llorch.wire.meta import Capabilities, Health, ReadyReply, Version
 from llorch.wire.tasks import MAX_TIMEOUT_MS
 from roles.orchestrator.api import (
     anthropic,
+    batches,
     decisions,
     ollama,
     ollama_models,
@@ -75,6 +76,7 @@ ENDPOINTS = (
     *operations.ENDPOINTS,
     *tasks.ENDPOINTS,
     *openai.ENDPOINTS,
+    *batches.ENDPOINTS,
     *anthropic.ENDPOINTS,
     *responses.ENDPOINTS,
     *ollama.ENDPOINTS,

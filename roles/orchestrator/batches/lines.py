@@ -1,0 +1,147 @@
+"""Lines of batch files: what a request is, what is wrong with one, and what its result is. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import UNSET
+
+from llorch.errors import InvalidRequest, LlorchError
+from llorch.wire.batches import BatchLine, BatchProblem, BatchStatus, LineError, LineResponse, LineResult
+from llorch.wire.codec import FieldProblem, decode, encode, invalid
+from llorch.wire.openai import ChatRequest, CompletionRequest
+from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
+from roles.orchestrator.dialects import openai as words
+from roles.orchestrator.dialects import openai_replies as replies
+
+MAX_LINES = 50_000
+MAX_PROBLEMS = 20
+"""So many are told; an answer does not grow with the file."""
+WINDOW = 256
+"""Requests of batches that are jobs at the same time."""
+UNDONE = {
+    "expired": LineError(
+        code="batch_expired", message="This request could not be executed before the completion window expired."
+    ),
+    "cancelled": LineError(code="batch_cancelled", message="This request was not executed: the batch was cancelled."),
+}
+
+
+def problem(text: bytes, number: int, *, endpoint: str, longest: int) -> BatchProblem | BatchLine:
+    """Return the request in a line, or what is wrong with the line as such. Its body is judged when it is carried out.
+
+    Args:
+        text: The line.
+        number: For the message.
+        endpoint: The address that the batch is for.
+        longest: Bytes that a line may have.
+    """
+    if len(text) > longest:
+        return BatchProblem(code="line_too_long", message=f"the line is longer than {longest} bytes", line=number)
+    try:
+        found = decode(text, BatchLine)
+    except InvalidRequest as error:
+        told = error.message.removeprefix("the request is not valid: ")
+        return BatchProblem(code="invalid_json_line", message=told, line=number)
+    if found.url != endpoint:
+        message = f"the batch is for {endpoint}; a batch has one endpoint"
+        return BatchProblem(code="mismatched_url", message=message, line=number, param="url")
+    return found
+
+
+def duplicate(number: int) -> BatchProblem:
+    """Return what is wrong with a line whose custom_id another one has."""
+    message = "another line has the same custom_id"
+    return BatchProblem(code="duplicate_custom_id", message=message, line=number, param="custom_id")
+
+
+def asked(line: BatchLine) -> ChatRequest | CompletionRequest:
+    """Return what a line asks for.
+
+    Raises:
+        InvalidRequest: Its body says not what it must.
+    """
+    body = encode(line.body)
+    is_chat = line.url == "/v1/chat/completions"
+    found = decode(body, ChatRequest) if is_chat else decode(body, CompletionRequest)
+    if found.stream:
+        raise invalid([FieldProblem("stream", "not supported in a batch")])
+    return found
+
+
+def tasks(
+    wanted: ChatRequest | CompletionRequest, batch_id: str, *, room: int | None, left_ms: int
+) -> list[SubmitTask]:
+    """Return the jobs that a line asks for: behind what is urgent, and in turn with other batches.
+
+    Args:
+        wanted: What it asks for.
+        batch_id: The session of its jobs, unless it names one.
+        room: The model's context, if it is known.
+        left_ms: Until the batch expires.
+
+    Raises:
+        InvalidRequest: It asks for what llorch cannot do.
+    """
+    found = words.chat_tasks(wanted, room=room) if isinstance(wanted, ChatRequest) else words.completion_tasks(wanted)
+    return [
+        msgspec.structs.replace(
+            task,
+            priority="batch",
+            on_disconnect="continue",
+            session_id=batch_id if task.session_id is UNSET else task.session_id,
+            timeout_ms=max(1, min(MAX_TIMEOUT_MS, left_ms)),
+        )
+        for task in found
+    ]
+
+
+def key(batch_id: str, number: int, answer: int, again: int) -> str:
+    """Return the idempotency key of a job: a restart that asks again gets the same one."""
+    return f"{batch_id}/{number}/{answer}/{again}"
+
+
+def answered(custom_id: str, body: msgspec.Struct, *, status: int = 200) -> bytes:
+    """Return the line that tells a request's answer, or the error it was answered with."""
+    response = LineResponse(status_code=status, request_id=str(uuid.uuid4()), body=body)
+    return _line(LineResult(id=_id(), custom_id=custom_id, response=response))
+
+
+def failed(custom_id: str, error: LlorchError, correlation_id: str) -> bytes:
+    """Return the line that tells the error a request was answered with."""
+    return answered(custom_id, replies.error_reply(error, correlation_id), status=error.status)
+
+
+def undone(custom_id: str, status: BatchStatus) -> bytes:
+    """Return the line of a request that was not carried out."""
+    return _line(LineResult(id=_id(), custom_id=custom_id, error=UNDONE[status]))
+
+
+def room(*, flying: int, waiting: int, capacity: int) -> int:
+    """Return how many more requests may become jobs now: half of what the queue has left, and `WINDOW` in all.
+
+    Args:
+        flying: Requests that are jobs; they may all be among those that wait.
+        waiting: Jobs in the queue.
+        capacity: Of the queue; -1 is unbounded.
+    """
+    free = WINDOW - flying
+    return max(0, min(free, -(-(capacity - waiting - flying) // 2)) if capacity >= 0 else free)
+
+
+def count_problem(total: int) -> Sequence[BatchProblem]:
+    """Return what is wrong with a file of so many requests."""
+    if total > MAX_LINES:
+        message = f"the file has more than {MAX_LINES} requests; split it"
+        return [BatchProblem(code="too_many_lines", message=message, line=MAX_LINES + 1)]
+    return [] if total else [BatchProblem(code="empty_file", message="the file has no requests")]
+
+
+def _line(result: LineResult) -> bytes:
+    return encode(result) + b"\n"
+
+
+def _id() -> str:
+    return f"batch_req_{uuid.uuid4().hex}"

@@ -1,0 +1,260 @@
+"""Carries batches out: reads their files, has each line be a job or several, and writes down what comes of it.
+
+Strategy: the database says how far each batch is, and nothing else does. Each look at it moves every batch by what can
+be done now. A line's jobs have idempotency keys, so that after a crash it is simply asked again: what ran is found,
+what did not run is run. An answer is written once, in the transaction that counts it. Files of results are made from
+the answers when all are there, under names that depend on the batch alone, so that making them again makes the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from llorch import log
+from llorch.errors import BusyError, LlorchError, PeerError
+from llorch.job import JobId
+from llorch.wire.batches import BatchLine, BatchProblem, BatchProblems, BatchStatus
+from llorch.wire.codec import decode, encode
+from llorch.wire.openai import ChatRequest
+from llorch.wire.tasks import SubmitTask
+from roles.orchestrator import answers
+from roles.orchestrator.batches import folder as disk
+from roles.orchestrator.batches import lines
+from roles.orchestrator.batches.folder import Folder
+from roles.orchestrator.clock import ClockMs
+from roles.orchestrator.core import Orchestrator
+from roles.orchestrator.dialects import openai_replies as replies
+from roles.orchestrator.state.batches import BatchRow, BatchTables, FileRow, LineRow
+from roles.orchestrator.state.store import Store
+
+TICK_S = 1.0
+AGAIN_S = 1.0
+AGAIN = {"QUEUE_TIMEOUT"}
+"""Ends of jobs that never ran: a batch waits longer than a job may."""
+_log = log.get("orchestrator.batches")
+
+
+class Runner:
+    """The loop that moves batches on. Owns the tasks of the lines in flight.
+
+    Args:
+        core: Takes the jobs.
+        store: Finds the jobs that an earlier process submitted.
+        tables: Files and batches in the database.
+        folder: The files on disk.
+        clock_ms: The time.
+        longest: Bytes that a line may have.
+    """
+
+    def __init__(
+        self, core: Orchestrator, store: Store, *, tables: BatchTables, folder: Folder, clock_ms: ClockMs, longest: int
+    ) -> None:
+        self._core = core
+        self._store = store
+        self._tables = tables
+        self._folder = folder
+        self._clock_ms = clock_ms
+        self._longest = longest
+        self._wake = asyncio.Event()
+        self._flying: dict[int, dict[int, asyncio.Task[None]]] = {}
+        self._fed: dict[int, int] = {}
+
+    def wake(self) -> None:
+        """Have a look soon."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Move batches on until cancelled; lines in flight are then left to the next process."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._look(group)
+                except BusyError as error:  # the disk is full or read-only; the next look tries again
+                    _log.warning("batches_wait", code=error.code, reason=error.message)
+                    await asyncio.sleep(AGAIN_S)
+                try:
+                    async with asyncio.timeout(TICK_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        for batch in await self._tables.in_work():
+            try:
+                await self._move(batch, group)
+            except FileNotFoundError:  # the database is from a backup, which has no files
+                gone = BatchProblem(code="file_not_found", message="the input file is not there any more")
+                await self._end(batch, "failed", problems=[gone])
+
+    async def _move(self, batch: BatchRow, group: asyncio.TaskGroup) -> None:
+        if batch.status == "cancelling":
+            await self._end(batch, "cancelled")
+        elif batch.status != "finalizing" and self._clock_ms() >= batch.expires_ms:
+            await self._end(batch, "expired")
+        elif batch.status == "validating":
+            await self._validate(batch)
+        elif batch.status == "in_progress":
+            await self._feed(batch, group)
+        else:
+            await self._end(batch, "completed")
+
+    async def _validate(self, batch: BatchRow) -> None:
+        """Look at every line, and note where it is; a file with a broken one is refused as a whole."""
+        await self._tables.begin_lines(batch.seq)
+        problems: list[BatchProblem] = []
+        start, number, total = 0, 1, 0
+        while len(problems) < lines.MAX_PROBLEMS and total <= lines.MAX_LINES:
+            read = await asyncio.to_thread(
+                self._folder.stretch, batch.input_file_id, start=start, number=number, longest=self._longest
+            )
+            if not read:
+                break
+            start, number = read[-1].end, read[-1].number + 1
+            fresh: list[LineRow] = []
+            for line in read:
+                if line.text.strip():
+                    found = lines.problem(line.text, line.number, endpoint=batch.endpoint, longest=self._longest)
+                    if isinstance(found, BatchProblem):
+                        problems.append(found)
+                    else:
+                        fresh.append(LineRow(line.number, found.custom_id, line.start))
+            twice = await self._tables.add_lines(batch.seq, fresh)
+            problems += [lines.duplicate(twice.number)] if twice is not None else []
+            total += len(fresh)
+            if any(problem.code == "line_too_long" for problem in problems):
+                break
+        problems = problems[: lines.MAX_PROBLEMS] or list(lines.count_problem(total))
+        if problems:
+            await self._end(batch, "failed", problems=problems)
+        else:
+            await self._tables.advance(batch.seq, "validating", "in_progress", now_ms=self._clock_ms(), total=total)
+        self.wake()
+
+    async def _feed(self, batch: BatchRow, group: asyncio.TaskGroup) -> None:
+        """Begin as many lines as there is room for; when none is left, go on to the files."""
+        room = lines.room(
+            flying=sum(len(found) for found in self._flying.values()),
+            waiting=len(self._core.dispatcher.queue),
+            capacity=self._core.queue_capacity,
+        )
+        flying = self._flying.setdefault(batch.seq, {})
+        after = self._fed.get(batch.seq, 0)
+        rows = await self._tables.lines(batch.seq, after=after, limit=max(1, room), pending=True)
+        if not rows and not flying:
+            await self._tables.advance(batch.seq, "in_progress", "finalizing", now_ms=self._clock_ms())
+            self.wake()
+        if not rows or room == 0 or self._core.draining:
+            return
+        texts = await asyncio.to_thread(
+            self._folder.lines, batch.input_file_id, [row.start for row in rows], longest=self._longest
+        )
+        for row, text in zip(rows, texts, strict=True):
+            self._fed[batch.seq] = row.number
+            task = group.create_task(self._carry_out(batch, row, text), name=f"line {row.number} of {batch.id}")
+            flying[row.number] = task
+            task.add_done_callback(lambda _, row=row: self._landed(flying, row.number))  # type: ignore[misc]  # a default
+
+    def _landed(self, flying: dict[int, asyncio.Task[None]], number: int) -> None:
+        flying.pop(number, None)
+        self.wake()
+
+    async def _carry_out(self, batch: BatchRow, row: LineRow, text: bytes) -> None:
+        """Have one line answered, and write the answer down."""
+        try:
+            found = await self._answer(batch, row, decode(text, BatchLine))
+            done = LineRow(row.number, row.custom_id, row.start, "completed", found)
+        except LlorchError as error:
+            found = lines.failed(row.custom_id, error, batch.correlation_id)
+            done = LineRow(row.number, row.custom_id, row.start, "failed", found)
+        await self._tables.answer(batch.seq, done)
+
+    async def _answer(self, batch: BatchRow, row: LineRow, line: BatchLine) -> bytes:
+        wanted = lines.asked(line)
+        left_ms = batch.expires_ms - self._clock_ms()
+        tasks = lines.tasks(wanted, batch.id, room=answers.room(self._core, wanted.model), left_ms=left_ms)
+        again = 0
+        while True:
+            jobs = [
+                await self._job(batch, task, lines.key(batch.id, row.number, number, again))
+                for number, task in enumerate(tasks)
+            ]
+            try:
+                found = [await answers.whole(self._core, job, owner=batch.owner) for job in jobs]
+            except answers.Unfinished:
+                await asyncio.sleep(AGAIN_S)
+                continue
+            except LlorchError as error:
+                if error.code in AGAIN:
+                    again += 1
+                    continue
+                for job in jobs:
+                    self._core.dispatcher.abandon(job)
+                raise
+            build = replies.chat_reply if isinstance(wanted, ChatRequest) else replies.completion_reply
+            body = build(found, name=wanted.model, created_s=self._clock_ms() // 1000)
+            return lines.answered(row.custom_id, body)
+
+    async def _job(self, batch: BatchRow, task: SubmitTask, key: str) -> JobId:
+        """Return the job of a key: the one that is there, or a new one, once there is room for it."""
+        while True:
+            known = await self._store.by_key(batch.owner, key)
+            if known is not None:
+                return known.id
+            try:
+                accepted = await self._core.submissions.submit(
+                    task, key=key, owner=batch.owner, correlation_id=batch.correlation_id
+                )
+            except (BusyError, PeerError):  # no room now, or a hub that does not answer: a batch has time
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return JobId(accepted.job_id)
+
+    async def _end(self, batch: BatchRow, status: BatchStatus, *, problems: Sequence[BatchProblem] = ()) -> None:
+        """End what still runs of a batch, write its files, and close it."""
+        await self._stop(self._flying.pop(batch.seq, {}).values())
+        for job in await self._tables.unfinished_jobs(batch):
+            self._core.dispatcher.abandon(JobId(job))
+        kinds = [("completed", "output"), ("failed", "error")] if batch.in_progress_ms is not None else []
+        files = [await self._results(batch, status, outcome=outcome, kind=kind) for outcome, kind in kinds]
+        errors = encode(BatchProblems(data=list(problems))).decode() if problems else None
+        written = [file for file in files if file is not None]
+        await self._tables.end(batch, status, now_ms=self._clock_ms(), files=written, errors=errors)
+        await self._tables.forget_lines()
+        self._fed.pop(batch.seq, None)
+        _log.info("batch_ended", batch_id=batch.id, status=status)
+
+    async def _stop(self, tasks: Iterable[asyncio.Task[None]]) -> None:
+        stopped = list(tasks)
+        for task in stopped:
+            task.cancel()
+        if stopped:
+            await asyncio.wait(stopped)
+
+    async def _results(self, batch: BatchRow, status: BatchStatus, *, outcome: str, kind: str) -> FileRow | None:
+        """Write the answers of one kind to a file, those of lines that were not carried out to the errors."""
+        file_id = f"file-{batch.id.removeprefix('batch_')}-{kind}"
+        file = await asyncio.to_thread(self._folder.create, file_id)
+        after, size = 0, 0
+        kept = False
+        try:
+            while rows := await self._tables.lines(batch.seq, after=after):
+                after = rows[-1].number
+                told = [row.answer or b"" for row in rows if row.outcome == outcome]
+                if outcome == "failed" and status in lines.UNDONE:
+                    told += [lines.undone(row.custom_id, status) for row in rows if row.outcome is None]
+                await asyncio.to_thread(disk.write, file, b"".join(told))
+                size += sum(map(len, told))
+            if size:
+                await asyncio.to_thread(self._folder.keep, file_id, file)
+                kept = True
+        finally:
+            if not kept:
+                await asyncio.to_thread(self._folder.drop, file_id, file)
+        now_ms = self._clock_ms()
+        name = f"{batch.id}_{kind}.jsonl"
+        row = FileRow(
+            id=file_id, filename=name, purpose="batch_output", bytes=size, created_ms=now_ms, kept_from_ms=now_ms
+        )
+        return row if size else None

@@ -1,0 +1,114 @@
+"""What is wrong with a line of a batch, what jobs it is, and what its result looks like."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from llorch.errors import InvalidRequest, ModelNotFound
+from llorch.wire.batches import BatchLine, BatchProblem
+from llorch.wire.tasks import MAX_TIMEOUT_MS
+from roles.orchestrator.batches.lines import (
+    MAX_LINES,
+    WINDOW,
+    asked,
+    count_problem,
+    failed,
+    key,
+    problem,
+    room,
+    tasks,
+    undone,
+)
+
+CHATS = "/v1/chat/completions"
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def line(**fields: object) -> bytes:
+    return json.dumps({"custom_id": "a", "method": "POST", "url": CHATS, "body": BODY, **fields}).encode()
+
+
+def looked(text: bytes, longest: int = 1000) -> BatchProblem | BatchLine:
+    return problem(text, 7, endpoint=CHATS, longest=longest)
+
+
+def sound(**fields: object) -> BatchLine:
+    found = looked(line(**fields))
+    assert isinstance(found, BatchLine)
+    return found
+
+
+def test_a_sound_line_is_a_request() -> None:
+    assert looked(line()) == BatchLine(custom_id="a", method="POST", url=CHATS, body=BODY)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        (b"{", "invalid_json_line", "not JSON"),
+        (b"[]", "invalid_json_line", "object"),
+        (line(custom_id=""), "invalid_json_line", "custom_id"),
+        (line(method="GET"), "invalid_json_line", "method"),
+        (line(body=[]), "invalid_json_line", "body"),
+        (line(url="/v1/completions"), "mismatched_url", CHATS),
+        (line(custom_id="x" * 500), "line_too_long", "300 bytes"),
+    ],
+)
+def test_a_broken_line_is_named(text: bytes, code: str, message: str) -> None:
+    found = looked(text, longest=300)
+
+    assert isinstance(found, BatchProblem)
+    assert (found.code, found.line) == (code, 7)
+    assert message in found.message
+
+
+def test_the_jobs_of_a_line_wait_behind_what_is_urgent_and_take_turns_by_batch() -> None:
+    wanted = asked(sound(body={**BODY, "n": 2, "priority": "interactive"}))
+
+    found = tasks(wanted, "batch_1", room=50, left_ms=10**9)
+    mine = tasks(asked(sound(body={**BODY, "session_id": "s"})), "batch_1", room=None, left_ms=-5)
+
+    assert [(t.priority, t.on_disconnect, t.session_id, t.timeout_ms) for t in found] == [
+        ("batch", "continue", "batch_1", MAX_TIMEOUT_MS)
+    ] * 2
+    assert [(t.session_id, t.timeout_ms) for t in mine] == [("s", 1)]
+
+
+@pytest.mark.parametrize("body", [{**BODY, "stream": True}, {**BODY, "temperature": 9}, {"model": "m"}])
+def test_a_body_is_judged_by_itself(body: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        asked(sound(body=body))
+
+
+def test_every_job_of_a_batch_has_a_key_of_its_own() -> None:
+    found = {key("b", number, answer, again) for number in (1, 11) for answer in (0, 1) for again in (0, 1)}
+
+    assert len(found) == 8
+
+
+def test_results_have_openais_shape() -> None:
+    refused = json.loads(failed("a", ModelNotFound("none"), "c"))
+    late = json.loads(undone("b", "expired"))
+
+    assert refused["response"]["status_code"] == 404
+    assert refused["response"]["body"]["error"]["code"] == "MODEL_NOT_FOUND"
+    assert (refused["custom_id"], refused["error"]) == ("a", None)
+    assert (late["custom_id"], late["response"], late["error"]["code"]) == ("b", None, "batch_expired")
+
+
+@pytest.mark.parametrize(
+    ("flying", "waiting", "capacity", "expected"),
+    [
+        *[(0, 0, -1, WINDOW), (WINDOW, 0, -1, 0), (0, 0, 10_000, WINDOW), (0, 0, 10, 5), (5, 5, 10, 0)],
+        *[(0, 10, 10, 0), (0, 0, 1, 1), (3, 0, 0, 0), (0, 12, 10, 0)],
+    ],
+)
+def test_a_batch_takes_half_of_what_the_queue_has_left(flying: int, waiting: int, capacity: int, expected: int) -> None:
+    assert room(flying=flying, waiting=waiting, capacity=capacity) == expected
+
+
+def test_a_file_has_one_request_at_least_and_so_many_at_most() -> None:
+    assert [len(count_problem(total)) for total in (0, 1, MAX_LINES, MAX_LINES + 1)] == [1, 0, 0, 1]
