@@ -237,7 +237,7 @@ class Fleet:
         found = self.supply.serving.get(worker_id)
         if found is None:
             return now_ms
-        policy = self.supply.serving.policy(found.model_ref)
+        policy = self.supply.serving.kept(found)
         since_ms = now_ms if self.leases(worker_id) else found.last_used_ms
         return None if policy.pinned else since_ms + round(policy.keep_alive_s * 1000)
 

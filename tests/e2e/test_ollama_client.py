@@ -38,6 +38,7 @@ async def jobs(system: Role) -> list[tuple[str, str]]:
 async def test_chats_and_completions_in_lines_and_whole_are_the_same_text(tmp_path: Path) -> None:
     async with whole_system(tmp_path) as system, AsyncClient(host=system.url) as ai:
         options = {"temperature": 0, "num_ctx": 4096}
+        unloaded = await ai.generate(model="haiku", keep_alive=0)
         loads = await ai.generate(model="haiku", keep_alive="5m")
         whole = await ai.chat(model="haiku:latest", messages=CHAT, options=options, keep_alive=-1)
         lines = [line async for line in await ai.chat(model="haiku", messages=CHAT, options=options, stream=True)]
@@ -49,7 +50,12 @@ async def test_chats_and_completions_in_lines_and_whole_are_the_same_text(tmp_pa
         ]
         stopped = await ai.generate(model="haiku", prompt=POEM, raw=True, options=options | {"stop": ["\n"]})
         done = await jobs(system)
+        until_s = [running.expires_at for running in (await ai.ps()).models]
+        unloads = await ai.generate(model="haiku", keep_alive=0)
+        await until(lambda: _nothing_loaded(ai))
 
+    assert (unloaded.done_reason, unloads.done_reason) == ("unload", "unload")
+    assert [expiry.year for expiry in until_s if expiry is not None] == [2318]  # a request wanted it kept for ever
     assert (loads.response, loads.done, loads.done_reason) == ("", True, "load")
     assert whole.message.content == "".join(line.message.content or "" for line in lines) == one.response
     assert [line.done for line in lines] == [False] * (len(lines) - 1) + [True]
@@ -63,6 +69,10 @@ async def test_chats_and_completions_in_lines_and_whole_are_the_same_text(tmp_pa
     assert "".join(piece or "" for piece in pieces).startswith(raw.response or "?")
     assert "".join(piece or "" for piece in pieces).partition("\n")[0] == stopped.response
     assert done == [("completed", "haiku")] * 7
+
+
+async def _nothing_loaded(ai: AsyncClient) -> bool:
+    return not (await ai.ps()).models
 
 
 async def test_what_is_loaded_and_known_is_told_and_refusals_are_the_librarys_own_errors(tmp_path: Path) -> None:

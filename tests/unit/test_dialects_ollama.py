@@ -14,7 +14,7 @@ from llorch.wire.codec import decode
 from llorch.wire.conversation import Message
 from llorch.wire.events import End
 from llorch.wire.ollama import Done, OllamaChat, OllamaGenerate
-from llorch.wire.tasks import MAX_SEED, SubmitTask
+from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.ollama import (
     Lines,
     chat_task,
@@ -86,7 +86,16 @@ def test_more_tokens_than_the_context_has_are_all_that_it_has() -> None:
 
 
 def test_nothing_to_say_only_loads_the_model() -> None:
-    assert chat(messages=[]) == chat(messages=None) == generate(prompt="") == generate(prompt=None) == loading("m")
+    assert (
+        chat(messages=[]) == chat(messages=None) == generate(prompt="") == generate(prompt=None) == loading("m", UNSET)
+    )
+    assert chat(messages=[], keep_alive=0) == loading("m", 0)
+
+
+def test_the_wish_how_long_to_keep_a_model_arrives_in_seconds() -> None:
+    wished = [chat(keep_alive=wish).keep_alive for wish in (None, 0, "5m", -1, "-1m", "1000000h")]
+
+    assert wished == [UNSET, 0, 300, -1, -1, MAX_KEEP_ALIVE_S]
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,10 @@ async def _answer(
 ) -> web.StreamResponse:
     began_ns = time.perf_counter_ns()
     lines = words.Lines(asked.model, chat=chat)
+    core = request.app[CORE]
+    unloads = loads and task.keep_alive == 0
+    if unloads and core.fleet.any_client(core.names.here(task.model)) is None:
+        return reply(lines.whole("", words.UNLOADED, now_ms=now_ms()))
     async with jobs(request, [task]) as [job]:
         headers = {"X-Job-Id": job}
         if asked.stream is not False and not loads:
@@ -90,7 +94,7 @@ async def _answer(
                 return await stream(request, blocks, headers=headers | IN_LINES)
         answer = await whole(request, job)
         ended = words.loaded if loads else words.done
-        done = ended(answer.end, total_ns=time.perf_counter_ns() - began_ns)
+        done = words.UNLOADED if unloads else ended(answer.end, total_ns=time.perf_counter_ns() - began_ns)
         return reply(lines.whole("" if loads else answer.text, done, now_ms=now_ms()), headers=headers)
 
 

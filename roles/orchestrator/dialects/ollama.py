@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, UnsetType, structs
 
 from llorch.errors import LlorchError
 from llorch.wire.codec import FieldProblem, encode, invalid
@@ -28,7 +28,7 @@ from llorch.wire.ollama import (
     Said,
     Turn,
 )
-from llorch.wire.tasks import MAX_SEED, SubmitTask
+from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 
 NS_PER_MS = 1_000_000
 DEFAULTS = Options(temperature=0.8, top_p=0.9, top_k=40, min_p=0.0, repeat_penalty=1.0)
@@ -59,7 +59,7 @@ def chat_task(asked: OllamaChat, name: str, *, room: int | None) -> SubmitTask:
     if problems:
         raise invalid(problems)
     messages = [Message(turn.role, turn.content) for turn in turns]  # type: ignore[arg-type]  # others are problems
-    return _task(asked, name, messages, room=room) if messages else loading(name)
+    return _task(asked, name, messages, room=room) if messages else loading(name, keeping(asked))
 
 
 def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> SubmitTask:
@@ -70,16 +70,24 @@ def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> Subm
     if problems:
         raise invalid(problems)
     if not asked.prompt:
-        return loading(name)
+        return loading(name, keeping(asked))
     if asked.raw:
         return _task(asked, name, asked.prompt, room=room)
     system = [Message("system", asked.system)] if asked.system else []
     return _task(asked, name, [*system, Message("user", asked.prompt)], room=room)
 
 
-def loading(name: str) -> SubmitTask:
-    """Return the smallest job for which a model must be loaded."""
-    return SubmitTask(model=name, prompt=".", max_tokens=1, temperature=0.0, on_disconnect="cancel")
+def loading(name: str, keep_alive: float | UnsetType) -> SubmitTask:
+    """Return the smallest job for which a model must be loaded; the worker is kept so many seconds behind it."""
+    return SubmitTask(
+        model=name, prompt=".", max_tokens=1, temperature=0.0, on_disconnect="cancel", keep_alive=keep_alive
+    )
+
+
+def keeping(asked: Asked) -> float | UnsetType:
+    """Return how long a request wants its worker kept, in seconds; -1 is for ever."""
+    kept = kept_s(asked.keep_alive)
+    return UNSET if kept is None else min(float(MAX_KEEP_ALIVE_S), kept) if kept >= 0 else -1.0
 
 
 def kept_s(keep_alive: float | str | None) -> float | None:
@@ -154,6 +162,10 @@ def loaded(end: End, *, total_ns: int) -> Done:
     return Done(done_reason="load", total_duration=total_ns, load_duration=end.queue_ms * NS_PER_MS)
 
 
+UNLOADED = Done(done_reason="unload")
+"""The answer to who wanted nothing said, and nothing kept."""
+
+
 def error_reply(error: LlorchError, _correlation_id: str) -> OllamaError:
     """Return an error in Ollama's words."""
     return OllamaError(error.message)
@@ -192,11 +204,11 @@ def _task(asked: Asked, name: str, text: str | Sequence[Message], *, room: int |
         repetition_penalty=chosen["repeat_penalty"],
         stop=stops,
         on_disconnect="cancel",
+        keep_alive=keeping(asked),
     )
 
 
 def _unsupported(asked: Asked) -> list[FieldProblem]:
-    kept_s(asked.keep_alive)
     given = asked.options or Options()
     names = [name for name in ("presence_penalty", "frequency_penalty") if getattr(given, name)]
     problems = [FieldProblem(f"options.{name}", "not supported; leave it out or give 0") for name in names]
