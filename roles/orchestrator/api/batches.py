@@ -20,6 +20,7 @@ from roles.orchestrator.state.batches import FileRow
 
 MAX_LIMIT = 10_000
 MAX_FIELD_BYTES = 1024
+MAX_FIELDS = 16
 CHUNK_BYTES = 256 * 1024
 WORDS = Words(ApiErrorReply, error_reply)
 
@@ -35,6 +36,8 @@ async def upload(request: web.Request) -> web.Response:
                 row = await registry.receive(_chunks(part), (part.filename or "file")[:255])
             else:
                 fields[str(part.name)[:40]] = await _text(part)
+            if len(fields) > MAX_FIELDS:
+                raise errors.InvalidRequest("the form has too many fields; it needs purpose and file alone")
         problems = [FieldProblem("file", "required")] if row is None else []
         if fields.get("purpose") != "batch":
             problems.append(FieldProblem("purpose", "expected batch: files are for nothing else here"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -13,8 +13,10 @@ from llorch.wire.batches import BatchLine, BatchProblem, BatchStatus, LineError,
 from llorch.wire.codec import FieldProblem, decode, encode, invalid
 from llorch.wire.openai import ChatRequest, CompletionRequest
 from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
+from roles.orchestrator.batches.folder import Line
 from roles.orchestrator.dialects import openai as words
 from roles.orchestrator.dialects import openai_replies as replies
+from roles.orchestrator.state.batches import LineRow
 
 MAX_LINES = 50_000
 MAX_PROBLEMS = 20
@@ -49,6 +51,20 @@ def problem(text: bytes, number: int, *, endpoint: str, longest: int) -> BatchPr
         message = f"the batch is for {endpoint}; a batch has one endpoint"
         return BatchProblem(code="mismatched_url", message=message, line=number, param="url")
     return found
+
+
+def sorted_out(read: Iterable[Line], *, endpoint: str, longest: int) -> tuple[list[LineRow], list[BatchProblem]]:
+    """Return the requests in some lines, and what is wrong with others; empty lines are neither. See `problem`."""
+    fresh: list[LineRow] = []
+    problems: list[BatchProblem] = []
+    for line in read:
+        if line.text.strip():
+            found = problem(line.text, line.number, endpoint=endpoint, longest=longest)
+            if isinstance(found, BatchProblem):
+                problems.append(found)
+            else:
+                fresh.append(LineRow(line.number, found.custom_id, line.start))
+    return fresh, problems
 
 
 def duplicate(number: int) -> BatchProblem:

@@ -112,14 +112,10 @@ class Runner:
             if not read:
                 break
             start, number = read[-1].end, read[-1].number + 1
-            fresh: list[LineRow] = []
-            for line in read:
-                if line.text.strip():
-                    found = lines.problem(line.text, line.number, endpoint=batch.endpoint, longest=self._longest)
-                    if isinstance(found, BatchProblem):
-                        problems.append(found)
-                    else:
-                        fresh.append(LineRow(line.number, found.custom_id, line.start))
+            fresh, wrong = await asyncio.to_thread(
+                lines.sorted_out, read, endpoint=batch.endpoint, longest=self._longest
+            )
+            problems += wrong
             twice = await self._tables.add_lines(batch.seq, fresh)
             problems += [lines.duplicate(twice.number)] if twice is not None else []
             total += len(fresh)
@@ -186,12 +182,12 @@ class Runner:
                 await asyncio.sleep(AGAIN_S)
                 continue
             except LlorchError as error:
-                if error.code in AGAIN:
-                    again += 1
-                    continue
                 for job in jobs:
                     self._core.dispatcher.abandon(job)
-                raise
+                if error.code not in AGAIN:
+                    raise
+                again += 1
+                continue
             build = replies.chat_reply if isinstance(wanted, ChatRequest) else replies.completion_reply
             body = build(found, name=wanted.model, created_s=self._clock_ms() // 1000)
             return lines.answered(row.custom_id, body)
@@ -214,6 +210,7 @@ class Runner:
     async def _end(self, batch: BatchRow, status: BatchStatus, *, problems: Sequence[BatchProblem] = ()) -> None:
         """End what still runs of a batch, write its files, and close it."""
         await self._stop(self._flying.pop(batch.seq, {}).values())
+        await self._tables.settled()
         for job in await self._tables.unfinished_jobs(batch):
             self._core.dispatcher.abandon(JobId(job))
         kinds = [("completed", "output"), ("failed", "error")] if batch.in_progress_ms is not None else []

@@ -58,7 +58,7 @@ def chat_task(asked: OllamaChat, name: str, *, room: int | None) -> SubmitTask:
         problems += [FieldProblem(f"messages[{number}]", problem) for problem in _foreign(turn)]
     if problems:
         raise invalid(problems)
-    messages = [Message(turn.role, turn.content) for turn in turns]  # type: ignore[arg-type]  # others are problems
+    messages = [Message(turn.role, turn.content) for turn in turns]
     return _task(asked, name, messages, room=room) if messages else loading(name, keeping(asked))
 
 

@@ -14,6 +14,8 @@ from roles.orchestrator.state.writer import Reader, Writer
 
 STRETCH = 500
 """Rows that one transaction adds or erases at most."""
+ANSWERS = 64
+"""Answers that are read at once: one can be long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +159,11 @@ class BatchTables:
 
         return await self._writer.write(operation)
 
-    async def lines(self, seq: int, *, after: int, limit: int = STRETCH, pending: bool = False) -> list[LineRow]:
+    async def settled(self) -> None:
+        """Return when everything that was asked for is on disk, also what nobody waits for any more."""
+        await self._writer.flush()
+
+    async def lines(self, seq: int, *, after: int, limit: int = ANSWERS, pending: bool = False) -> list[LineRow]:
         """Return requests of a batch in order, from behind line *after*; with *pending* those without an answer."""
         statement = (
             "SELECT number, custom_id, start, outcome, answer FROM batch_lines WHERE batch_seq = ? AND number > ? "
