@@ -44,7 +44,10 @@ class Operations:
 
     async def purge(self, wanted: Purge) -> Purged:
         """Erase jobs that have ended, or count them."""
-        return await purge(self._store.writer, wanted, now_ms=self._clock_ms())
+        purged = await purge(self._store.writer, wanted, now_ms=self._clock_ms())
+        if purged.jobs and not wanted.dry_run:
+            await self._relay.shorten_log()  # their texts may stand there, too
+        return purged
 
 
 def _tokens(relay: Relay, row: LiveRow) -> int:

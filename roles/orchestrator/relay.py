@@ -89,6 +89,7 @@ class Relay:
         self._on_read = on_read
         self._on_unread = on_unread
         self._streams: dict[JobId, Stream] = {}
+        self._shortening = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -173,11 +174,12 @@ class Relay:
 
     async def shorten_log(self) -> None:
         """Bring all text that only the text log has into the database, and begin that anew."""
-        files = self._store.texts.rotate()
-        for stream in self._streams.values():
-            self.store_rest(stream)
-        await self._store.writer.flush()
-        erase(files)
+        async with self._shortening:
+            files = self._store.texts.rotate()
+            for stream in self._streams.values():
+                self.store_rest(stream)
+            await self._store.writer.flush()
+            erase(files)
 
     async def text(self, stream: Stream) -> str:
         """Return the text that a stream's token events carry, those on disk included."""
