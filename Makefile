@@ -16,7 +16,7 @@ demo: .venv/run.stamp  ## start everything on this machine and ask the built-in 
 	@$(BIN)/llorch demo
 
 test: .venv/dev.stamp  ## run all tests; PYTEST_ADDOPTS="-k queue" narrows them
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/dev.stamp  ## check style, types and the direction of imports
 	@$(BIN)/ruff check
