@@ -74,6 +74,11 @@ class Terminal:
         self._more.set()
 
 
+def screens(seen: str) -> list[str]:
+    """Return what filled the whole screen, one after the other, as far as each is whole."""
+    return seen.split("\x1b[H")[1:-1]
+
+
 @asynccontextmanager
 async def terminal(
     *arguments: str,
