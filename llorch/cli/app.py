@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llorch.cli import demo, dev, hosts, jobs, pool, serve, top
+from llorch.cli import bench, demo, dev, hosts, jobs, pool, serve, top
 from llorch.cli.options import group
 
 
@@ -19,6 +19,7 @@ def build() -> typer.Typer:
     app.add_typer(pool.app, name="pool")
     app.add_typer(hosts.app, name="hosts")
     app.add_typer(dev.app, name="dev")
+    app.add_typer(bench.app, name="bench", cls=bench.SystemByDefault)
     app.command("top", epilog=top.EPILOG)(top.top)
     app.command("demo", epilog=demo.EPILOG)(demo.demo)
     return app

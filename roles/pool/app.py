@@ -103,7 +103,7 @@ def create(
             addresses = tasks.create_task(_addresses(settings, address), name="addresses")
             found = tasks.create_task(asyncio.to_thread(engines.installed), name="engines")
             library = Library(
-                Catalogue(_models_dir(own.models_dir, data), settings.aliases),
+                Catalogue(models_dir(own.models_dir, data), settings.aliases),
                 Records(data / "models-known", ModelRecord),
                 in_use=lambda: {record.model_ref for record in supervisor.workers() if record.live},
                 budget_bytes=own.models_budget_bytes,
@@ -171,7 +171,8 @@ async def _addresses(settings: Settings, address: asyncio.Future[str]) -> Addres
     return find_addresses(settings, await address)
 
 
-def _models_dir(named: str, data: Path) -> Path:
+def models_dir(named: str, data: Path) -> Path:
+    """Return where models are: the folder *named* in the settings, else one inside the data directory."""
     return Path(named).expanduser() if named else data / "models"
 
 

@@ -35,6 +35,7 @@ pool git status, pool git pull, pool git sync, pool git submodules, pool git bra
 hosts add, hosts list, hosts remove, hosts install, hosts exec
 dev setup, dev doctor
 top, demo
+bench system, bench model, bench overhead
 """
 
 

@@ -65,6 +65,10 @@ TESTED_ELSEWHERE = {
         [f"llorch/{name}.py" for name in TYPES],
         "types and constants: whoever uses them tests them",
     ),
+    **dict.fromkeys(
+        [f"llorch/cli/bench_{name}.py" for name in ("load", "model", "submissions", "system")],
+        "test_bench.py measures a real system, a real worker and both",
+    ),
     "llorch/cli/own_pool.py": "test_without_pool.py runs commands where no pool does",
     "llorch/cli/top_screen.py": "test_top.py looks at it on a terminal",
     "llorch/cli/setup.py": "test_setup.py runs it in an empty home",
