@@ -37,7 +37,8 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     Workers compute with one thread: llama.cpp's threads wait for each other in a busy loop, which takes for ever where
     something else wants the same cores. The hub is not asked, unless a test names one of its own.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LLORCH_")}
+    shaped = ("LLORCH_", "COLUMNS", "LINES")  # a size in the environment goes before the terminal's own
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(shaped)}
     hub = {} if "HF_ENDPOINT" in {**kept, **(extra or {})} else {"HF_HUB_OFFLINE": "1"}
     return {**kept, **hub, "NO_COLOR": "1", "LLORCH_WORKER_THREADS": "1", **(extra or {})}
 

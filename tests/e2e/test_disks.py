@@ -134,11 +134,11 @@ async def test_a_read_only_data_directory_is_refused_at_the_start_and_left_as_it
     with disks.small(tmp_path / "disk", 4) as disk:
         async with orchestrator(disk, tmp_path / "log") as system:
             job = await system.submit(model="haiku", prompt="x")
-        before = {path.name: path.read_bytes() for path in disk.iterdir()}
+        before = {path.name: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
 
         disks.read_only(disk, on=True)
         refused = await run("serve", "orchestrator", "--port", "0", "--data-dir", str(disk))
-        left = {path.name: path.read_bytes() for path in disk.iterdir()}
+        left = {path.name: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
         disks.read_only(disk, on=False)
         async with orchestrator(disk, tmp_path / "log") as system:
             found = await system.task(job.job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from roles.pool.gpu_inventory.sampler import Sampler
 from roles.pool.worker_lifecycle import engines
 from tests.support import models
 from tests.support.nvml_session import Player
-from tests.support.pools import running_pool
+from tests.support.pools import PATIENCE_S, running_pool
 
 GIB = 2**30
 
@@ -67,11 +68,12 @@ async def test_a_model_that_no_gpu_has_room_for_is_laid_over_several(
     async with running_pool(tmp_path, memory_limit_bytes=limit, env={"LLORCH_WORKER_SLOTS": "1"}) as pool:
         worker_id = await pool.spawn(f"file:{model}", ctx=64, slots=1)
         worker = await pool.listener.until_worker(worker_id, "starting", "ready")
-        pid = worker.pid if isinstance(worker.pid, int) else (await pool.worker(worker_id)).pid
+        async with asyncio.timeout(PATIENCE_S):
+            while not isinstance((await pool.worker(worker_id)).pid, int):
+                await asyncio.sleep(0.01)
         with pytest.raises(RemoteError) as refused:
             await pool.spawn(f"file:{model}", ctx=64, slots=1, device="cuda:1")
 
-    assert isinstance(pid, int)
     assert worker.device == next(iter(worker.shares))
     assert len(worker.shares) == 2
     assert all(size <= limit for size in worker.shares.values())

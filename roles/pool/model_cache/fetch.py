@@ -125,6 +125,7 @@ class _Fetch:
         self._tell = tell
         self._before = 0  # bytes of the files that are in place
         self._told_at = 0.0
+        self._told_source = ""
 
     def run(self) -> list[FileFacts]:
         """Put every file in place, the first one last: the model is there when it is. Return what was proven."""
@@ -196,8 +197,10 @@ class _Fetch:
         at_once: bool = False,
     ) -> None:
         now = time.monotonic()
-        if at_once or now - self._told_at >= REPORT_S:
+        fresh = source not in {"", self._told_source}
+        if at_once or fresh or now - self._told_at >= REPORT_S:
             self._told_at = now
+            self._told_source = source or self._told_source
             self._tell(Report(kind=kind, bytes_done=self._before + done, source=source))
 
 
