@@ -96,6 +96,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
             with contextlib.suppress(TimeoutError):  # the disk is full: what is not written is found at the workers
                 async with asyncio.timeout(LAST_WRITES_S):
                     await core.relay.shorten_log()
+                    await store.writer.flush()
             writer.cancel()
 
     app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token, max_body_bytes=own.max_body_bytes)

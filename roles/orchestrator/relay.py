@@ -178,7 +178,7 @@ class Relay:
             files = self._store.texts.rotate()
             for stream in self._streams.values():
                 self.store_rest(stream)
-            await self._store.writer.flush()
+            await self._store.writer.write(lambda _db: None)  # behind everything that was asked for until now
             erase(files)
 
     async def text(self, stream: Stream) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import signal
 from array import array
@@ -118,6 +119,27 @@ async def test_a_shortened_log_leaves_nothing_that_is_not_in_the_database(tmp_pa
         assert not store.texts.long
         store.texts.add(1, job, chunk(1, "more"))
         assert len(files(tmp_path)) == 1
+
+
+async def test_a_log_is_shortened_while_the_database_is_never_idle(tmp_path: Path) -> None:
+    async with opened(tmp_path / "db") as store, asyncio.TaskGroup() as tasks:
+        relay = Relay(store, on_read=lambda _stream: None, on_unread=lambda _job: None)
+        job = await running(store, 1)
+        relay.open(job, 1)
+        store.texts.add(1, job, chunk(0, TEXT))
+
+        async def busy() -> None:
+            while True:
+                store.first_token(job, now_ms=1)
+                await asyncio.sleep(0)
+
+        never_idle = tasks.create_task(busy())
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            await relay.shorten_log()
+        never_idle.cancel()
+
+    assert files(tmp_path) == []
 
 
 def test_a_log_is_long_once_it_has_its_size(tmp_path: Path) -> None:
