@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems
+from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
 from llorch.wire.tasks import MAX_SEED, Stop
 
 DoneReason = Literal["stop", "length", "load", "unload"]
@@ -27,8 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, Meta(ge=0, le=2)] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), extra_json_schema={"maximum": MAX_SEED})] | None = None
     num_predict: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     stop: Annotated[list[Stop], Meta(max_length=4)] | Stop | None = None
@@ -41,25 +42,55 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool | None = None
     options: Options | None = None
     keep_alive: float | str | None = None
-    format: str | dict[str, Any] | None = None
+    format: Literal["", "json"] | JsonSchema | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
 
 
+class Called(msgspec.Struct, frozen=True):
+    """A function that the model wants called, its arguments as an object."""
+
+    name: FunctionName
+    arguments: dict[str, Any]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call in an answer; calls have no ids here, their results come in their order."""
+
+    function: Called
+
+
 class Turn(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
+    """One turn of a conversation; a `tool` one is the result of the next open call, of `tool_name` if that is given."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     images: list[str] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: Annotated[list[Call], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_name: str | None = None
+    thinking: str | None = None
+
+
+class Described(msgspec.Struct, frozen=True):
+    """What a function does, and the JSON schema of its arguments."""
+
+    name: FunctionName
+    description: str | None = None
+    parameters: JsonSchema | None = None
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """A tool that the model may ask to be called."""
+
+    function: Described
+    type: Literal["function"] | None = None
 
 
 class OllamaChat(Asked, frozen=True, kw_only=True):
     """`POST /api/chat`; without messages it only loads the model."""
 
     messages: Annotated[list[Turn], Meta(max_length=4096)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[Offered], Meta(max_length=MAX_TOOLS)] | None = None
 
 
 class OllamaGenerate(Asked, frozen=True, kw_only=True):
@@ -87,10 +118,12 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What the model said."""
+    """What the model said, what it thought before, and what it wants called."""
 
     content: str
     role: Literal["assistant"] = "assistant"
+    thinking: str | UnsetType = UNSET
+    tool_calls: list[Call] | UnsetType = UNSET
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +151,7 @@ class GenerateLine(Line, frozen=True, kw_only=True):
     """A line of a completion."""
 
     response: str
+    thinking: str | UnsetType = UNSET
 
 
 class Named(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,17 +12,12 @@ import pytest
 from anthropic import AsyncAnthropic
 from anthropic.types import MessageParam, ToolParam
 
-from tests.e2e.processes import role, whole_system
+from tests.e2e.processes import orchestrator_role, role, whole_system
 from tests.support import scribes
+from tests.support.scribes import PLACE
 
 COLD = {"temperature": 0}
 """The library has no argument for it any more; servers still take it."""
-PLACE: dict[str, object] = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 9}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
-    "required": ["city", "days"],
-    "additionalProperties": False,
-}
 WEATHER: ToolParam = {"name": "get_weather", "description": "Tells the weather", "input_schema": PLACE}
 SPOKEN = ["I see", " rain\n</think>\n\n", "Let me", " look. ", "<tool_call>\n", '{"name": ', '"get_weather"']
 SPOKEN += [', "arguments": ', '{"city": "Be', 'rlin", ', '"days": 2}', "}\n", "</tool_call>"]
@@ -140,6 +135,18 @@ async def test_refusals_are_the_librarys_own_errors(tmp_path: Path) -> None:
             await ai.messages.count_tokens(model="tinyllama", messages=POEM)
 
     assert early.value.status_code == 503
+    assert "no worker has this model loaded" in str(early.value)
+
+
+async def test_nobody_counts_where_no_pool_is_online(tmp_path: Path) -> None:
+    async with (
+        orchestrator_role(tmp_path) as system,
+        AsyncAnthropic(base_url=system.url, api_key="unused", max_retries=0) as ai,
+    ):
+        with pytest.raises(anthropic.APIStatusError, match="no pool is online") as refused:
+            await ai.messages.count_tokens(model="haiku", messages=POEM)
+
+    assert refused.value.status_code == 503
 
 
 async def test_the_token_may_come_as_the_library_sends_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from ollama import AsyncClient
 
 from llorch.wire.tasks import TaskPage
 from tests.e2e.processes import Role, role, until, whole_system
+from tests.support import scribes
 from tests.support.hub import Hub, running_hub
 from tests.support.models import Shape, make
+from tests.support.scribes import PLACE
 
 POEM = "Write a haiku about rain"
 CHAT = [{"role": "system", "content": "You write haiku."}, {"role": "user", "content": POEM}]
 NOWHERE = f"hf:org/none@{'0' * 40}::file=none.gguf"
 QUANTISED = "tiny-Q4_0.gguf"
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": PLACE}}
 
 
 @pytest.fixture(name="hub")
@@ -87,7 +91,7 @@ async def test_what_is_loaded_and_known_is_told_and_refusals_are_the_librarys_ow
             ai.generate(model="haik", prompt="x"),
             ai.generate(model="haiku", prompt="x", options={"temperature": 3}),
             ai.chat(model="haiku", messages=CHAT, keep_alive="soon"),
-            ai.chat(model="haiku", messages=CHAT, think=True),
+            ai.chat(model="haiku", messages=CHAT, tools=[WEATHER]),
             ai.show("tinyllama"),
             ai.embed("haiku", "x"),
             ai.pull("file:/nowhere.gguf"),
@@ -111,7 +115,35 @@ async def test_what_is_loaded_and_known_is_told_and_refusals_are_the_librarys_ow
     assert [status for status, _ in refused] == [404, 400, 400, 400, 404, 400, 404]
     assert "options.temperature" in refused[1][1]
     assert "keep_alive" in refused[2][1]
-    assert "think: not supported" in refused[3][1]
+    assert "tools" in refused[3][1]
+
+
+async def test_tools_are_called_thoughts_told_apart_and_forms_kept(tmp_path: Path) -> None:
+    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', scribes.CALLING)}"
+    thinker = scribes.write(
+        tmp_path / "thinker.gguf", ["I see", " rain\n</think>\n\n", "It rains"], template=scribes.THINKING
+    )
+    async with whole_system(tmp_path) as system, AsyncClient(host=system.url) as ai:
+        called = await ai.chat(model=scribe, messages=CHAT, tools=[WEATHER])
+        history = [*CHAT, called.message, {"role": "tool", "tool_name": "get_weather", "content": "rain"}]
+        lines = [line async for line in await ai.chat(model=scribe, messages=history, tools=[WEATHER], stream=True)]
+        thought = await ai.chat(model=f"file:{thinker}", messages=CHAT, think=True)
+        pieces = [
+            line async for line in await ai.generate(model=f"file:{thinker}", prompt=POEM, think=True, stream=True)
+        ]
+        formed = await ai.chat(model="haiku", messages=CHAT, format=PLACE, options={"num_predict": 60})
+        some = await ai.generate(model="haiku", prompt=POEM, format="json", options={"num_predict": 9})
+
+    [call] = called.message.tool_calls or []
+    assert (call.function.name, call.function.arguments) == ("get_weather", {"city": "Berlin", "days": 2})
+    assert (called.message.content, called.done_reason) == ("Let me look. ", "stop")
+    assert [line.message.tool_calls for line in lines if line.message.tool_calls] == [[call]]
+    assert "".join(line.message.content or "" for line in lines) == "Let me look. "
+    assert (thought.message.content, thought.message.thinking) == ("It rains", "I see rain\n")
+    assert "".join(piece.response or "" for piece in pieces) == "It rains"
+    assert "".join(piece.thinking or "" for piece in pieces) == "I see rain\n"
+    assert list(json.loads(formed.message.content or "")) == ["city", "days"]
+    assert (some.response or "").startswith("{")
 
 
 async def test_a_model_is_pulled_with_its_progress_used_and_deleted(tmp_path: Path, hub: Hub) -> None:

@@ -17,30 +17,14 @@ from pydantic import BaseModel, Field
 from llorch.wire.tasks import TaskPage
 from tests.e2e.processes import Role, whole_system
 from tests.support import scribes
+from tests.support.scribes import PLACE
 
 POEM = "Write a haiku about rain"
 ASKED: list[ChatCompletionMessageParam] = [{"role": "user", "content": POEM}]
-PLACE = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 9}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
-    "required": ["city", "days"],
-    "additionalProperties": False,
-}
 WEATHER: ChatCompletionFunctionToolParam = {
     "type": "function",
     "function": {"name": "get_weather", "description": "Tells the weather", "parameters": PLACE},
 }
-SPOKEN = [
-    "Let me",
-    " look. ",
-    "<tool_call>\n",
-    '{"name": ',
-    '"get_weather"',
-    ', "arguments": ',
-    '{"city": "Be',
-    'rlin", ',
-]
-SPOKEN += ['"days": 2}', "}\n", "</tool_call>"]
 NOWHERE = f"hf:org/none@{'0' * 40}::file=none.gguf"
 
 
@@ -155,7 +139,10 @@ async def test_answers_have_the_form_that_was_asked_for(tmp_path: Path) -> None:
         stream = await ai.chat.completions.create(
             model="haiku",
             messages=ASKED,
-            response_format={"type": "json_schema", "json_schema": {"name": "place", "schema": PLACE, "strict": True}},
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "place", "schema": PLACE, "strict": True},
+            },
             stream=True,
         )
         streamed = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
@@ -180,7 +167,7 @@ async def test_answers_have_the_form_that_was_asked_for(tmp_path: Path) -> None:
 
 
 async def test_tools_are_called_when_they_must_be_and_when_the_model_wants_to(tmp_path: Path) -> None:
-    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', SPOKEN)}"
+    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', scribes.CALLING)}"
     thinker = scribes.write(
         tmp_path / "thinker.gguf", ["I see", " rain\n</think>\n\n", "It rains"], template=scribes.THINKING
     )
@@ -233,8 +220,13 @@ async def test_tools_are_called_when_they_must_be_and_when_the_model_wants_to(tm
 
 
 async def test_responses_are_streamed_and_whole_and_call_functions(tmp_path: Path) -> None:
-    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', SPOKEN)}"
-    offered: FunctionToolParam = {"type": "function", "name": "get_weather", "parameters": PLACE, "strict": True}
+    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', scribes.CALLING)}"
+    offered: FunctionToolParam = {
+        "type": "function",
+        "name": "get_weather",
+        "parameters": PLACE,
+        "strict": True,
+    }
     async with serving(tmp_path) as (system, ai):
         plain = await ai.responses.create(
             model="haiku", input=POEM, instructions="Be brief.", temperature=0, store=False

@@ -32,6 +32,19 @@ THINKING = """{%- for message in messages %}{{- '<|im_start|>' + message.role + 
 """One of a model that thinks before it answers."""
 
 
+PLACE = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 9}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city", "days"],
+    "additionalProperties": False,
+}
+CALLING = [
+    *("Let me", " look. ", "<tool_call>\n", '{"name": ', '"get_weather"', ', "arguments": ', '{"city": "Be', 'rlin", '),
+    *('"days": 2}', "}\n", "</tool_call>"),
+]
+"""An answer that ends with a call whose arguments are of the form `PLACE`, as `HERMES` has it."""
+
+
 def write(path: Path, pieces: Sequence[str], *, template: str = HERMES, ctx: int = 2048) -> Path:
     """Write a model that says *pieces*, one token each, at any temperature, and return its path."""
     names = byte_names()

@@ -11,11 +11,20 @@ from msgspec.structs import replace
 
 from llorch.errors import InvalidRequest, ModelNotFound
 from llorch.wire.codec import decode
-from llorch.wire.conversation import Message
-from llorch.wire.events import End
+from llorch.wire.conversation import (
+    Function,
+    FunctionCall,
+    Message,
+    ResponseFormat,
+    SchemaFormat,
+    Tool,
+    ToolCall,
+)
+from llorch.wire.events import End, Token
 from llorch.wire.ollama import Done, OllamaChat, OllamaGenerate
 from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.ollama import (
+    Answered,
     Lines,
     chat_task,
     done,
@@ -37,6 +46,14 @@ PLAIN = SubmitTask(
     on_disconnect="cancel",
 )
 ENDED = End(tokens_in=7, tokens_out=3, stop_reason="eos", queue_ms=5, first_token_ms=12, decode_time_ms=30)
+
+
+CALLED = {"function": {"name": "a", "arguments": {"x": [1, None]}}}
+
+
+def result(name: str | None = None) -> dict[str, Any]:
+    """Return the result of a call."""
+    return {"role": "tool", "content": "r"} | ({} if name is None else {"tool_name": name})
 
 
 def chat(**fields: object) -> SubmitTask:
@@ -101,10 +118,12 @@ def test_the_wish_how_long_to_keep_a_model_arrives_in_seconds() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"tools": [{"type": "function"}], "format": "json"}, ["format", "tools"]),
-        ({"think": "high", "logprobs": True}, ["think", "logprobs"]),
-        ({"options": {"presence_penalty": 1}}, ["options.presence_penalty"]),
+        ({"logprobs": True}, ["logprobs"]),
         ({"messages": [{"role": "user", "images": ["AA=="]}, {"role": "tool"}]}, ["messages[0]", "messages[1]"]),
+        ({"messages": [{"role": "user", "tool_calls": [CALLED]}]}, ["messages[0].tool_calls"]),
+        ({"messages": [{"role": "assistant", "tool_calls": [CALLED]}, result("b")]}, ["messages[1]"]),
+        ({"format": {"type": "nonsense"}}, ["format.type"]),
+        ({"tools": [{"function": {"name": "f"}}], "format": "json"}, ["response_format"]),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], named: list[str]) -> None:
@@ -112,6 +131,53 @@ def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], name
         chat(**fields)
 
     assert [problem["field"] for problem in (refused.value.details or {})["fields"]] == named  # type: ignore[attr-defined]  # a list of them
+
+
+def test_forms_penalties_and_thoughts_arrive() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    found = chat(format=schema, think="high", options={"presence_penalty": 1, "frequency_penalty": -0.5})
+
+    assert found == replace(
+        PLAIN,
+        response_format=ResponseFormat("json_schema", SchemaFormat(schema)),
+        reasoning_format="auto",
+        presence_penalty=1,
+        frequency_penalty=-0.5,
+    )
+    assert generate(format="json", raw=True).response_format == ResponseFormat("json_object")
+
+
+def test_tools_calls_and_their_results_arrive_each_result_with_the_id_of_its_call() -> None:
+    other = {"function": {"name": "b", "arguments": {}}}
+    turns = [
+        {"role": "assistant", "thinking": "hm", "tool_calls": [CALLED, other, CALLED]},
+        *(result("b"), result(), result("a")),
+    ]
+    offer = {"type": "function", "function": {"name": "a", "description": "d", "parameters": {"type": "object"}}}
+    found = chat(messages=turns, tools=[offer])
+    said, *results = found.messages or []
+
+    assert found.tools == [Tool(Function("a", "d", {"type": "object"}))]
+    assert (said.content, said.reasoning_content) == (UNSET, "hm")
+    assert [(call.function.name, call.function.arguments) for call in said.tool_calls or []] == [
+        ("a", '{"x":[1,null]}'),
+        ("b", "{}"),
+        ("a", '{"x":[1,null]}'),
+    ]
+    first, second, third = [call.id for call in said.tool_calls or []]
+    assert [one.tool_call_id for one in results] == [second, first, third]
+
+
+def test_calls_come_whole_and_thoughts_apart() -> None:
+    lines = Lines("x", chat=True)
+    calls = [ToolCall("1", FunctionCall("f", '{"a":1}')), ToolCall("2", FunctionCall("f", '{"a"'))]
+
+    thought = json.loads(lines.piece(Token(i=0, t="", reasoning_content="hm"), now_ms=0))["message"]
+    said = json.loads(lines.calls(calls, now_ms=0))["message"]
+
+    assert thought == {"role": "assistant", "content": "", "thinking": "hm"}
+    assert said["tool_calls"] == [{"function": {"name": "f", "arguments": {"a": 1}}}]
+    assert lines.piece(Token(i=1, t=""), now_ms=0) == lines.calls([], now_ms=0) == b""
 
 
 @pytest.mark.parametrize("field", ["suffix", "template"])
@@ -156,9 +222,9 @@ def test_an_answer_is_lines_of_which_the_last_tells_the_rest() -> None:
     lines = Lines("x:latest", chat=True)
     at = {"model": "x:latest", "created_at": "1970-01-01T00:00:00.000Z"}
 
-    first = json.loads(lines.text("hi", now_ms=0))
+    first = json.loads(lines.piece(Token(i=0, t="hi"), now_ms=0))
     last = json.loads(lines.last(done(ENDED, total_ns=1), now_ms=0))
-    whole = Lines("x", chat=False).whole("hi", Done(done_reason="load"), now_ms=0)
+    whole = Lines("x", chat=False).whole(Answered("hi"), Done(done_reason="load"), now_ms=0)
 
     assert first == {**at, "done": False, "message": {"role": "assistant", "content": "hi"}}
     assert (last["done"], last["done_reason"], last["eval_count"], last["message"]["content"]) == (True, "stop", 3, "")

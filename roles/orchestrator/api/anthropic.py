@@ -8,7 +8,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from llorch.edge import Endpoint, correlation_id, read, reply, stream
-from llorch.errors import LlorchError, NotReady
+from llorch.errors import LlorchError, NoPool, NotReady
 from llorch.job import JobId
 from llorch.wire import events
 from llorch.wire.anthropic import CountRequest, MessageReply, MessagesRequest, TokensCounted
@@ -37,6 +37,8 @@ async def count(request: web.Request) -> web.StreamResponse:
     asked = await read(request, CountRequest)
     core = request.app[CORE]
     client = core.fleet.any_client(core.names.here(asked.model))
+    if not core.fleet.online():
+        raise NoPool("no pool is online, so nobody can count; start one with: llorch serve pool", retry_after_s=5)
     if client is None:
         raise NotReady("no worker has this model loaded, so nobody can count; send a message first", retry_after_s=5)
     counted = await client.send("POST", "/count", TokenCount, body=words.count(asked))

@@ -27,6 +27,7 @@ from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.clock import now_ms
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects import ollama as words
+from roles.orchestrator.dialects.answer import Gathering
 from roles.orchestrator.dialects.ollama_models import wanted
 
 SPOKEN = "0.12.0"
@@ -86,7 +87,7 @@ async def _answer(
     core = request.app[CORE]
     unloads = loads and task.keep_alive == 0
     if unloads and core.fleet.any_client(core.names.here(task.model)) is None:
-        return reply(lines.whole("", words.UNLOADED, now_ms=now_ms()))
+        return reply(lines.whole(words.Answered(), words.UNLOADED, now_ms=now_ms()))
     async with jobs(request, [task]) as [job]:
         headers = {"X-Job-Id": job}
         if asked.stream is not False and not loads:
@@ -95,21 +96,26 @@ async def _answer(
         answer = await whole(request, job)
         ended = words.loaded if loads else words.done
         done = words.UNLOADED if unloads else ended(answer.end, total_ns=time.perf_counter_ns() - began_ns)
-        return reply(lines.whole("" if loads else answer.text, done, now_ms=now_ms()), headers=headers)
+        said = words.Answered() if loads else words.answered(answer)
+        return reply(lines.whole(said, done, now_ms=now_ms()), headers=headers)
 
 
 async def _lines(request: web.Request, job: JobId, lines: words.Lines, began_ns: int) -> AsyncGenerator[bytes, None]:
-    """Yield the answer as it comes; an empty piece of text where others would send a comment."""
+    """Yield the answer as it comes; a line without text where others would send a comment."""
+    gathering = Gathering(job)
     try:
         async with aclosing(steps(request, job)) as found:
             async for step in found:
                 if isinstance(step, events.End):
                     done = words.done(step, total_ns=time.perf_counter_ns() - began_ns)
-                    yield lines.last(done, now_ms=now_ms())
+                    calls = gathering.answer(step).tool_calls
+                    yield lines.calls(calls, now_ms=now_ms()) + lines.last(done, now_ms=now_ms())
                 elif isinstance(step, events.Token):
-                    yield lines.text(step.t, now_ms=now_ms())
+                    gathering.add(step)
+                    if line := lines.piece(step, now_ms=now_ms()):
+                        yield line
                 elif step is None:
-                    yield lines.text("", now_ms=now_ms())
+                    yield lines.alive(now_ms=now_ms())
     except LlorchError as error:
         yield words.error_line(error)
 

@@ -7,20 +7,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
+import msgspec
 from msgspec import UNSET, UnsetType, structs
 
 from llorch.errors import LlorchError
 from llorch.wire.codec import FieldProblem, encode, invalid
-from llorch.wire.conversation import Message
-from llorch.wire.events import End
+from llorch.wire.conversation import (
+    FunctionCall,
+    Message,
+    ResponseFormat,
+    SchemaFormat,
+    Tool,
+    ToolCall,
+)
+from llorch.wire.events import End, Token
+from llorch.wire.json_schema import schema_problems
 from llorch.wire.ollama import (
     Asked,
+    Call,
+    Called,
     ChatLine,
     Done,
     DoneReason,
     GenerateLine,
+    Offered,
     OllamaChat,
     OllamaError,
     OllamaGenerate,
@@ -29,6 +44,8 @@ from llorch.wire.ollama import (
     Turn,
 )
 from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
+from roles.orchestrator.dialects.answer import Answer
+from roles.orchestrator.dialects.openai import found, offered, submission
 
 NS_PER_MS = 1_000_000
 DEFAULTS = Options(temperature=0.8, top_p=0.9, top_k=40, min_p=0.0, repeat_penalty=1.0)
@@ -51,15 +68,14 @@ def chat_task(asked: OllamaChat, name: str, *, room: int | None) -> SubmitTask:
         InvalidRequest: It asks for what llorch cannot do; every such field is named.
     """
     problems = _unsupported(asked)
-    if asked.tools:
-        problems.append(FieldProblem("tools", "not supported"))
-    turns = asked.messages or []
-    for number, turn in enumerate(turns):
-        problems += [FieldProblem(f"messages[{number}]", problem) for problem in _foreign(turn)]
+    messages = _conversation(asked.messages or [], problems)
+    tools = [found(problems, f"tools[{number}]", _tool, tool) for number, tool in enumerate(asked.tools or [])]
+    formed = _formed(asked, problems)
     if problems:
         raise invalid(problems)
-    messages = [Message(turn.role, turn.content) for turn in turns]
-    return _task(asked, name, messages, room=room) if messages else loading(name, keeping(asked))
+    if not messages:
+        return loading(name, keeping(asked))
+    return _task(asked, name, {"messages": messages, "tools": tools or UNSET, "response_format": formed}, room=room)
 
 
 def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> SubmitTask:
@@ -67,14 +83,16 @@ def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> Subm
     problems = _unsupported(asked)
     refused = ("suffix", "template", "context", "images")
     problems += [FieldProblem(field, "not supported") for field in refused if getattr(asked, field)]
+    formed = _formed(asked, problems)
     if problems:
         raise invalid(problems)
     if not asked.prompt:
         return loading(name, keeping(asked))
     if asked.raw:
-        return _task(asked, name, asked.prompt, room=room)
+        return _task(asked, name, {"prompt": asked.prompt, "response_format": formed}, room=room)
     system = [Message("system", asked.system)] if asked.system else []
-    return _task(asked, name, [*system, Message("user", asked.prompt)], room=room)
+    messages = [*system, Message("user", asked.prompt)]
+    return _task(asked, name, {"messages": messages, "response_format": formed}, room=room)
 
 
 def loading(name: str, keep_alive: float | UnsetType) -> SubmitTask:
@@ -106,6 +124,20 @@ def kept_s(keep_alive: float | str | None) -> float | None:
     return -seconds if keep_alive.startswith("-") else seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a line holds, or a whole answer."""
+
+    text: str = ""
+    thinking: str = ""
+    calls: Sequence[ToolCall] = ()
+
+
+def answered(answer: Answer) -> Answered:
+    """Return what a job has put out."""
+    return Answered(answer.text, answer.reasoning, answer.tool_calls)
+
+
 class Lines:
     """Writes one answer, in lines or whole.
 
@@ -118,24 +150,35 @@ class Lines:
         self._name = name
         self._chat = chat
 
-    def text(self, text: str, *, now_ms: int) -> bytes:
-        """Add to the answer; an empty text is a sign of life."""
-        return _line(self._body(text, None, now_ms))
+    def piece(self, token: Token, *, now_ms: int) -> bytes:
+        """Add text or thoughts to the answer; empty where there is neither, for calls of tools come whole."""
+        thought = "" if token.reasoning_content is UNSET else token.reasoning_content
+        return _line(self._body(Answered(token.t, thought), None, now_ms)) if token.t or thought else b""
+
+    def alive(self, *, now_ms: int) -> bytes:
+        """Give a sign of life."""
+        return _line(self._body(Answered(), None, now_ms))
+
+    def calls(self, calls: Sequence[ToolCall], *, now_ms: int) -> bytes:
+        """Add all calls of tools to the answer, if there are any."""
+        return _line(self._body(Answered(calls=calls), None, now_ms)) if calls else b""
 
     def last(self, done: Done, *, now_ms: int) -> bytes:
         """End the answer."""
-        return _line(self._body("", done, now_ms))
+        return _line(self._body(Answered(), done, now_ms))
 
-    def whole(self, text: str, done: Done, *, now_ms: int) -> ChatLine | GenerateLine:
+    def whole(self, answer: Answered, done: Done, *, now_ms: int) -> ChatLine | GenerateLine:
         """Return the whole answer."""
-        return self._body(text, done, now_ms)
+        return self._body(answer, done, now_ms)
 
-    def _body(self, text: str, done: Done | None, now_ms: int) -> ChatLine | GenerateLine:
+    def _body(self, answer: Answered, done: Done | None, now_ms: int) -> ChatLine | GenerateLine:
         ended = structs.asdict(done) if done is not None else {}
         at = {"model": self._name, "created_at": rfc3339(now_ms), "done": done is not None}
+        thinking = answer.thinking or UNSET
         if self._chat:
-            return ChatLine(message=Said(text), **at, **ended)  # type: ignore[arg-type]  # the fields of Line
-        return GenerateLine(response=text, **at, **ended)  # type: ignore[arg-type]  # the fields of Line
+            said = Said(answer.text, thinking=thinking, tool_calls=_whole_calls(answer.calls) or UNSET)
+            return ChatLine(message=said, **at, **ended)  # type: ignore[arg-type]  # the fields of Line
+        return GenerateLine(response=answer.text, thinking=thinking, **at, **ended)  # type: ignore[arg-type]
 
 
 def done(end: End, *, total_ns: int) -> Done:
@@ -185,43 +228,90 @@ def _line(body: object) -> bytes:
     return encode(body) + b"\n"
 
 
-def _task(asked: Asked, name: str, text: str | Sequence[Message], *, room: int | None) -> SubmitTask:
+def _task(asked: Asked, name: str, fields: dict[str, object], *, room: int | None) -> SubmitTask:
     given = asked.options or Options()
     names = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")
     chosen = {name: getattr(DEFAULTS if getattr(given, name) is None else given, name) for name in names}
     limit = given.num_predict if given.num_predict is not None and given.num_predict > 0 else room
-    stops = [given.stop] if isinstance(given.stop, str) else given.stop or []
-    return SubmitTask(
-        model=name,
-        prompt=text if isinstance(text, str) else UNSET,
-        messages=UNSET if isinstance(text, str) else list(text),
-        max_tokens=UNSET if limit is None else min(limit, room or limit),
-        seed=UNSET if given.seed is None or given.seed == -1 else given.seed & MAX_SEED,
-        temperature=chosen["temperature"],
-        top_p=chosen["top_p"],
-        top_k=max(0, chosen["top_k"]),
-        min_p=chosen["min_p"],
-        repetition_penalty=chosen["repeat_penalty"],
-        stop=stops,
-        on_disconnect="cancel",
-        keep_alive=keeping(asked),
-    )
+    sampled = {
+        "model": name,
+        "max_tokens": UNSET if limit is None else min(limit, room or limit),
+        "seed": UNSET if given.seed is None or given.seed == -1 else given.seed & MAX_SEED,
+        "temperature": chosen["temperature"],
+        "top_p": chosen["top_p"],
+        "top_k": max(0, chosen["top_k"]),
+        "min_p": chosen["min_p"],
+        "repetition_penalty": chosen["repeat_penalty"],
+        "frequency_penalty": given.frequency_penalty or 0.0,
+        "presence_penalty": given.presence_penalty or 0.0,
+        "stop": [given.stop] if isinstance(given.stop, str) else given.stop or [],
+        "reasoning_format": "auto" if asked.think else UNSET,
+        "keep_alive": keeping(asked),
+    }
+    return submission(sampled | fields)
 
 
 def _unsupported(asked: Asked) -> list[FieldProblem]:
-    given = asked.options or Options()
-    names = [name for name in ("presence_penalty", "frequency_penalty") if getattr(given, name)]
-    problems = [FieldProblem(f"options.{name}", "not supported; leave it out or give 0") for name in names]
-    return problems + [
-        FieldProblem(name, "not supported") for name in ("format", "think", "logprobs") if getattr(asked, name)
-    ]
+    return [FieldProblem("logprobs", "not supported")] if asked.logprobs else []
 
 
-def _foreign(turn: Turn) -> list[str]:
-    """Return what cannot be given to a model that reads text."""
-    problems = []
-    if turn.role == "tool" or turn.tool_calls:
-        problems.append("calls of tools are not supported")
-    if turn.images:
-        problems.append("images are not supported: this model reads text alone")
-    return problems
+def _formed(asked: Asked, problems: list[FieldProblem]) -> ResponseFormat | UnsetType:
+    """Return the form that the answer must have."""
+    if not asked.format:
+        return UNSET
+    if isinstance(asked.format, str):
+        return ResponseFormat("json_object")
+    if wrong := schema_problems(asked.format, "format"):
+        problems += wrong
+        return UNSET
+    return ResponseFormat("json_schema", SchemaFormat(asked.format))
+
+
+def _tool(tool: Offered) -> Tool:
+    told = tool.function
+    return offered(told.name, told.description, told.parameters, strict=None)
+
+
+def _conversation(turns: Sequence[Turn], problems: list[FieldProblem]) -> list[Message]:
+    """Return the turns of a conversation; calls get ids, results those of the calls that they answer, in order."""
+    open_calls: list[ToolCall] = []
+    messages: list[Message] = []
+    for number, turn in enumerate(turns):
+        field = f"messages[{number}]"
+        if turn.images:
+            problems.append(FieldProblem(field, "images are not supported: this model reads text alone"))
+        if turn.role == "tool":
+            answers = next((call for call in open_calls if turn.tool_name in (None, call.function.name)), None)
+            if answers is None:
+                problems.append(FieldProblem(field, "it is the result of no call before it"))
+                continue
+            open_calls.remove(answers)
+            messages.append(Message("tool", turn.content, tool_call_id=answers.id))
+            continue
+        calls = [_open_call(f"call_{number}_{index}", call) for index, call in enumerate(turn.tool_calls or ())]
+        open_calls += calls
+        messages.append(found(problems, field, partial(_message, calls), turn))
+    return messages
+
+
+def _open_call(call_id: str, call: Call) -> ToolCall:
+    return ToolCall(call_id, FunctionCall(call.function.name, encode(call.function.arguments).decode()))
+
+
+def _message(calls: list[ToolCall], turn: Turn) -> Message:
+    return Message(
+        turn.role,
+        UNSET if calls and not turn.content else turn.content,
+        tool_calls=calls or UNSET,
+        reasoning_content=turn.thinking or UNSET,
+    )
+
+
+def _whole_calls(calls: Sequence[ToolCall]) -> list[Call]:
+    """Return calls with their arguments as objects; what the end of the text has cut off is no call."""
+    told: list[Call] = []
+    for call in calls:
+        with suppress(msgspec.DecodeError):
+            arguments = msgspec.json.decode(call.function.arguments or "{}", type=dict[str, object])
+            told.append(Call(Called(call.function.name, arguments)))
+    return told
