@@ -19,6 +19,18 @@ def told(*errors: LlorchError) -> int:
     return USAGE if any(isinstance(error, InvalidConfiguration) for error in errors) else FAILED
 
 
+def told_group(group: BaseExceptionGroup) -> int:
+    """Print a group's expected failures; return the exit status.
+
+    Raises:
+        BaseExceptionGroup: Something in it is a bug.
+    """
+    known, bugs = group.split(LlorchError)
+    if bugs is not None or known is None:
+        raise group
+    return told(*_leaves(known))
+
+
 def complain(text: str) -> None:
     """Write to stderr, a single line with the program's name in front; a closed stderr is nobody's concern."""
     line = text if "\n" in text else f"llorch: {one_line(text)}"
@@ -28,10 +40,10 @@ def complain(text: str) -> None:
         return
 
 
-def leaves(group: BaseExceptionGroup[LlorchError]) -> Iterator[LlorchError]:
+def _leaves(group: BaseExceptionGroup[LlorchError]) -> Iterator[LlorchError]:
     """Yield the errors that a tree of groups holds."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from leaves(error)
+            yield from _leaves(error)
         else:
             yield error

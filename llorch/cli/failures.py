@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import typer
 
-from llorch.cli.complaints import FAILED, USAGE, complain, leaves, told
+from llorch.cli.complaints import FAILED, USAGE, complain, told, told_group
 from llorch.cli.output import ReaderGone
 from llorch.errors import LlorchError
 
@@ -36,10 +36,7 @@ def guarded(command: Callable[[], int]) -> int:
     except (OSError, UnicodeEncodeError) as error:
         return surroundings(error)
     except BaseExceptionGroup as group:
-        known, bugs = group.split(LlorchError)
-        if bugs is not None or known is None:
-            raise
-        return told(*leaves(known))
+        return told_group(group)
 
 
 def surroundings(error: OSError | UnicodeEncodeError) -> int:

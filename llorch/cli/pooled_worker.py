@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from llorch.cli.complaints import leaves, told
+from llorch.cli.complaints import told, told_group
 from llorch.errors import LlorchError
 from llorch.settings import Settings
 from llorch.wire.pools import Backend, Engine
@@ -56,10 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     except LlorchError as error:
         return told(error)
     except BaseExceptionGroup as group:
-        known, bugs = group.split(LlorchError)
-        if bugs is not None or known is None:
-            raise
-        return told(*leaves(known))
+        return told_group(group)
 
 
 def run(found: Settings, options: Told) -> int:

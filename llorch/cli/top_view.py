@@ -163,20 +163,10 @@ def _table(
     columns: Sequence[Column], rows: Sequence[Row], count: int, *, width: int, more: int, dim: bool
 ) -> list[RenderableType]:
     """Return a table of *count* lines below its header; the last one says how many rows are not shown."""
-    from rich.table import Table
-
     fits = len(rows) + bool(more) <= count
     shown = rows if fits else rows[: max(0, count - 1)]
-    table = Table(box=None, pad_edge=False, padding=(0, watch_view.column_gap(width), 0, 0), header_style="bold")
     widths = watch_view.layout(width, [_fitted(column, rows) for column in columns])
-    for column, cells in widths:
-        table.add_column(
-            column.name,
-            width=cells,
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="crop" if column.whole else "ellipsis",
-        )
+    table = watch_view.table(width, widths)
     for row in shown:
         _add(table, row, widths, dim=dim)
     hidden = len(rows) - len(shown) + more

@@ -113,23 +113,14 @@ class Trouble:
 def screen(overview: Overview, speeds: Mapping[str, float], trouble: str, width: int, height: int) -> RenderableType:
     """Return all of one screen: a headline, what is wrong if something is, and the table."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     head = [Text(view.headline(overview, speeds), style="bold", no_wrap=True, overflow="ellipsis")]
     if trouble:
         head.append(Text(one_line(trouble), style="red", no_wrap=True, overflow="ellipsis"))
     jobs = view.room(overview.jobs, max(0, height - len(head) - 3))
-    table = Table(box=None, pad_edge=False, padding=(0, view.column_gap(width), 0, 0), header_style="bold")
     shown = view.layout(width)
-    for column, cells in shown:
-        table.add_column(
-            column.name,
-            width=cells,
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="crop" if column.whole else "ellipsis",
-        )
+    table = view.table(width, shown)
     for job in jobs:
         values = view.cells(job, speeds, now_ms=overview.time_ms)
         row = [Text(one_line(values[column.name])) for column, _ in shown]

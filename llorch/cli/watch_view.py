@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from llorch.cli.figures import age, duration
 from llorch.wire.operations import LiveJob, Overview
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 RATE_WINDOW_MS = 5_000
 SHOW_ENDED_MS = 15_000
@@ -68,6 +72,22 @@ def layout(width: int, columns: Sequence[Column] = COLUMNS) -> Sequence[tuple[Co
 def column_gap(width: int) -> int:
     """Return how many cells stand between columns."""
     return 2 if width >= WIDE else 1
+
+
+def table(width: int, shown: Sequence[tuple[Column, int]]) -> Table:
+    """Return a table without rows, *width* cells wide, with the columns that `layout` has chosen."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, column_gap(width), 0, 0), header_style="bold")
+    for column, cells in shown:
+        made.add_column(
+            column.name,
+            width=cells,
+            justify="right" if column.right else "left",
+            no_wrap=True,
+            overflow="crop" if column.whole else "ellipsis",
+        )
+    return made
 
 
 class Rates:

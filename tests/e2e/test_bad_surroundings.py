@@ -157,20 +157,8 @@ async def test_a_role_goes_on_when_nobody_takes_its_log(how: str, tmp_path: Path
         env=clean_environment(),
         start_new_session=True,
     )
-    try:
-        assert process.stdout is not None
-        url = (await process.stdout.readline()).decode().strip()
-        submitted = await run("jobs", "submit", *HAIKU, "--detach", "--url", url)
-        cancelled = await run("jobs", "cancel", submitted.stdout.strip(), "--url", url)
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE_S):
-            status = await process.wait()
-    finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
-    assert (submitted.status, cancelled.status, status) == (0, 0, 0)
+    assert process.stdout is not None
+    assert await _works_and_ends(process, (await process.stdout.readline()).decode().strip()) == (0, 0, 0)
 
 
 async def test_a_role_goes_on_when_the_reader_of_its_log_has_gone(tmp_path: Path) -> None:
@@ -182,12 +170,17 @@ async def test_a_role_goes_on_when_the_reader_of_its_log_has_gone(tmp_path: Path
         env=clean_environment(),
         start_new_session=True,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    url = (await process.stdout.readline()).decode().strip()
+    for pipe in (process.stdout, process.stderr):
+        pipe._transport.close()  # type: ignore[attr-defined]  # there is no other way to stop reading
+    assert await _works_and_ends(process, url) == (0, 0, 0)
+
+
+async def _works_and_ends(process: asyncio.subprocess.Process, url: str) -> tuple[int, int, int]:
+    """Submit and cancel a job at a role and end it; return the statuses of all three."""
     try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        url = (await process.stdout.readline()).decode().strip()
-        for pipe in (process.stdout, process.stderr):
-            pipe._transport.close()  # type: ignore[attr-defined]  # there is no other way to stop reading
         submitted = await run("jobs", "submit", *HAIKU, "--detach", "--url", url)
         cancelled = await run("jobs", "cancel", submitted.stdout.strip(), "--url", url)
         process.send_signal(signal.SIGTERM)
@@ -197,5 +190,4 @@ async def test_a_role_goes_on_when_the_reader_of_its_log_has_gone(tmp_path: Path
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
-
-    assert (submitted.status, cancelled.status, status) == (0, 0, 0)
+    return submitted.status, cancelled.status, status
