@@ -10,12 +10,9 @@ from dataclasses import replace
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from llorch import errors
 from llorch.edge import ADDRESS, DRAIN, create_app
 from roles.worker.api import CORE, ENDPOINTS
-from roles.worker.backend import Engine
-from roles.worker.backend.llamacpp import LlamaCpp
-from roles.worker.backend.llamacpp_options import parse_split
+from roles.worker.backend.choice import check_options, create_engine
 from roles.worker.core import Core
 from roles.worker.metrics import WorkerMetrics
 from roles.worker.options import WorkerOptions
@@ -39,16 +36,14 @@ def create(options: WorkerOptions) -> web.Application:
         worker_id=options.worker_id or str(uuid.uuid4()),
         model_ref=options.model_ref or f"file:{options.model_path.absolute()}",
     )
-    if options.engine != "llamacpp":
-        raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: llamacpp")
-    parse_split(options.split)
+    check_options(options)
     metrics = WorkerMetrics(CollectorRegistry())
     contact = Contact(options.token, options.orphan_s)
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         address = app[ADDRESS] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as tasks:
-            engine = _engine(options, tasks)
+            engine = create_engine(options, tasks)
             core = app[CORE] = Core(options, engine, metrics=metrics, tasks=tasks)
             app[DRAIN] = core.drain
             loops = [
@@ -69,17 +64,3 @@ def create(options: WorkerOptions) -> web.Application:
     app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=options.token, max_body_bytes=options.max_body_bytes)
     app.middlewares.append(contact.listen)
     return app
-
-
-def _engine(options: WorkerOptions, tasks: asyncio.TaskGroup) -> Engine:
-    return LlamaCpp(
-        tasks,
-        options.model_path,
-        backend=options.backend,
-        device=options.device,
-        split=parse_split(options.split),
-        slots=options.slots,
-        ctx=options.ctx,
-        threads=options.threads,
-        batch=options.batch,
-    )

@@ -1,0 +1,41 @@
+"""Which engine a worker runs, by its options. An engine's own packages are imported only where it is chosen."""
+
+from __future__ import annotations
+
+import asyncio
+
+from llorch import errors
+from roles.worker.backend import Engine
+from roles.worker.backend.llamacpp import LlamaCpp
+from roles.worker.backend.llamacpp_options import parse_split
+from roles.worker.options import WorkerOptions
+
+BUILT_IN = ("llamacpp",)
+
+
+def check_options(options: WorkerOptions) -> None:
+    """Refuse what no engine can be made of, before anything starts.
+
+    Raises:
+        BackendUnavailable: No such engine is built in.
+        InvalidConfiguration: The split names no devices.
+    """
+    if options.engine not in BUILT_IN:
+        known = ", ".join(BUILT_IN)
+        raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: {known}")
+    parse_split(options.split)
+
+
+def create_engine(options: WorkerOptions, tasks: asyncio.TaskGroup) -> Engine:
+    """Return the engine, not loaded yet; *options* have been checked, and *tasks* owns what watches it."""
+    return LlamaCpp(
+        tasks,
+        options.model_path,
+        backend=options.backend,
+        device=options.device,
+        split=parse_split(options.split),
+        slots=options.slots,
+        ctx=options.ctx,
+        threads=options.threads,
+        batch=options.batch,
+    )

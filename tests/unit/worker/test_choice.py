@@ -1,0 +1,26 @@
+"""Which engine a worker gets, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from llorch import errors
+from roles.worker.backend.choice import BUILT_IN, check_options
+from roles.worker.options import WorkerOptions
+
+
+def test_an_engine_that_is_not_built_in_is_refused_with_those_that_are() -> None:
+    with pytest.raises(errors.BackendUnavailable, match=", ".join(BUILT_IN)):
+        check_options(WorkerOptions(Path("model.gguf"), engine="unheard-of"))  # type: ignore[arg-type]
+
+
+def test_a_split_that_names_no_devices_is_refused() -> None:
+    with pytest.raises(errors.InvalidConfiguration, match="--split"):
+        check_options(WorkerOptions(Path("model.gguf"), split="everywhere"))
+
+
+@pytest.mark.parametrize("engine", BUILT_IN)
+def test_what_is_built_in_is_taken(engine: str) -> None:
+    check_options(WorkerOptions(Path("model.gguf"), engine=engine))  # type: ignore[arg-type]
