@@ -25,9 +25,9 @@ def main() -> int:
     """Run the command line; return the exit status."""
     given = arguments(sys.argv)
     if given[:1] == ["__engine"]:
-        from roles.worker.backend.llamacpp_host import main as engine
+        from roles.worker.llamacpp_host import main as engine
 
-        return engine(given[1:])
+        return engine()
     if given[:1] == ["__worker"]:
         from llorch.cli.pooled_worker import main as worker
 

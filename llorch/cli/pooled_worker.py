@@ -7,6 +7,7 @@ a third sooner.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,19 +49,28 @@ def main(arguments: Sequence[str]) -> int:
         arguments: Its id, by which its process is known, and a `Pooled` as JSON.
     """
     sys.modules["rich"] = None  # type: ignore[assignment]  # structlog would load it, for tracebacks on a terminal
-    from llorch.config import load
+    from roles.worker.llamacpp_launch import launch
 
     try:
         pooled = msgspec.json.decode(arguments[1], type=Pooled)
-        return run(load(pooled.config or None, overrides={"worker": pooled.worker}), pooled.told)
+        launched = launch() if pooled.told.engine == "llamacpp" else None
+        import llorch.tls  # noqa: F401 - before anything else imports aiohttp
+        from llorch.config import load
+
+        return run(load(pooled.config or None, overrides={"worker": pooled.worker}), pooled.told, launched)
     except LlorchError as error:
         return told(error)
     except BaseExceptionGroup as group:
         return told_group(group)
 
 
-def run(found: Settings, options: Told) -> int:
+def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None = None) -> int:
     """Run a worker until it is told to stop; return its exit status.
+
+    Args:
+        found: The settings.
+        options: What it is told beside them.
+        launched: A process for its engine, started ahead of time.
 
     Raises:
         LlorchError: It cannot go on.
@@ -91,7 +101,7 @@ def run(found: Settings, options: Told) -> int:
         reattach_s=own.reattach_s,
         orphan_s=options.orphan_s,
     )
-    return served(lambda: serve([Site(create(worker), own.host, own.port)], token=token))
+    return served(lambda: serve([Site(create(worker, launched), own.host, own.port)], token=token))
 
 
 def ready_url(pool_url: str) -> str:

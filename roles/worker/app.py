@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -21,11 +22,15 @@ from roles.worker.orphan import Contact
 __all__ = ["WorkerOptions", "create"]
 
 
-def create(options: WorkerOptions) -> web.Application:
+def create(options: WorkerOptions, launched: subprocess.Popen[bytes] | None = None) -> web.Application:
     """Build a worker: an app that loads one model while it already answers, and serves it for its life.
 
     The process is the worker: `POST /shutdown` sends itself SIGTERM, and a failure that it cannot survive (the model
     does not load, the pool refuses it, the engine dies) ends `llorch.serve.serve` with that one `LlorchError`.
+
+    Args:
+        options: How it was started.
+        launched: A process for its engine, started ahead of time.
 
     Raises:
         BackendUnavailable: No such engine is built in.
@@ -43,7 +48,7 @@ def create(options: WorkerOptions) -> web.Application:
     async def lifetime(app: web.Application) -> AsyncIterator[None]:
         address = app[ADDRESS] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as tasks:
-            engine = create_engine(options, tasks)
+            engine = create_engine(options, tasks, launched)
             core = app[CORE] = Core(options, engine, metrics=metrics, tasks=tasks)
             app[DRAIN] = core.drain
             loops = [

@@ -80,7 +80,7 @@ def main() -> None:
     """Load, tell, end."""
     import xllamacpp
 
-    from roles.worker.backend.llamacpp_host import _parameters
+    from roles.worker.llamacpp_host import _parameters
 
     parameters = _parameters(xllamacpp, json.loads(sys.argv[1]))
     parameters.verbosity = 4  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 
 from llorch import errors
 from roles.worker.backend import Engine
@@ -26,8 +27,16 @@ def check_options(options: WorkerOptions) -> None:
     parse_split(options.split)
 
 
-def create_engine(options: WorkerOptions, tasks: asyncio.TaskGroup) -> Engine:
-    """Return the engine, not loaded yet; *options* have been checked, and *tasks* owns what watches it."""
+def create_engine(
+    options: WorkerOptions, tasks: asyncio.TaskGroup, launched: subprocess.Popen[bytes] | None = None
+) -> Engine:
+    """Return the engine, not loaded yet.
+
+    Args:
+        options: They have been checked.
+        tasks: Owns what watches it.
+        launched: A process for it, started ahead of time; see `llamacpp_launch`.
+    """
     return LlamaCpp(
         tasks,
         options.model_path,
@@ -38,4 +47,5 @@ def create_engine(options: WorkerOptions, tasks: asyncio.TaskGroup) -> Engine:
         ctx=options.ctx,
         threads=options.threads,
         batch=options.batch,
+        launched=launched,
     )

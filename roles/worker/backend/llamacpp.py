@@ -9,6 +9,7 @@ tells which it was.
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from importlib import metadata
@@ -92,6 +93,7 @@ class LlamaCpp:
         ctx: Context of one slot in tokens; 0 takes the model's own, up to 8192.
         threads: 0 takes one a core.
         batch: Tokens computed at once; a cancel waits for at most one batch.
+        launched: An engine process that waits for its options already; see `llamacpp_launch`.
     """
 
     def __init__(  # noqa: PLR0913 - the options of an engine
@@ -106,6 +108,7 @@ class LlamaCpp:
         ctx: int = 0,
         threads: int = 0,
         batch: int = 128,
+        launched: subprocess.Popen[bytes] | None = None,
     ) -> None:
         self.name = _name()
         self._path = model_path.absolute()
@@ -116,7 +119,7 @@ class LlamaCpp:
         self._ctx = ctx
         self._threads = threads
         self._batch = batch
-        self._process = EngineProcess(tasks)
+        self._process = EngineProcess(tasks, launched)
         self._http = EngineHttp()
         self._vocab_type = 0
         self._pieces = Pieces({})

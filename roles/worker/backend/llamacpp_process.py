@@ -12,18 +12,21 @@ import json
 import re
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import msgspec
 import psutil
 
-from llorch import errors, log, program
-from roles.worker.backend.llamacpp_host import KEY_VARIABLE, NO_DEVICE_STATUS, REPORT
+from llorch import errors, log
 from roles.worker.backend.llamacpp_options import ending, load_error
+from roles.worker.llamacpp_host import NO_DEVICE_STATUS, REPORT
+from roles.worker.llamacpp_launch import launch
 
 STATE = "cmd_child_to_router:state:"
 MAX_SOCKET_PATH = 100
@@ -68,11 +71,16 @@ class _State(msgspec.Struct, frozen=True):
 
 
 class EngineProcess:
-    """The one engine process of a worker; its tasks belong to *tasks*."""
+    """The one engine process of a worker.
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+    Args:
+        tasks: Owns the tasks that read what it writes.
+        launched: Waits for its options already; without it one is started when a model is to be loaded.
+    """
+
+    def __init__(self, tasks: asyncio.TaskGroup, launched: subprocess.Popen[bytes] | None = None) -> None:
         self._tasks = tasks
-        self._process: asyncio.subprocess.Process | None = None
+        self._process = launched
         self._folder: Path | None = None
         self._complaints: deque[str] = deque(maxlen=20)
         self._devices: list[str] = []
@@ -101,21 +109,13 @@ class EngineProcess:
         """
         self._loaded = asyncio.get_running_loop().create_future()
         self._folder = _private_folder()
-        told = json.dumps({**asdict(options), "socket": self.socket})
-        process = self._process = await asyncio.create_subprocess_exec(
-            *program.command(program.ENGINE_COMMAND, told),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=program.environment({KEY_VARIABLE: self.key}, outlives_parent=False),
-            limit=LINE_LIMIT_BYTES,
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
+        process = self._process = self._process or launch()
+        reports, said = await _reader(process.stdout), await _reader(process.stderr)
         self._readers = [
-            self._tasks.create_task(self._read_reports(process.stdout, on_progress), name="engine-reports"),
-            self._tasks.create_task(self._read_log(process.stderr), name="engine-log"),
+            self._tasks.create_task(self._read_reports(reports, on_progress), name="engine-reports"),
+            self._tasks.create_task(self._read_log(said), name="engine-log"),
         ]
+        _tell(process, {**asdict(options), "socket": self.socket, "key": self.key})
         await asyncio.wait({self._loaded, self._readers[0]}, return_when=asyncio.FIRST_COMPLETED)
         if self._loaded.done():
             return self._facts
@@ -130,8 +130,8 @@ class EngineProcess:
     async def wait(self) -> str:
         """Wait for its end; return how it ended and the last thing it complained about."""
         assert self._process is not None
-        status = await self._process.wait()
         await asyncio.wait(self._readers)
+        status = await asyncio.to_thread(self._process.wait)
         last = f"; its last words: {self._complaints[-1]}" if self._complaints else ""
         return f"the engine process ended with {ending(status)}{last}"
 
@@ -146,9 +146,8 @@ class EngineProcess:
         """Kill it: it holds nothing that needs saving."""
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            process.kill()
+            await asyncio.to_thread(process.wait)
             if process.stdin is not None:
                 process.stdin.close()
         if self._folder is not None:
@@ -185,6 +184,20 @@ class EngineProcess:
                 _log.warning("engine", said=said)
             else:
                 _log.debug("engine", said=said)
+
+
+async def _reader(pipe: IO[bytes] | None) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=LINE_LIMIT_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+    return reader
+
+
+def _tell(process: subprocess.Popen[bytes], options: dict[str, object]) -> None:
+    """Write its options, which a pipe holds at once; one that has died meanwhile is found out by its reader."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(options).encode() + b"\n")
 
 
 def _without_quotes(said: str) -> str:

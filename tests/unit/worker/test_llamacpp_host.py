@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import xllamacpp
 
-from roles.worker.backend.llamacpp_host import KEY_VARIABLE, _is_a, _parameters, _threads
+from roles.worker.llamacpp_host import _is_a, _parameters, _threads
 
 
 @pytest.mark.parametrize(
@@ -26,13 +26,11 @@ def test_a_small_model_gets_one_thread(tmp_path: Path) -> None:
     assert _threads(str(small)) == 1
 
 
-def test_one_gpu_gets_all_of_a_model_and_several_get_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"model_path": __file__, "socket": "s", "slots": 2, "ctx": 64, "batch": 32, "threads": 1, "device_index": 1}
-    laid: list[Any] = []
-    for split in ({}, {"0": 17, "2": 16}):
-        monkeypatch.setenv(KEY_VARIABLE, "key")
-        laid.append(_parameters(xllamacpp, {**told, "backend": "cuda", "split": split}))
-
+def test_one_gpu_gets_all_of_a_model_and_several_get_their_parts() -> None:
+    told = {"model_path": __file__, "socket": "s", "key": "k", "slots": 2, "ctx": 64, "batch": 32, "threads": 1}
+    told |= {"backend": "cuda", "device_index": 1}
+    laid: list[Any] = [_parameters(xllamacpp, {**told, "split": split}) for split in ({}, {"0": 17, "2": 16})]
     alone, together = laid
+
     assert (alone.split_mode, alone.main_gpu, any(alone.tensor_split)) == (0, 1, False)
     assert (together.split_mode, list(together.tensor_split[:4])) == (1, [17, 0, 16, 0])

@@ -1,8 +1,8 @@
 """The engine process: llama.cpp's own server on a private Unix socket, and nothing else.
 
 xllamacpp holds the interpreter lock for as long as a model loads, so it cannot share a process with something that
-has to answer. The worker starts this process, gives it its options as one JSON argument and the API key in the
-environment, and keeps a pipe to its stdin: when the worker is gone, so is this. It reports on stdout, one line each:
+has to answer. The worker starts this process, writes its options as one line of JSON to its stdin, and keeps that pipe:
+when the worker is gone, so is this. It reports on stdout, one line each:
 `cmd_child_to_router:state:{…}` by llama.cpp itself (loading, ready) and `llorch:{…}` by this file. Imports only the
 standard library, xllamacpp and a few lines of ours, so that it starts fast.
 """
@@ -19,7 +19,6 @@ from typing import Any
 
 from llorch.program import die_with_parent
 
-KEY_VARIABLE = "LLORCH_ENGINE_KEY"
 REPORT = "llorch:"
 NO_DEVICE_STATUS = 3
 SMALL_MODEL_BYTES = 64 * 1024 * 1024
@@ -27,16 +26,19 @@ ALL_LAYERS = 999
 DEVICE_NAMES = {"cuda": ("cuda", "rocm", "hip", "musa"), "metal": ("metal", "mtl")}
 
 
-def main(argv: list[str]) -> int:
-    """Load the model and serve it until the worker ends or kills this process; return the exit status."""
+def main() -> int:
+    """Load the model that stdin names and serve it until the worker ends or kills this; return the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C and a stop go to the whole group: the worker drains first
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _die_with_parent()
-    options = json.loads(argv[0])
     os.environ["LLAMA_SERVER_ROUTER_PORT"] = "1"  # makes llama.cpp report its progress, and watch stdin
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as the driver's management library numbers them
     import xllamacpp
 
+    told = _line()
+    if not told:
+        return 0  # the worker has ended before it knew what to load
+    options = json.loads(told)
     if options["backend"] != "cpu":
         devices = xllamacpp.get_device_info()
         if not any(_is_a(device, options["backend"]) for device in devices):
@@ -58,7 +60,7 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN
     p = xllamacpp.CommonParams()
     p.model.path = options["model_path"]
     p.hostnames = [options["socket"]]
-    p.api_keys = [os.environ.pop(KEY_VARIABLE)]
+    p.api_keys = [options["key"]]
     p.ui = False
     p.endpoint_slots = True
     p.n_parallel = options["slots"]
@@ -100,6 +102,17 @@ def _threads(model_path: str) -> int:
 def _is_a(device: dict[str, Any], backend: str) -> bool:
     name: str = device["name"]
     return name.lower().startswith(DEVICE_NAMES[backend])
+
+
+def _line() -> bytes:
+    """Return the first line of stdin, all that is written before the model is loaded; empty at its end."""
+    line = b""
+    while not line.endswith(b"\n"):
+        found = os.read(0, 65_536)
+        if not found:
+            return b""
+        line += found
+    return line
 
 
 def _report(fact: dict[str, object]) -> None:
