@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Self, TypeVar
 
-import aiohttp
 import msgspec
 
 from llorch import errors
 from llorch.sse import Event, EventTooLarge, Splitter, parse_block
+from llorch.tls import aiohttp, trusted
 from llorch.wire.codec import decode_reply, encode
 from llorch.wire.errors import to_error
 
@@ -51,7 +51,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             headers=self._headers,
             timeout=timeout,
-            connector=aiohttp.TCPConnector(limit=0),
+            connector=aiohttp.TCPConnector(limit=0, ssl=trusted() if self.url.startswith("https:") else True),
             read_bufsize=2**18,
         )
         return self
@@ -276,6 +276,11 @@ async def _refusal(response: aiohttp.ClientResponse) -> errors.RemoteError:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or "it does not match"
+        return f"its certificate is not trusted here ({why}); SSL_CERT_FILE may name a file of authorities to trust"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "it does not speak TLS as expected; is the URL https where the server is not?"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno  # its text is asyncio's, with the address once more
         return os.strerror(number).lower() if number and number > 0 else "the connection failed"

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import uuid
 
-import aiohttp
 import msgspec
 
 from llorch.cli.figures import summary
@@ -19,6 +18,7 @@ from llorch.cli.patience import patiently
 from llorch.client import Client
 from llorch.errors import LlorchError, Unreachable
 from llorch.sse import Event
+from llorch.tls import aiohttp
 from llorch.wire.codec import decode_reply
 from llorch.wire.events import End, Failed, Loading, Queued, Token
 from llorch.wire.tasks import Accepted, CancelReply, SubmitTask
