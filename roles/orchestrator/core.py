@@ -86,6 +86,8 @@ class Orchestrator:
         """
         for pool_id in await self._known_pools.drained():
             self.fleet.drain(pool_id, now_ms=self._clock_ms())
+        for worker_id, keep_alive_s in await self._store.kept_workers():
+            self.fleet.keep(worker_id, keep_alive_s)
         self.submissions.last_seq = await self._store.last_seq()
         read = await recover(self._store, self.relay, self.dispatcher, now_ms=self._clock_ms())
         asyncio.get_running_loop().call_later(RETURN_S, self._abandon_unread, read)

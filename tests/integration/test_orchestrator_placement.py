@@ -135,6 +135,23 @@ async def test_a_request_that_wants_its_worker_gone_at_once_has_it_ended_and_one
     assert worker.stops == ["worker-1"]
 
 
+async def test_how_long_a_worker_is_kept_outlives_a_restart_of_the_orchestrator(tmp_path: Path) -> None:
+    kept, plain = ScriptedWorker(), ScriptedWorker(worker_id="worker-2")
+    async with scripted(kept):
+        async with orchestrator(tmp_path, **QUIET) as system:
+            await system.register(kept)
+            await system.reached((await system.submit(keep_alive=-1)).job_id, "completed")
+        async with orchestrator(tmp_path, **QUIET) as system:
+            plain.url = kept.url
+            await system.register(kept, workers=[kept.report(), plain.report()])
+            system.advance(10_000_000)
+            async with asyncio.timeout(20):
+                while not kept.stops:
+                    await asyncio.sleep(0)
+
+    assert kept.stops == ["worker-2"]
+
+
 async def explained(client: Client, job_id: str) -> Explanation:
     """Return why a job is where it is."""
     return await client.send("GET", f"/v2/tasks/{job_id}/explain", Explanation)

@@ -6,6 +6,7 @@ from llorch.policy import ModelPolicy
 from roles.orchestrator.scheduler.decide import decide_idle
 from roles.orchestrator.scheduler.decisions import Decision, Wait
 from roles.orchestrator.scheduler.facts import Facts
+from roles.orchestrator.scheduler.serving import MOST_KEPT
 from roles.orchestrator.scheduler.supply import Supply
 from tests.support.supplies import NOW_MS, decided
 from tests.support.worlds import device, model, report
@@ -27,6 +28,26 @@ def test_the_last_request_that_says_so_rules_how_long_its_worker_is_kept() -> No
 
     assert ends_after == [10, 60, 0, None, 5]
     assert [type(decision) for decision in decided(known, "n")] == [Wait]
+
+
+def test_a_worker_that_comes_later_is_kept_as_was_said_of_it() -> None:
+    known = Supply({"m": ModelPolicy(keep_alive_s=10)}, ModelPolicy())
+    known.serving.keep("w", 60)
+    known.hear("p", Facts(devices=[device()], models=[model("m")], workers=[report("w", "m")]), now_ms=NOW_MS)
+
+    assert not stops(known, now_ms=NOW_MS + 59_000)
+    assert stops(known, now_ms=NOW_MS + 60_000)
+
+
+def test_what_was_said_of_many_workers_since_is_what_is_known() -> None:
+    known = Supply({}, ModelPolicy(keep_alive_s=10))
+    for number in range(MOST_KEPT + 1):
+        known.serving.keep(f"w{number}", 60)
+    workers = [report("w0", "m"), report("w1", "m")]
+    known.hear("p", Facts(devices=[device()], models=[model("m")], workers=workers), now_ms=NOW_MS)
+
+    found = [known.serving.get(name) for name in ("w0", "w1")]
+    assert [known.serving.kept(worker).keep_alive_s for worker in found if worker] == [10, 60]
 
 
 def stops(known: Supply, *, now_ms: int) -> list[Decision]:

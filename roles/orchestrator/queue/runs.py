@@ -189,12 +189,16 @@ class Runs:
                 task = msgspec.json.decode(request, type=SubmitTask)
             ticket.task = None
             if task.keep_alive is not msgspec.UNSET:
-                self._fleet.keep(running.worker_id, keep_alive_s(task.keep_alive))
+                self._keep(running.worker_id, keep_alive_s(task.keep_alive))
             if task.seed is not msgspec.UNSET:
                 attempt.seed = task.seed
             await self._run(running, stream, task)
         finally:
             self._left(running)
+
+    def _keep(self, worker_id: str, keep_alive_s: float) -> None:
+        self._fleet.keep(worker_id, keep_alive_s)
+        self._store.keep_worker(worker_id, keep_alive_s)
 
     async def _resume(self, running: Running, place: Whereabouts) -> None:
         """Go on with an attempt of an earlier process and act on how it ended."""

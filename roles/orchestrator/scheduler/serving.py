@@ -21,6 +21,8 @@ from roles.orchestrator.scheduler.snapshot import Eviction, Tenant, WorkerView
 MOST_HEADS = 64
 """So many jobs are dispatched in one decision; the next one follows at once."""
 CHOICES, MOST_CHOICES = 4, 16
+MOST_KEPT = 1_024
+"""Of so many workers, those that were named last, is known how long requests have asked for them to be kept."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,6 +73,7 @@ class Serving:
         self._default = default
         self._workers: dict[str, ReadyWorker] = {}
         self._leases: dict[str, set[JobId]] = {}
+        self._kept_s: dict[str, float] = {}
         self._models: dict[str, _Model] = {}
         self._free_keys: dict[str, tuple[float, int, str]] = {}
         self._idle: SortedList[tuple[int, str]] = SortedList()
@@ -88,7 +91,14 @@ class Serving:
         return policy if worker.keep_alive_s is None else replace(policy, keep_alive_s=worker.keep_alive_s)
 
     def keep(self, worker_id: str, keep_alive_s: float) -> None:
-        """Keep a worker for so long once it is idle, until another request says otherwise; below 0 is for ever."""
+        """Keep a worker for so long once it is idle, until another request says otherwise; below 0 is for ever.
+
+        One that is not there is kept so when it comes: its pool was away, or this process has just started.
+        """
+        self._kept_s.pop(worker_id, None)
+        self._kept_s[worker_id] = keep_alive_s
+        if len(self._kept_s) > MOST_KEPT:
+            del self._kept_s[next(iter(self._kept_s))]
         worker = self._workers.get(worker_id)
         if worker is not None:
             self._unlist(worker)
@@ -102,10 +112,10 @@ class Serving:
     def put(self, worker: ReadyWorker) -> None:
         """Take in a ready worker, or what has changed of it."""
         known = self._workers.get(worker.worker_id)
+        worker.keep_alive_s = self._kept_s.get(worker.worker_id)
         if known is not None:
             self._unlist(known)
-            worker.ready_ms, worker.last_used_ms = known.ready_ms, known.last_used_ms
-            worker.claimed, worker.keep_alive_s = known.claimed, known.keep_alive_s
+            worker.ready_ms, worker.last_used_ms, worker.claimed = known.ready_ms, known.last_used_ms, known.claimed
         self._workers[worker.worker_id] = worker
         self._list(worker)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from llorch.job import FINAL, JobId, Move, State, after, sources
+from roles.orchestrator.scheduler.serving import MOST_KEPT
 from roles.orchestrator.scheduler.startup import Startup
 from roles.orchestrator.state import attempts, output
 from roles.orchestrator.state.database import Database, empty_log, unusable
@@ -123,6 +124,22 @@ class Store:
         """Note, with the next commit, when a job's first token came."""
         statement = "UPDATE jobs SET first_token_ms = coalesce(first_token_ms, ?) WHERE id = ?"
         _ = self.writer.submit(lambda db: db.execute(statement, (now_ms, job_id)).rowcount)
+
+    def keep_worker(self, worker_id: str, keep_alive_s: float) -> None:
+        """Note, with the next commit, how long a worker is kept once it is idle."""
+
+        def operation(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT OR REPLACE INTO kept_workers (worker_id, keep_alive_s) VALUES (?, ?)", (worker_id, keep_alive_s)
+            )
+            db.execute("DELETE FROM kept_workers WHERE seq <= (SELECT max(seq) FROM kept_workers) - ?", (MOST_KEPT,))
+
+        _ = self.writer.submit(operation)
+
+    async def kept_workers(self) -> list[tuple[str, float]]:
+        """Return what `keep_worker` has noted of the last `MOST_KEPT`, oldest first."""
+        statement = "SELECT worker_id, keep_alive_s FROM kept_workers ORDER BY seq"
+        return await self.reader.read(lambda db: db.execute(statement).fetchall())
 
     def append(self, seq: int, chunk: Chunk, *, done: Callable[[], None]) -> None:
         """Add token events to a job's output, with the next commit; *done* is called when they are on disk."""

@@ -1,0 +1,7 @@
+-- Version 6: how long requests have asked for workers to be kept.
+
+CREATE TABLE kept_workers (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT,
+    worker_id    TEXT    NOT NULL UNIQUE,
+    keep_alive_s REAL    NOT NULL                    -- below 0 is for ever
+) STRICT;
