@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from llorch.cli.doctor import machine, orchestrator, storage
+from llorch.cli.doctor import elsewhere, hardware, machine, orchestrator, storage
 from llorch.cli.doctor.result import Check, Examined, Result, State, failed, ok, skipped
 from llorch.cli.output import colourful, one_line, write
 from llorch.config import load
@@ -16,11 +16,16 @@ from llorch.settings import Settings
 CHECKS = (
     Check(name="version", run=machine.version, configured=False),
     Check(name="engine", run=machine.engine, configured=False),
+    Check(name="devices", run=hardware.devices, configured=False),
     Check(name="demo model", run=machine.demo_model, configured=False),
     Check(name="token", run=machine.token),
     Check(name="data directory", run=machine.data_directory),
     Check(name="database", run=storage.database),
+    Check(name="ports", run=hardware.ports),
     Check(name="orchestrator", run=orchestrator.orchestrator),
+    Check(name="hub", run=elsewhere.model_hub, configured=False),
+    Check(name="git", run=elsewhere.git),
+    Check(name="hosts", run=elsewhere.hosts),
 )
 CONFIGURATION = "configuration"
 NAME_CELLS = 16
