@@ -76,7 +76,7 @@ def port(role: str, host: str, number: int) -> Result:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             return failed(
-                name, f"{where}: {(error.strerror or str(error)).lower()}", fix=f"llorch serve {role} --port 0"
+                name, f"{where}: {(error.strerror or str(error)).lower()}", fix=f"llorch serve {role} --host 127.0.0.1"
             )
         if asyncio.run(_is_llorch(number)):
             return ok(name, f"{where}: llorch has it")
