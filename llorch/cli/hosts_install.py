@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import llorch
 from llorch import program
 from llorch.cli import hosts_plan as plan
-from llorch.cli.figures import size
+from llorch.cli.hosts_copy import Doing, copy, sha256
 from llorch.cli.remote import Target
 from llorch.cli.remote_ssh import ask, converse
 from llorch.errors import InvalidConfiguration, TimeoutExceeded
 from llorch.wire.codec import decode_reply
 from llorch.wire.pools import PoolStatus
 
-BLOCK = 1 << 18
 REGISTERED_S = 90.0
 POLL_S = 0.5
 UNIT_FILE = Path(llorch.__file__).resolve().parents[1] / "build" / "systemd" / "user" / "llorch-pool.service"
-Doing = Callable[[str], None]
-"""Told what is going on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,26 +114,11 @@ def _look(host: Target, doing: Doing) -> plan.Found:
 def _copy(host: Target, there: plan.Found, doing: Doing) -> bool:
     """Copy this executable if the one there is another; tell whether it was."""
     executable = Path(sys.executable)
-    sha256 = _sha256(executable)
-    if there.sha256 == sha256:
+    digest = sha256(executable)
+    if there.sha256 == digest:
         return False
-    sent = _blocks(executable, doing)
-    converse(host, plan.receive(plan.PROGRAM, sha256=sha256, mode="755", tried=True), sent=sent)
+    copy(executable, host, digest=digest, doing=doing)
     return True
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _blocks(file: Path, doing: Doing) -> Iterator[bytes]:
-    total, done = file.stat().st_size, 0
-    with file.open("rb") as opened:
-        while block := opened.read(BLOCK):
-            doing(f"copying … {size(done)} of {size(total)}")
-            yield block
-            done += len(block)
 
 
 def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) -> PoolStatus:

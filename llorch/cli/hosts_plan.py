@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ PID = "$HOME/.local/share/llorch/pool.pid"
 POOL_ENDS_S = 120
 WRITTEN_BY_US = "# Written by llorch hosts install, and removed by llorch hosts remove --purge."
 
-_SHA256 = '{ sha256sum "$f" || shasum -a 256 "$f"; } 2>/dev/null | cut -c1-64'
+SHA256 = '{ sha256sum "$f" || shasum -a 256 "$f"; } 2>/dev/null | cut -c1-64'
 LOOK = f"""
 echo "system=$(uname -s) $(uname -m)"
-f="{PROGRAM}"; [ ! -f "$f" ] || echo "sha256=$({_SHA256})"
+f="{PROGRAM}"; [ ! -f "$f" ] || echo "sha256=$({SHA256})"
 systemctl --user show-environment >/dev/null 2>&1 && echo systemd=yes
 if [ -e "{CONFIG}" ]; then echo configuration:; cat "{CONFIG}"; fi
 """
@@ -180,16 +179,8 @@ def reconfigured(host: Target, configuration: str, *, orchestrator: str) -> str:
         raise InvalidConfiguration(f"the configuration of {host.name} ({CONFIG} there): {error.message}") from None
 
 
-def receive(path: str, *, sha256: str = "", mode: str = "600", tried: bool = False) -> str:
-    """Return the script that makes stdin the file at *path*, all or nothing.
-
-    Args:
-        path: Where, for the host's shell.
-        sha256: What it must hash to; empty is anything.
-        mode: Its mode.
-        tried: It is our executable, and must be able to tell its version there.
-    """
-    check = f'[ "$({_SHA256})" = {shlex.quote(sha256)} ] || {{ echo "what arrived is not what was sent" >&2; exit 1; }}'
+def receive(path: str, *, mode: str = "600") -> str:
+    """Return the script that makes stdin the file at *path* with that mode, all or nothing; *path* is for its shell."""
     return f"""
 set -e
 umask 077
@@ -197,8 +188,6 @@ mkdir -p "$(dirname "{path}")"
 f="{path}.$$"
 trap 'rm -f "$f"' EXIT
 cat >"$f"
-{check if sha256 else ""}
 chmod {mode} "$f"
-{'"$f" --version >/dev/null' if tried else ""}
 mv -f "$f" "{path}"
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llorch.cli import hosts_plan as plan
 from llorch.cli.figures import size
+from llorch.cli.hosts_copy_plan import ALL_PARTS
 from llorch.cli.remote import Target
 
 DATA = "$HOME/.local/share/llorch/pool"
@@ -17,6 +18,7 @@ WORKER_ENDS_S = 45
 
 LOOK = f"""
 [ ! -e "{plan.PROGRAM}" ] || echo program=yes
+for part in {ALL_PARTS}; do [ ! -e "$part" ] || echo program=yes; done
 [ ! -e "{plan.UNIT}" ] || echo unit=yes
 [ ! -e "{DATA}" ] || echo "data=$(du -sk "{DATA}" | cut -f1)"
 [ ! -e "{DATA}/models" ] || echo "models=$(du -sk "{DATA}/models" | cut -f1)"
@@ -116,7 +118,7 @@ for p in $running; do
 done
 set -e
 {links if plan.PROGRAM in what.goes else ""}
-rm -rf {files}
+rm -rf {files} {ALL_PARTS}
 if command -v systemctl >/dev/null; then systemctl --user daemon-reload >/dev/null 2>&1 || true; fi
 for folder in .local/share/llorch .local/share .local/bin .local .config/llorch \\
     .config/systemd/user/default.target.wants .config/systemd/user .config/systemd .config; do

@@ -14,6 +14,8 @@ from llorch.settings import Host
 
 Via = Literal["http", "ssh"]
 CONNECT_TIMEOUT_S = 10
+ALIVE_S, ALIVE_TIMES = 15, 3
+"""How often a host has to show that it is still there, and how often it may miss that."""
 SSH_FAILED, NOT_FOUND, WRONG_USE = 255, 127, 2
 # With a value each. Which host and which way is settled here, and a file of this machine says nothing about that one.
 OWN_OPTIONS = ("--host", "--via", "--config")
@@ -90,7 +92,13 @@ def ssh_argv(program: Sequence[str], destination: str, command: str, *, log: str
         log: File for ssh's own messages, so that stderr carries those of the other host alone.
         terminal: Whether the command gets a terminal there; its stderr then comes out of our stdout.
     """
-    settings = ("BatchMode=yes", f"ConnectTimeout={CONNECT_TIMEOUT_S}", "LogLevel=ERROR")
+    settings = (
+        "BatchMode=yes",
+        f"ConnectTimeout={CONNECT_TIMEOUT_S}",
+        f"ServerAliveInterval={ALIVE_S}",
+        f"ServerAliveCountMax={ALIVE_TIMES}",
+        "LogLevel=ERROR",
+    )
     options = [part for setting in settings for part in ("-o", setting)]
     return [*program, *(("-t",) if terminal else ()), *options, "-E", log, destination, "--", command]
 
@@ -106,6 +114,14 @@ def diagnosis(log: str, host: Target) -> str:
             f"{name} shows another host key than it used to: it was set up anew, or another machine answers in its "
             f"place; if the new key is right: ssh-keygen {shlex.join(forget)}"
         )
+    if re.search(r"Timeout, server .* not responding", log):
+        return (
+            f"the connection to {name} ({to}) was lost: nothing came from it for {ALIVE_S * ALIVE_TIMES} s; "
+            "is it on, and is this machine still in the same network?"
+        )
+    lost = re.search(r"closed by remote host|Connection reset|Broken pipe", log)
+    if lost:
+        return f"the connection to {name} ({to}) was lost: {lost[0].lower()}; try again, or look why with: ssh {to}"
     for sign, meaning in (
         ("Host key verification failed", f"its host key is not known here; compare and accept it once with: ssh {to}"),
         ("Permission denied", f"it refused our key; let it in with: ssh-copy-id {to}"),

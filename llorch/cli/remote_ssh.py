@@ -21,6 +21,10 @@ VARIABLE = "LLORCH_SSH"
 ANSWER_TIMEOUT_S = CONNECT_TIMEOUT_S + 20
 
 
+class ConnectionLost(Unreachable):
+    """ssh itself has failed, or was ended: the same may succeed when it is tried again."""
+
+
 def run(host: Target, command: str) -> tuple[int, str]:
     """Run *command* on *host* with our stdin, stdout and stderr.
 
@@ -69,7 +73,8 @@ def converse(host: Target, script: str, *, sent: Iterable[bytes] = ()) -> str:
     """Run a script of `sh` on *host*, with *sent* as its stdin; return what it prints on stdout.
 
     Raises:
-        Unreachable: ssh failed, or the script did; the message says what it said last.
+        ConnectionLost: ssh failed.
+        Unreachable: The script did, or there is no ssh; the message says what it said last.
     """
     with tempfile.NamedTemporaryFile(prefix="llorch-ssh-") as log, tempfile.TemporaryFile() as stderr:
         command = shlex.join(["sh", "-c", script])
@@ -85,13 +90,14 @@ def converse(host: Target, script: str, *, sent: Iterable[bytes] = ()) -> str:
             with suppress(BrokenPipeError):  # it ended early: its status says why
                 for block in sent:
                     process.stdin.write(block)
+            with suppress(BrokenPipeError):  # closing sends what is left
                 process.stdin.close()
             told = process.stdout.read().decode("utf-8", "replace")
         stderr.seek(0)
         said = stderr.read().decode("utf-8", "replace")
         ssh_said = Path(log.name).read_text("utf-8", "replace")
-    if process.returncode == SSH_FAILED:
-        raise Unreachable(diagnosis(ssh_said, host))
+    if process.returncode == SSH_FAILED or process.returncode < 0:
+        raise ConnectionLost(diagnosis(ssh_said, host))
     if process.returncode:
         last = next((line for line in reversed(said.splitlines()) if line.strip()), f"status {process.returncode}")
         raise Unreachable(f"{host.name} could not do its part: {last.strip()}")

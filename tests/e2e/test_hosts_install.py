@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.processes import Finished, role, run
+from tests.e2e.processes import Finished, role, run, until
+from tests.e2e.terminal import terminal
+from tests.support.cutting import Line, line
 from tests.support.sshd import SshHost, ssh_host, why_not
 
 NO_EXE = "" if "LLORCH_EXE" in os.environ else "only the executable can be installed: set LLORCH_EXE"
 needs_ssh = pytest.mark.skipif(bool(why_not()), reason=why_not())
 needs_both = pytest.mark.skipif(bool(why_not() or NO_EXE), reason=why_not() or NO_EXE)
 TOKEN = "a-token-that-all-share"
+MIB = 1 << 20
 
 
 @contextmanager
@@ -42,6 +46,18 @@ def _configured(folder: Path, ssh: SshHost, **host: str) -> dict[str, str]:
     return {**ssh.environment, "LLORCH_CONFIG": str(config), "LLORCH_API_TOKEN": TOKEN}
 
 
+async def _cut_after(line_to: Line, ssh: SshHost, *, size_bytes: int) -> None:
+    """Break the line once so much of the executable has gone over it, and some has arrived."""
+    line_to.stuck_after_bytes = size_bytes
+
+    async def hangs() -> bool:
+        there = (ssh.home / ".local/bin").glob(".llorch.*.part")
+        return line_to.stuck_after_bytes is None and any(part.stat().st_size > MIB for part in there)
+
+    await until(hangs)
+    line_to.cut()
+
+
 @needs_both
 @pytest.mark.slow
 @pytest.mark.timeout(400)
@@ -52,6 +68,7 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
     secret = {"LLORCH_API_TOKEN": TOKEN}
     async with (
         ssh_host(tmp_path / "ssh") as ssh,
+        line(f"http://127.0.0.1:{ssh.port}") as wire,
         role(*serve, log=tmp_path / "log", env=secret, token=TOKEN) as orchestrator,
     ):
         env = _configured(tmp_path, ssh, url=url)
@@ -61,7 +78,12 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
 
         with _ended(ssh.home):
             install = ("hosts", "install", "far", "--orchestrator", orchestrator.url)
-            first = await llorch(*install)
+            wire_port = int(wire.url.rpartition(":")[2])
+            ssh.client(port=wire_port)
+            ssh.know("host", port=wire_port)
+            async with terminal(*install, env=env, columns=120) as first:
+                await _cut_after(wire, ssh, size_bytes=8 * MIB)
+                status, seen, lines = await first.ended(), first.seen, first.lines
             copied = (ssh.home / ".local/bin/llorch").stat()
             pools = await llorch("pool", "list", "--json", "--url", orchestrator.url)
             spawned = await llorch("pool", "worker", "spawn", "--model", "haiku", "--host", "far")
@@ -72,10 +94,13 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
             workers = await llorch("pool", "worker", "list", "--json", "--host", "far", "--via", "ssh")
             stopped = await llorch("pool", "worker", "stop", spawned.stdout.strip(), "--host", "far")
 
-    assert (first.status, first.stderr) == (0, "")
-    assert first.stdout.startswith("pool far ")
-    assert f"registered with {orchestrator.url}" in first.stdout
-    assert "DEVICE" in first.stdout
+    assert status == 0, seen
+    assert "the connection to far was lost, trying again …" in seen
+    assert re.search(r"copying \[#+\.+\] +\d+% of [\d.]+ MiB, [\d.]+ MiB were there", seen), seen
+    assert sum(wire.carried) < copied.st_size + 9 * MIB
+    assert lines[0].startswith("pool far ")
+    assert f"registered with {orchestrator.url}" in lines[0]
+    assert lines[2].startswith("DEVICE ")
     assert [(p["pool_id"], p["status"], p["endpoint"]) for p in json.loads(pools.stdout)["pools"]] == [
         ("far", "online", url)
     ]

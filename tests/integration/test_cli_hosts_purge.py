@@ -17,6 +17,7 @@ MANNERLY = (
 )
 FILES = (
     ".local/bin/llorch",
+    ".local/bin/.llorch.0123456789abcdef.7.part",
     ".config/llorch/token",
     ".local/share/llorch/pool/models/m.gguf",
     ".local/share/llorch/pool.log",

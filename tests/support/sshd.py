@@ -81,10 +81,10 @@ class SshHost:
         )
         self.client_config.write_text("\n".join([*lines, ""]))
 
-    def know(self, key: str) -> None:
+    def know(self, key: str, *, port: int | None = None) -> None:
         """Have the client know that key as the host's."""
         public = (self.folder / f"{key}.pub").read_text()
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {public}")
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port if port is None else port} {public}")
 
 
 @asynccontextmanager

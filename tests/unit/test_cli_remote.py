@@ -111,7 +111,8 @@ def test_ssh_never_asks_and_gives_up_in_time() -> None:
     quiet = ssh_argv(["ssh", "-F", "f"], "ann@mac", "llorch x", log="L", terminal=False)
     shown = ssh_argv(["ssh"], "mac", "top", log="L", terminal=True)
 
-    options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR", "-E", "L"]
+    settings = "BatchMode=yes ConnectTimeout=10 ServerAliveInterval=15 ServerAliveCountMax=3 LogLevel=ERROR".split()
+    options = [*(part for setting in settings for part in ("-o", setting)), "-E", "L"]
     assert quiet == ["ssh", "-F", "f", *options, "ann@mac", "--", "llorch x"]
     assert shown == ["ssh", "-t", *options, "mac", "--", "top"]
 
@@ -125,6 +126,9 @@ def test_ssh_never_asks_and_gives_up_in_time() -> None:
         ("ssh: connect to host mac.lan port 22: Connection timed out\n", "no answer within 10 s"),
         ("ssh: connect to host mac.lan port 22: Operation timed out\n", "no answer within 10 s"),
         ("Connection timed out during banner exchange\n", "no answer within 10 s"),
+        ("Connection to mac.lan closed by remote host.\n", "was lost: closed by remote host; try again"),
+        ("client_loop: send disconnect: Broken pipe\n", "was lost: broken pipe; try again"),
+        ("Timeout, server mac.lan not responding.\r\n", "was lost: nothing came from it for 45 s"),
         ("ssh: connect to host mac.lan port 22: Connection refused\n", "nothing listens for ssh there"),
         ("ssh: Could not resolve hostname mac.lan: Name or service not known\n", "the name is unknown"),
         ("ssh: connect to host mac.lan port 22: No route to host\n", "is it on"),
