@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 app = group("Name the other machines, install and upgrade llorch there, run a command on one.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The host's name in the configuration.")]
+ExecutableFile = Annotated[
+    str | None,
+    typer.Option("--executable", metavar="FILE", help="What to copy, built for hosts of another kind [this program]."),
+]
 
 
 @app.command("add", epilog="Example: llorch hosts add mac --url http://mac:9200 --ssh ann@mac.lan")
@@ -142,6 +146,7 @@ def install(
     orchestrator: Annotated[
         str | None, typer.Option("--orchestrator", metavar="URL", help="What its pool registers with [ours].")
     ] = None,
+    executable: ExecutableFile = None,
     as_json: Json = False,
     config: Config = None,
 ) -> None:
@@ -154,13 +159,14 @@ def install(
     from urllib.parse import urlsplit
 
     from llorch.cli import hosts_install
+    from llorch.cli.hosts_executable import chosen
     from llorch.cli.output import Status, bold, note, one_line, write, write_json, write_table
     from llorch.cli.pool_view import DEVICES, device_row, headline
     from llorch.cli.remote import target
     from llorch.config import client_url, is_loopback
     from llorch.errors import InvalidConfiguration
 
-    host = target(name, found.hosts, found.source)
+    host, file = target(name, found.hosts, found.source), chosen(executable)
     url = client_url(found, orchestrator)
     if orchestrator is None and is_loopback(urlsplit(url).hostname or ""):
         raise InvalidConfiguration(
@@ -168,7 +174,7 @@ def install(
         )
     with closing(Status(wanted=not as_json)) as line:
         done = hosts_install.install(
-            host, orchestrator=url, insist=orchestrator is not None, token=found.token, doing=line.show
+            host, file, orchestrator=url, insist=orchestrator is not None, token=found.token, doing=line.show
         )
     if done.orchestrator_kept is not None:
         note(
@@ -183,7 +189,7 @@ def install(
 
 
 @app.command("upgrade", epilog="Example: llorch hosts upgrade mac")
-def upgrade(*, name: Name, as_json: Json = False, config: Config = None) -> None:
+def upgrade(*, name: Name, executable: ExecutableFile = None, as_json: Json = False, config: Config = None) -> None:
     """Bring a host that `hosts install` has set up to this version; its running jobs go on.
 
     The executable is copied if it differs. The pool is restarted and takes its workers over. Settings stay.
@@ -192,13 +198,14 @@ def upgrade(*, name: Name, as_json: Json = False, config: Config = None) -> None
     from contextlib import closing
 
     from llorch.cli import hosts_install
+    from llorch.cli.hosts_executable import chosen
     from llorch.cli.hosts_view import upgraded
     from llorch.cli.output import Status, write, write_json
     from llorch.cli.remote import target
 
-    host = target(name, found.hosts, found.source)
+    host, file = target(name, found.hosts, found.source), chosen(executable)
     with closing(Status(wanted=not as_json)) as line:
-        done = hosts_install.upgrade(host, doing=line.show)
+        done = hosts_install.upgrade(host, file, doing=line.show)
     told = upgraded(host, done.pool, before=done.before, replaced=done.replaced)
     if as_json:
         write_json(told)

@@ -1,17 +1,15 @@
-"""Copies this executable to a host, starts or restarts its pool there, and waits until that has registered."""
+"""Copies an executable to a host, starts or restarts its pool there, and waits until that has registered."""
 
 from __future__ import annotations
 
-import platform
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import llorch
-from llorch import program
 from llorch.cli import hosts_plan as plan
 from llorch.cli.hosts_copy import Doing, copy, sha256
+from llorch.cli.hosts_executable import Executable
 from llorch.cli.remote import Target
 from llorch.cli.remote_ssh import ask, converse
 from llorch.errors import InvalidConfiguration, TimeoutExceeded
@@ -38,7 +36,9 @@ class Installed:
     orchestrator_kept: str | None = None
 
 
-def install(host: Target, *, orchestrator: str, insist: bool, token: str, doing: Doing) -> Installed:
+def install(
+    host: Target, executable: Executable, *, orchestrator: str, insist: bool, token: str, doing: Doing
+) -> Installed:
     """Install llorch on *host* and start its pool; return what it is once it has registered.
 
     Doing it again replaces the executable and restarts the pool, whose workers go on meanwhile. A configuration that
@@ -46,20 +46,20 @@ def install(host: Target, *, orchestrator: str, insist: bool, token: str, doing:
 
     Args:
         host: Where; `url` is where the orchestrator will reach its pool.
+        executable: What is copied there.
         orchestrator: The URL that the pool registers with.
         insist: Write it into a configuration that is there already and names another one.
         token: What all of them share; empty is none.
         doing: Told what is going on.
 
     Raises:
-        InvalidConfiguration: This is no executable that can be copied, the host is of another kind, or the settings
-            would make a pool that nobody reaches or everybody uses.
+        InvalidConfiguration: The executable is for hosts of another kind, or the settings would make a pool that
+            nobody reaches or everybody uses.
         Unreachable: ssh, or a step on the host, failed.
         TimeoutExceeded: The pool has not registered.
     """
-    _refuse_sources()
     settings = plan.pool_settings(host, orchestrator=orchestrator, token=token)
-    there = _look(host, doing)
+    there = _look(host, executable, doing)
     other = plan.other_orchestrator(there.configuration, wanted=orchestrator)
     if there.configuration is None:
         configuration = f"{plan.WRITTEN_BY_US}\n\n{plan.toml(settings)}"
@@ -67,7 +67,7 @@ def install(host: Target, *, orchestrator: str, insist: bool, token: str, doing:
         configuration = plan.reconfigured(host, there.configuration, orchestrator=orchestrator)
     else:
         configuration = there.configuration
-    replaced = _copy(host, there, doing)
+    replaced = _copy(host, executable, there, doing)
     doing("configuring …")
     if token:
         converse(host, plan.receive(plan.TOKEN), sent=[token.encode()])
@@ -77,7 +77,7 @@ def install(host: Target, *, orchestrator: str, insist: bool, token: str, doing:
     return Installed(status, replaced=replaced, orchestrator_kept=None if insist else other)
 
 
-def upgrade(host: Target, *, doing: Doing) -> Installed:
+def upgrade(host: Target, executable: Executable, *, doing: Doing) -> Installed:
     """Bring what `install` has put on *host* to this version; running jobs go on, and the new pool has their workers.
 
     Raises:
@@ -85,39 +85,30 @@ def upgrade(host: Target, *, doing: Doing) -> Installed:
         Unreachable: ssh, or a step on the host, failed.
         TimeoutExceeded: The pool has not registered again.
     """
-    _refuse_sources()
-    there = _look(host, doing)
+    there = _look(host, executable, doing)
     if not there.sha256 or there.configuration is None:
         raise InvalidConfiguration(
             f"there is nothing to upgrade on {host.name}: llorch has not been installed there; "
             f"do so with: llorch hosts install {host.name}"
         )
     before = ask(host, plan.VERSION).strip().removeprefix("llorch ")
-    replaced = _copy(host, there, doing)
+    replaced = _copy(host, executable, there, doing)
     return Installed(_start(host, there, there.configuration, doing), before=before, replaced=replaced)
 
 
-def _refuse_sources() -> None:
-    if not program.frozen():
-        raise InvalidConfiguration(
-            "only the one-file executable can be copied to another host: `make exe`, then dist/llorch hosts install …"
-        )
-
-
-def _look(host: Target, doing: Doing) -> plan.Found:
+def _look(host: Target, executable: Executable, doing: Doing) -> plan.Found:
     doing("looking at the host …")
     there = plan.found(converse(host, plan.LOOK))
-    plan.refuse_other_systems(host, theirs=there.system, ours=f"{platform.system()} {platform.machine()}")
+    plan.refuse_other_systems(host, theirs=there.system, ours=executable.system)
     return there
 
 
-def _copy(host: Target, there: plan.Found, doing: Doing) -> bool:
-    """Copy this executable if the one there is another; tell whether it was."""
-    executable = Path(sys.executable)
-    digest = sha256(executable)
+def _copy(host: Target, executable: Executable, there: plan.Found, doing: Doing) -> bool:
+    """Copy the executable if the one there is another; tell whether it was."""
+    digest = sha256(executable.path)
     if there.sha256 == digest:
         return False
-    copy(executable, host, digest=digest, doing=doing)
+    copy(executable.path, host, digest=digest, doing=doing)
     return True
 
 

@@ -90,7 +90,7 @@ def refuse_other_systems(host: Target, *, theirs: str, ours: str) -> None:
     if theirs != ours:
         raise InvalidConfiguration(
             f"{host.name} is {theirs or 'of an unknown kind'}, and this executable is for {ours}; "
-            "build one there with `make exe` and follow docs/hosts.md"
+            f"build one on such a host with `make exe`, then: llorch hosts install {host.name} --executable FILE"
         )
     if not theirs.startswith("Linux "):
         raise InvalidConfiguration(

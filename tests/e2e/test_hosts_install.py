@@ -159,3 +159,19 @@ async def test_sources_cannot_be_copied_and_say_so(tmp_path: Path) -> None:
 
     assert (finished.status, finished.stderr.count("\n")) == (2, 1)
     assert "only the one-file executable can be copied to another host: `make exe`" in finished.stderr
+
+
+@needs_ssh
+async def test_an_executable_for_another_kind_of_host_is_not_copied(tmp_path: Path) -> None:
+    other = tmp_path / "llorch-riscv64"
+    other.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xf3\x00" + bytes(1000))
+    async with ssh_host(tmp_path / "ssh") as ssh:
+        env = _configured(tmp_path, ssh, url="http://127.0.0.1:9200")
+        install = ("hosts", "install", "far", "--orchestrator", "http://127.0.0.1:1", "--executable")
+        wrong, none = await run(*install, str(other), env=env), await run(*install, __file__, env=env)
+        left = list(ssh.home.iterdir())
+
+    assert "and this executable is for Linux riscv64" in wrong.stderr
+    assert "this is no program of Linux or macOS" in none.stderr
+    assert [(finished.status, finished.stderr.count("\n")) for finished in (wrong, none)] == [(2, 1)] * 2
+    assert left == []

@@ -40,10 +40,15 @@ def test_what_a_host_tells_is_understood(told: str, expected: Found) -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"), [("Linux aarch64", "Linux x86_64"), ("", "Linux x86_64"), ("Darwin arm64",) * 2]
+    ("theirs", "ours", "advice"),
+    [
+        ("Linux aarch64", "Linux x86_64", "hosts install mac --executable FILE"),
+        ("", "Linux x86_64", "hosts install mac --executable FILE"),
+        ("Darwin arm64", "Darwin arm64", "docs/hosts.md"),
+    ],
 )
-def test_only_the_same_linux_is_installed(theirs: str, ours: str) -> None:
-    with pytest.raises(InvalidConfiguration, match=r"docs/hosts\.md"):
+def test_only_the_same_linux_is_installed(theirs: str, ours: str, advice: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=advice):
         refuse_other_systems(MAC, theirs=theirs, ours=ours)
 
 
