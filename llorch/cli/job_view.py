@@ -50,6 +50,7 @@ def facts(task: Task) -> Sequence[tuple[str, str]]:
         ("pool", task.pool_id),
         ("engine", task.engine),
         ("tokens in", task.tokens_in),
+        ("of them cached", task.tokens_cached),
         ("tokens out", task.tokens_out),
         ("stop reason", task.stop_reason),
         ("error", UNSET if task.error is UNSET else f"{task.error.code}: {task.error.message}"),

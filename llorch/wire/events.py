@@ -143,7 +143,10 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """`end`: the output is complete. Counts are in tokens, times in milliseconds."""
+    """`end`: the output is complete. Counts are in tokens, times in milliseconds.
+
+    `tokens_cached` of the prompt did not need to be computed: an earlier job's prompt began alike.
+    """
 
     tokens_in: int
     tokens_out: int
@@ -151,6 +154,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     queue_ms: int
     first_token_ms: int
     decode_time_ms: int
+    tokens_cached: int = 0
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,3 +183,4 @@ class WorkerEnd(msgspec.Struct, frozen=True, kw_only=True):
     stop_reason: StopReason
     prefill_ms: int
     decode_ms: int
+    tokens_cached: int = 0

@@ -16,12 +16,19 @@ from llorch.wire.conversation import TokenLogprob, ToolCall
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
+class PromptDetails(msgspec.Struct, frozen=True):
+    """How much of a prompt was not computed anew, because an earlier one began alike."""
+
+    cached_tokens: int = 0
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens of the prompt and of the answer."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptDetails = PromptDetails()
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):

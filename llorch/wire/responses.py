@@ -140,7 +140,7 @@ OutputItem = MessageItem | ReasoningItem | CallItem
 
 
 class InputDetails(msgspec.Struct, frozen=True):
-    """How much of a prompt was not computed anew; nobody counts that here."""
+    """How much of a prompt was not computed anew, because an earlier one began alike."""
 
     cached_tokens: int = 0
     cache_write_tokens: int = 0

@@ -272,6 +272,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     pool_id: str | UnsetType = UNSET
     engine: str | UnsetType = UNSET
     tokens_in: int | UnsetType = UNSET
+    tokens_cached: int | UnsetType = UNSET
     tokens_out: int | UnsetType = UNSET
     stop_reason: str | UnsetType = UNSET
     output_sha256: str | UnsetType = UNSET

@@ -39,6 +39,7 @@ def terminal(row: JobRow) -> tuple[EventId, bytes]:
             queue_ms=max(0, started_ms - row.submitted_ms),
             first_token_ms=max(0, (row.first_token_ms or row.finished_ms or started_ms) - row.submitted_ms),
             decode_time_ms=row.decode_ms or 0,
+            tokens_cached=row.tokens_cached or 0,
         )
         return event_id, encode_event("end", str(event_id), encode(end))
     failed = events.Failed(

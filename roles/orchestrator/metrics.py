@@ -27,6 +27,10 @@ class OrchestratorMetrics(HttpMetrics):
         self.first_token_ms = Histogram(
             "orchd_first_token_ms", "From admission to the first token.", buckets=MS_BUCKETS, registry=registry
         )
+        self.tokens_in = Counter("orchd_prompt_tokens", "Of completed jobs.", registry=registry)
+        self.tokens_cached = Counter(
+            "orchd_prompt_tokens_cached", "Of them those that were not computed anew.", registry=registry
+        )
         self.retries = Counter(
             "orchd_retries", "Attempts that were followed by another.", ["reason"], registry=registry
         )

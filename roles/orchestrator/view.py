@@ -56,6 +56,7 @@ def task_of(row: JobRow, *, position: int | None, attempts: Sequence[AttemptRow]
         pool_id=_given(row.pool_id),
         engine=_given(row.engine),
         tokens_in=_given(row.tokens_in),
+        tokens_cached=_given(row.tokens_cached),
         tokens_out=_given(row.tokens_out),
         stop_reason=_given(row.stop_reason),
         output_sha256=_given(row.output_sha256),

@@ -14,6 +14,9 @@ class WorkerMetrics(HttpMetrics):
         super().__init__(registry)
         self.outcomes = Counter("worker_requests", "Jobs by how they ended.", ["outcome"], registry=registry)
         self.tokens_in = Counter("worker_tokens_in", "Prompt tokens of accepted jobs.", registry=registry)
+        self.tokens_cached = Counter(
+            "worker_tokens_cached", "Prompt tokens that were not computed anew.", registry=registry
+        )
         self.tokens_generated = Counter("worker_tokens_generated", "Tokens generated.", registry=registry)
         self.inference_ms = self._histogram("worker_inference_duration_ms", "From a job's slot to its end.")
         self.first_token_ms = self._histogram("worker_first_token_ms", "From a job's slot to its first token.")

@@ -75,8 +75,13 @@ async def test_chats_and_completions_streamed_and_whole_are_the_same_text(tmp_pa
     assert [delta.role for delta in deltas].count("assistant") == 1
     assert choice.finish_reason == chunks[-2].choices[0].finish_reason == "stop"
     assert chunks[-1].choices == []
-    assert chunks[-1].usage == whole.usage
     assert whole.usage is not None
+    assert chunks[-1].usage is not None
+    first, second = whole.usage.prompt_tokens_details, chunks[-1].usage.prompt_tokens_details
+    assert first is not None
+    assert second is not None
+    assert (first.cached_tokens or 0) < (second.cached_tokens or 0) < whole.usage.prompt_tokens
+    assert chunks[-1].usage.model_copy(update={"prompt_tokens_details": first}) == whole.usage
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens > 10
     assert str(whole.system_fingerprint).startswith("llamacpp/")
     assert plain.choices[0].text == "".join(parts)
@@ -252,7 +257,10 @@ async def test_responses_are_streamed_and_whole_and_call_functions(tmp_path: Pat
         jobs = await system.client.send("GET", "/v2/tasks", TaskPage)
 
     assert plain.output_text == "".join(pieces) == streamed.output_text
-    assert plain.usage == streamed.usage
+    assert plain.usage is not None
+    assert streamed.usage is not None
+    cached = [usage.input_tokens_details.cached_tokens for usage in (plain.usage, streamed.usage)]
+    assert plain.usage.total_tokens == streamed.usage.total_tokens > max(cached) > 0
     assert isinstance(formed.output_parsed, Place)
     assert said.type == "message"
     assert Place.model_validate_json(call.arguments) == Place(city="Berlin", days=2)

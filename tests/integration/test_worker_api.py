@@ -125,6 +125,17 @@ async def test_a_long_prompt_tells_how_far_it_is(running: Worker) -> None:
     assert progress == sorted(progress, key=lambda step: step["prefill_tokens"])
 
 
+async def test_what_a_job_did_not_compute_anew_is_told(running: Worker) -> None:
+    body = {"prompt": "bake kilo " * 100, "temperature": 0, "max_tokens": 2}
+    first, again = [last(await running.execute(job, **body)) for job in ("first", "again")]
+    async with running.http.get("/metrics") as response:
+        lines = (await response.text()).splitlines()
+
+    assert first["tokens_cached"] == 0
+    assert again == {**again, "tokens_cached": 201, "tokens_in": 202}
+    assert "worker_tokens_cached_total 201.0" in lines
+
+
 async def test_cancelling_is_idempotent_and_harmless(running: Worker) -> None:
     await running.execute("job", **{**ENDLESS, "max_tokens": 3})
 

@@ -201,6 +201,7 @@ async def test_calls_and_text_come_apart_as_the_models_own_template_has_them(tmp
         "stop_reason": "eos",
         "prefill_ms": 0,
         "decode_ms": 0,
+        "tokens_cached": 0,
     }
     assert "<tool_call>" in text_of(none)
 

@@ -59,7 +59,12 @@ def test_a_streamed_chat_has_the_shape_that_clients_know(*, with_usage: bool) ->
     assert chunk(end) == choice({}, "stop")
     assert last.endswith(DONE)
     if with_usage:
-        used = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        used = {
+            "prompt_tokens": 7,
+            "completion_tokens": 3,
+            "total_tokens": 10,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
         assert chunk(last.removesuffix(DONE)) == {**common, "choices": [], "usage": used}
     else:
         assert last == DONE

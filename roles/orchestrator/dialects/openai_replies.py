@@ -25,6 +25,7 @@ from llorch.wire.openai_replies import (
     Delta,
     FinishReason,
     FunctionPart,
+    PromptDetails,
     TextChoice,
     TextLogprobs,
     Usage,
@@ -150,7 +151,7 @@ def error_event(error: LlorchError, correlation_id: str) -> bytes:
 def usage(ends: list[End]) -> Usage:
     """Add up the tokens of all answers; the prompt counts once, as OpenAI counts it."""
     prompt, completion = ends[0].tokens_in, sum(end.tokens_out for end in ends)
-    return Usage(prompt, completion, prompt + completion)
+    return Usage(prompt, completion, prompt + completion, PromptDetails(ends[0].tokens_cached))
 
 
 def _chat_choice(index: int, answer: Answer) -> ChatChoice:

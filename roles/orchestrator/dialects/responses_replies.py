@@ -11,6 +11,7 @@ from llorch.wire.events import End, Token
 from llorch.wire.responses import (
     CallItem,
     Incomplete,
+    InputDetails,
     MessageItem,
     OutputItem,
     OutputText,
@@ -174,11 +175,11 @@ class Events:
 
 
 def _ended(reply: ResponseReply, end: End, items: list[OutputItem]) -> ResponseReply:
-    cut = end.stop_reason == "max_tokens"
+    cut, cached = end.stop_reason == "max_tokens", InputDetails(end.tokens_cached)
     return structs.replace(
         reply,
         status="incomplete" if cut else "completed",
         output=items,
-        usage=ResponseUsage(end.tokens_in, end.tokens_out, end.tokens_in + end.tokens_out),
+        usage=ResponseUsage(end.tokens_in, end.tokens_out, end.tokens_in + end.tokens_out, cached),
         incomplete_details=Incomplete("max_output_tokens") if cut else None,
     )

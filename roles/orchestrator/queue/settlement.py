@@ -71,6 +71,7 @@ class Settlement:
             finished_ms=now_ms,
             event_serial=stream.next_serial(now_ms),
             tokens_in=attempt.tokens_in if attempt is not None and attempt.started else None,
+            tokens_cached=end.tokens_cached if end is not None else None,
             tokens_out=before + end.tokens_out if end is not None else stream.count,
             pieces=stream.count,
             decode_ms=end.decode_ms if end is not None else None,
@@ -86,6 +87,9 @@ class Settlement:
         self._metrics.dispatched.labels(row.state).inc()
         if row.started_ms is not None:
             self._metrics.queue_wait_ms.observe(row.started_ms - row.submitted_ms)
+        if row.tokens_in is not None and row.stop_reason is not None:
+            self._metrics.tokens_in.inc(row.tokens_in)
+            self._metrics.tokens_cached.inc(row.tokens_cached or 0)
         if row.first_token_ms is not None:
             self._metrics.first_token_ms.observe(row.first_token_ms - row.submitted_ms)
         _log.info(
@@ -99,6 +103,7 @@ class Settlement:
             pool_id=row.pool_id,
             attempts=row.attempt,
             tokens_in=row.tokens_in,
+            tokens_cached=row.tokens_cached,
             tokens_out=row.tokens_out,
             stop_reason=row.stop_reason,
             wall_ms=(row.finished_ms or 0) - row.submitted_ms,

@@ -68,6 +68,7 @@ class JobRow:
     started_event: int | None
     final_event: int | None
     tokens_in: int | None
+    tokens_cached: int | None
     tokens_out: int | None
     pieces: int
     decode_ms: int | None
@@ -145,6 +146,7 @@ class Ending:
     finished_ms: int
     event_serial: int
     tokens_in: int | None = None
+    tokens_cached: int | None = None
     tokens_out: int | None = None
     pieces: int = 0
     decode_ms: int | None = None

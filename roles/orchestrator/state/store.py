@@ -171,7 +171,8 @@ class Store:
         def operation(db: sqlite3.Connection) -> State | None:
             row = db.execute(
                 f"UPDATE jobs SET state = ?, request = NULL, finished_ms = ?, final_event = ?, "
-                f"tokens_in = coalesce(?, tokens_in), tokens_out = ?, pieces = ?, decode_ms = ?, stop_reason = ?, "
+                f"tokens_in = coalesce(?, tokens_in), tokens_cached = ?, tokens_out = ?, pieces = ?, decode_ms = ?, "
+                f"stop_reason = ?, "
                 f"first_token_ms = coalesce(first_token_ms, ?), output_sha256 = ?, error_code = ?, "
                 f"error_message = ?, error_retriable = ? "
                 f"WHERE id = ? AND state IN {_ending(move)} RETURNING seq, attempt",
@@ -180,6 +181,7 @@ class Store:
                     ending.finished_ms,
                     ending.event_serial,
                     ending.tokens_in,
+                    ending.tokens_cached,
                     ending.tokens_out,
                     ending.pieces,
                     ending.decode_ms,

@@ -41,8 +41,9 @@ class Chunk(NamedTuple):
     """One step of a generation, in whole code points.
 
     `tokens_out` counts all tokens up to here, `ids` are those that became whole characters, or stand for no text, in
-    this step. `prefilled` and `prefill_total` are set while the prompt is still being read; `stop` on the last chunk
-    alone. `logprobs` are those of the ids, where asked for and known. `reasoning_content` and `tool_calls` come apart
+    this step. `prefilled` and `prefill_total` are set while the prompt is still being read, and `cached` then tells how
+    many of its tokens had been computed before; `stop` on the last chunk alone. `logprobs` are those of the ids, where
+    asked for and known. `reasoning_content` and `tool_calls` come apart
     from text.
     """
 
@@ -55,6 +56,7 @@ class Chunk(NamedTuple):
     logprobs: Sequence[TokenLogprob] = ()
     reasoning_content: str = ""
     tool_calls: Sequence[ToolCallDelta] = ()
+    cached: int = 0
 
 
 class Engine(Protocol):

@@ -51,6 +51,7 @@ STOP_REASONS: dict[str, StopReason] = {"eos": "eos", "limit": "max_tokens", "non
 class _Progress(msgspec.Struct, frozen=True):
     total: int
     processed: int
+    cache: int = 0
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -261,7 +262,8 @@ class LlamaCpp:
         if said.stop:
             return Chunk(said.content, said.tokens_predicted, STOP_REASONS.get(said.stop_type, "eos"))
         if said.prompt_progress is not None:
-            return Chunk(prefilled=said.prompt_progress.processed, prefill_total=said.prompt_progress.total)
+            progress = said.prompt_progress
+            return Chunk(prefilled=progress.processed, prefill_total=progress.total, cached=progress.cache)
         if said.error is not None or line.startswith(b"error"):
             raise errors.EngineFailed("the engine reported an error while it generated")
         if said.completion_probabilities:

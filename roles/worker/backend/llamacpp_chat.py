@@ -62,6 +62,7 @@ class _Timings(msgspec.Struct, frozen=True):
 class _Progress(msgspec.Struct, frozen=True):
     total: int
     processed: int
+    cache: int = 0
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -111,7 +112,8 @@ class ChatReader:
                     tool_calls=[_told(call) for call in delta.tool_calls],
                 )
             elif said.prompt_progress is not None:
-                yield Chunk(prefilled=said.prompt_progress.processed, prefill_total=said.prompt_progress.total)
+                progress = said.prompt_progress
+                yield Chunk(prefilled=progress.processed, prefill_total=progress.total, cached=progress.cache)
             if choice.finish_reason is not None:
                 yield Chunk(tokens_out=self._count, stop=STOP_REASONS.get(choice.finish_reason, "eos"))
 

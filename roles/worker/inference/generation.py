@@ -22,6 +22,7 @@ class Tally:
     """What one generation took so far; written by `write` alone."""
 
     tokens_in: int
+    tokens_cached: int = 0
     tokens_out: int = 0
     began_s: float = field(default_factory=time.monotonic)
     first_token_s: float | None = None
@@ -42,6 +43,7 @@ class Tally:
             stop_reason=reason,
             prefill_ms=self.first_token_ms(),
             decode_ms=self.decode_ms(),
+            tokens_cached=self.tokens_cached,
         )
 
 
@@ -105,6 +107,8 @@ async def write(job: Job, steps: AsyncIterator[list[Chunk]], draft: Draft, tally
     progress_s = tally.began_s
     async for chunks in steps:
         now_s = time.monotonic()
+        if tally.first_token_s is None:
+            tally.tokens_cached = max(tally.tokens_cached, *(chunk.cached for chunk in chunks))
         if chunks[-1].prefill_total:
             if now_s - progress_s >= PROGRESS_EVERY_S:
                 progress_s = now_s
