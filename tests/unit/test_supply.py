@@ -299,3 +299,16 @@ def test_a_random_day_serves_every_job_over_commits_nothing_and_can_be_decided_o
     assert world.waited_ms.keys() == set(jobs)
     assert [replay(entry) for entry in stored] == [entry.decisions for entry in entries]
     assert [entry.digest for entry in stored] == [entry.digest for entry in entries]
+
+
+def test_a_file_of_unknown_size_is_asked_for_also_where_more_is_held_than_there_is() -> None:
+    held = report("w", "n", gib=9)
+    known = supply(p=Facts(devices=[device(gib=8, free_gib=0)], models=[], workers=[held]))
+
+    first = started(decided(known, "file:/m.gguf"))
+    known.refused("file:/m.gguf", ("p", ""), code="INSUFFICIENT_MEMORY", message="no", now_ms=NOW_MS, need_bytes=GIB)
+    second = decided(known, "file:/m.gguf")
+
+    assert first == [("p", "")]
+    assert isinstance(second[0], MakeRoom)
+    assert second[0].worker_ids == ("w",)

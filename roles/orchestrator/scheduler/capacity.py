@@ -267,7 +267,8 @@ class Capacity:
     def _fitting(self, keys: Iterable[_Key], wanted: Wanted) -> tuple[Place, ...]:
         found: list[Place] = []
         for _, available, pool_id, device in keys:
-            if available >= wanted.need(pool_id) and wanted.open((pool_id, device)):
+            need = wanted.need(pool_id)
+            if (not need or available >= need) and wanted.open((pool_id, device)):
                 found.append(self.place((pool_id, device), wanted))
                 if len(found) == ENOUGH:
                     break
@@ -278,7 +279,8 @@ class Capacity:
         if wanted.need_bytes > self.largest():
             return
         for rank in (*sorted(RANK.values()), *sorted(SUSPECT_RANK + rank for rank in RANK.values())):
-            low, high = (rank, wanted.least_bytes, "", ""), (rank + 1, -(2**62), "", "")
+            least_bytes = wanted.least_bytes if wanted.need_bytes else -(2**62)
+            low, high = (rank, least_bytes, "", ""), (rank + 1, -(2**62), "", "")
             yield from self._order.irange(low, high, reverse=not wanted.need_bytes)
 
     def _put(self, spot: Spot, book: DeviceBook) -> None:
