@@ -43,6 +43,7 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `reserve_bytes` of each device are left to other programs; `reserve` says it for single ones, by id or UUID. Its
     workers use at most `memory_limit_bytes` of each, 0 is no limit.
+    `kv_snapshot_bytes` is what stopped workers may keep on disk of the prompts they computed; 0 keeps nothing.
     `git_repo` is the folder that `llorch pool git` works on.
     `keep_workers` leaves workers running when the pool is told to stop; `orphan_s` is how long a worker without jobs
     then waits for the next process of the pool.
@@ -73,6 +74,7 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     git_repo: str = ""
     models_budget_bytes: Annotated[int, Meta(ge=0, le=2**60)] = 0
     downloads_at_once: Annotated[int, Meta(ge=1, le=64)] = 2
+    kv_snapshot_bytes: Annotated[int, Meta(ge=0, le=2**60)] = 0
     ready_timeout_s: Seconds = 60.0
     stop_grace_s: Seconds = 30.0
     drain_s: Seconds = 30.0

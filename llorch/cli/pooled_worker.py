@@ -32,6 +32,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine = "llamacpp"
     callback_url: str = ""
     orphan_s: float = 0.0
+    snapshots: str = ""
+    snapshot_bytes: int = 0
 
 
 class Pooled(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,8 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         batch=own.batch,
         reattach_s=own.reattach_s,
         orphan_s=options.orphan_s,
+        snapshots=options.snapshots,
+        snapshot_bytes=options.snapshot_bytes,
     )
     return served(lambda: serve([Site(create(worker, launched), own.host, own.port)], token=token))
 

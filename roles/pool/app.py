@@ -39,11 +39,13 @@ from roles.pool.worker_lifecycle.processes import ProcessLauncher, worker_comman
 from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
+from roles.pool.worker_lifecycle.snapshots import keep_swept
 from roles.pool.worker_lifecycle.supervisor import HEALTH_INTERVAL_S, Patience, Supervisor
 from roles.pool.worker_lifecycle.takeover import take_over, watch_strangers
 
 LOCK_PATIENCE_S = 3.0
 LOCK_POLL_S = 0.05
+SNAPSHOTS = "snapshots"
 
 
 def create(
@@ -79,7 +81,7 @@ def create(
             ledger = Ledger(workers_dir)
             stack.push_async_callback(ledger.close)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            starter = launcher or ProcessLauncher(logs_dir, functools.partial(worker_command, config=settings.source))
+            starter = launcher or _launcher(settings, logs_dir, data / SNAPSHOTS)
             roster = Roster(ledger if starter.outlived else None, changed.set, _now_ms)
             sampler = Sampler(functools.partial(_is_ours, roster))
             stack.callback(sampler.close)
@@ -150,7 +152,10 @@ def create(
             app[DRAIN] = drain
             watching = tasks.create_task(watch_strangers(strangers, supervisor), name="strangers")
             proving = tasks.create_task(reclaim.run(), name="reclaim")
-            loops: list[asyncio.Task[object]] = [addresses, found, watching, proving]
+            sweeping = tasks.create_task(
+                keep_swept(data / SNAPSHOTS, wanted=own.kv_snapshot_bytes > 0), name="snapshots"
+            )
+            loops: list[asyncio.Task[object]] = [addresses, found, watching, proving, sweeping]
             registration = app[REGISTRATION] = Registration(pool, changed, tasks=tasks, token=settings.token)
             if own.orchestrator:
                 registration.begin(own.orchestrator.rstrip("/"))
@@ -165,6 +170,17 @@ def create(
             await asyncio.wait(loops)
 
     return create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token)
+
+
+def _launcher(settings: Settings, logs_dir: Path, snapshots: Path) -> ProcessLauncher:
+    snapshot_bytes = settings.pool.kv_snapshot_bytes
+    command = functools.partial(
+        worker_command,
+        config=settings.source,
+        snapshots=snapshots if snapshot_bytes else None,
+        snapshot_bytes=snapshot_bytes,
+    )
+    return ProcessLauncher(logs_dir, command)
 
 
 async def _addresses(settings: Settings, address: asyncio.Future[str]) -> Addresses:

@@ -63,6 +63,9 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN
     p.api_keys = [options["key"]]
     p.ui = False
     p.endpoint_slots = True
+    if options.get("snapshots"):
+        p.slot_save_path = options["snapshots"] + "/"
+        os.umask(0o077)
     p.n_parallel = options["slots"]
     p.n_ctx = options["ctx"] * options["slots"]  # divided among the slots
     p.n_batch = p.n_ubatch = options["batch"]  # a cancel takes effect between batches

@@ -30,6 +30,8 @@ class WorkerOptions:
         reattach_s: How long a job without a reader goes on, and how long the events of a finished one are kept.
         drain_s: How long running jobs may take when the worker is told to stop.
         orphan_s: How long it goes on without a job and without its pool; 0 for ever.
+        snapshots: A folder of the model's own, for what slots hold when the worker is stopped; empty keeps nothing.
+        snapshot_bytes: What that folder and those beside it may take together.
         max_body_bytes: Larger requests are answered with 413.
     """
 
@@ -49,4 +51,6 @@ class WorkerOptions:
     reattach_s: float = 60.0
     drain_s: float = 25.0
     orphan_s: float = 0.0
+    snapshots: str = ""
+    snapshot_bytes: int = 0
     max_body_bytes: int = 64 * 1024 * 1024

@@ -63,7 +63,7 @@ def test_every_key_has_a_variable(nowhere: dict[str, str]) -> None:
         "pool": {"host": "h", "port": 1, "data_dir": "/d", "models_dir": "/m", "pool_id": "p", "reserve_bytes": 7}
         | {"orchestrator": "http://o:1", "advertise": "https://a", "ready_timeout_s": 1.0, "stop_grace_s": 2.0}
         | {"drain_s": 3.0, "memory_limit_bytes": 8, "keep_workers": True, "orphan_s": 9.0, "reserve": "cpu=1"}
-        | {"models_budget_bytes": 10, "downloads_at_once": 11, "git_repo": "/r"},
+        | {"models_budget_bytes": 10, "downloads_at_once": 11, "git_repo": "/r", "kv_snapshot_bytes": 12},
         "worker": {"host": "h", "port": 1, "slots": 2, "ctx": 3, "threads": 4, "batch": 16, "reattach_s": 5.0},
         "auth": {"token_file": ""},
         "client": {"url": "http://c"},

@@ -23,6 +23,7 @@ from pathlib import Path
 from llorch import program
 from roles.pool.worker_lifecycle import identity, log_files
 from roles.pool.worker_lifecycle.launcher import WorkerSpec
+from roles.pool.worker_lifecycle.snapshots import folder
 
 END_CHECKS = 100
 END_CHECK_S = 0.02
@@ -31,9 +32,18 @@ _URL = re.compile(r"^https?://\S+$", re.MULTILINE)
 Command = Callable[[WorkerSpec], Sequence[str]]
 
 
-def worker_command(spec: WorkerSpec, *, config: str = "") -> list[str]:
-    """Return the command line that runs a worker. Its token is not in it: every user can read command lines."""
-    told = {
+def worker_command(
+    spec: WorkerSpec, *, config: str = "", snapshots: Path | None = None, snapshot_bytes: int = 0
+) -> list[str]:
+    """Return the command line that runs a worker. Its token is not in it: every user can read command lines.
+
+    Args:
+        spec: The worker.
+        config: The file with the settings.
+        snapshots: The folder of what workers keep when they are stopped; None keeps nothing.
+        snapshot_bytes: What they may keep together.
+    """
+    told: dict[str, object] = {
         "model": str(spec.path),
         "model_ref": spec.model_ref,
         "worker_id": spec.worker_id,
@@ -44,6 +54,9 @@ def worker_command(spec: WorkerSpec, *, config: str = "") -> list[str]:
         "callback_url": spec.callback_url,
         "orphan_s": spec.orphan_s,
     }
+    if snapshots is not None:
+        with contextlib.suppress(OSError):  # a full disk costs what would be kept, not the worker
+            told |= {"snapshots": str(folder(snapshots, spec.path)), "snapshot_bytes": snapshot_bytes}
     settings = {"slots": spec.slots, "ctx": spec.ctx, "host": spec.host, "port": spec.port}
     options = json.dumps({"told": told, "worker": settings, "config": config})
     return program.command(program.WORKER_COMMAND, spec.worker_id, options)

@@ -48,4 +48,6 @@ def create_engine(
         threads=options.threads,
         batch=options.batch,
         launched=launched,
+        snapshots=options.snapshots,
+        snapshot_bytes=options.snapshot_bytes,
     )

@@ -37,6 +37,7 @@ from roles.worker.backend.llamacpp_options import (
     top_logprobs,
 )
 from roles.worker.backend.llamacpp_process import EngineProcess, HostOptions
+from roles.worker.backend.llamacpp_snapshots import Snapshots, mark
 from roles.worker.backend.model_file import read_header, read_vocabulary
 from roles.worker.backend.pieces import Pieces, find_pieces
 
@@ -95,6 +96,8 @@ class LlamaCpp:
         threads: 0 takes one a core.
         batch: Tokens computed at once; a cancel waits for at most one batch.
         launched: An engine process that waits for its options already; see `llamacpp_launch`.
+        snapshots: Where to keep what slots hold at the end; with one slot, which never uses it, nothing is kept.
+        snapshot_bytes: What there is room for.
     """
 
     def __init__(  # noqa: PLR0913 - the options of an engine
@@ -110,6 +113,8 @@ class LlamaCpp:
         threads: int = 0,
         batch: int = 128,
         launched: subprocess.Popen[bytes] | None = None,
+        snapshots: str = "",
+        snapshot_bytes: int = 0,
     ) -> None:
         self.name = _name()
         self._path = model_path.absolute()
@@ -120,6 +125,9 @@ class LlamaCpp:
         self._ctx = ctx
         self._threads = threads
         self._batch = batch
+        self._snapshot_folder = snapshots if slots > 1 else ""
+        self._snapshot_bytes = snapshot_bytes
+        self._snapshots: Snapshots | None = None
         self._process = EngineProcess(tasks, launched)
         self._http = EngineHttp()
         self._vocab_type = 0
@@ -135,20 +143,20 @@ class LlamaCpp:
         if header.context_length:
             ctx = min(ctx, header.context_length)
         reading = asyncio.get_running_loop().run_in_executor(None, _pieces, self._path)
-        loaded = await self._process.load(
-            HostOptions(
-                model_path=str(self._path),
-                backend=self._backend,
-                device_index=self._device_index,
-                split=self._split,
-                slots=self._slots,
-                ctx=ctx,
-                threads=self._threads,
-                batch=self._batch,
-            ),
-            on_progress,
+        options = HostOptions(
+            model_path=str(self._path),
+            backend=self._backend,
+            device_index=self._device_index,
+            split=self._split,
+            slots=self._slots,
+            ctx=ctx,
+            threads=self._threads,
+            batch=self._batch,
+            snapshots=self._snapshot_folder,
         )
+        loaded = await self._process.load(options, on_progress)
         self._http.open(self._process.socket, self._process.key)
+        await self._restore(options)
         self._vocab_type = loaded.vocab_type
         self._pieces = await reading
         self._bos = await self._tokens("")
@@ -253,9 +261,21 @@ class LlamaCpp:
             await asyncio.sleep(POLL_S)
 
     async def close(self) -> None:
-        """End the process; see `Engine.close`."""
+        """End the process; see `Engine.close`. What its slots hold is kept where it shall be."""
+        snapshots, self._snapshots = self._snapshots, None
+        if snapshots is not None:
+            await snapshots.save()
         await self._http.close()
         await self._process.close()
+
+    async def _restore(self, options: HostOptions) -> None:
+        """Give the slots what an earlier worker has kept, if there is a place for that."""
+        if self._snapshot_folder:
+            setup = {"engine": self.name, **options.cache_setup()}
+            marked = await asyncio.to_thread(mark, self._path, setup)
+            folder = Path(self._snapshot_folder)
+            self._snapshots = Snapshots(folder, self._snapshot_bytes, mark=marked, http=self._http)
+            await self._snapshots.restore(self._slots)
 
     def _chunk(self, line: bytes, top: int) -> Chunk:
         said = self._decoder.decode(line[line.index(b"{") :])

@@ -39,7 +39,10 @@ _log = log.get("worker.engine")
 
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """What the engine process is told; `ctx` is one slot's, `split` the parts of the model by device number."""
+    """What the engine process is told; `ctx` is one slot's, `split` the parts of the model by device number.
+
+    `snapshots` is the folder for what slots hold; see `llamacpp_snapshots`.
+    """
 
     model_path: str
     backend: str
@@ -49,6 +52,14 @@ class HostOptions:
     ctx: int
     threads: int
     batch: int
+    snapshots: str = ""
+
+    def cache_setup(self) -> dict[str, object]:
+        """Return what changes the contents of a KV cache, and not only how fast or for how many it is filled."""
+        told = asdict(self)
+        for name in ("model_path", "device_index", "split", "slots", "threads", "batch", "snapshots"):
+            del told[name]
+        return told
 
 
 class Loaded(msgspec.Struct, frozen=True):

@@ -1,0 +1,52 @@
+"""Where workers keep what they have computed while another model has their memory, and when that goes.
+
+The files are the workers': they write, read and count them. The pool gives each model a folder, and removes what nobody
+will come back for, also of workers that were killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+KEEP_S = 86_400.0
+LOOK_S = 60.0
+OWNER = "model"
+
+
+def folder(root: Path, model: Path) -> Path:
+    """Make the folder for the workers of a model file, for the owner alone, and return it. Blocks.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    path = root / hashlib.sha256(str(model).encode()).hexdigest()[:16]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (path / OWNER).write_text(str(model))
+    return path
+
+
+def sweep(root: Path, *, now_s: float) -> None:
+    """Remove what is older than a day, and everything of models whose file is gone. Blocks."""
+    for path in root.glob("*"):
+        with contextlib.suppress(OSError):
+            if not Path((path / OWNER).read_text()).exists():
+                shutil.rmtree(path)
+                continue
+            for file in path.glob("*.*"):
+                if now_s - file.stat().st_mtime > KEEP_S:
+                    file.unlink()
+
+
+async def keep_swept(root: Path, *, wanted: bool) -> None:
+    """Sweep for ever; where none are wanted, remove all there are."""
+    if not wanted:
+        await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+        return
+    while True:
+        await asyncio.to_thread(sweep, root, now_s=time.time())
+        await asyncio.sleep(LOOK_S)
