@@ -158,7 +158,7 @@ def install(
     from contextlib import closing
     from urllib.parse import urlsplit
 
-    from llorch.cli import hosts_install
+    from llorch.cli import hosts_install, hosts_plan
     from llorch.cli.hosts_executable import chosen
     from llorch.cli.output import Status, bold, note, one_line, write, write_json, write_table
     from llorch.cli.pool_view import DEVICES, device_row, headline
@@ -181,6 +181,8 @@ def install(
             f"{name} was configured before and goes on with {done.orchestrator_kept or 'no orchestrator'}, "
             f"not with {url}; to change that: llorch hosts install {name} --orchestrator {url}"
         )
+    if done.kept_out:
+        note(hosts_plan.kept_out(host))
     if as_json:
         write_json(done.pool)
         return
@@ -197,15 +199,17 @@ def upgrade(*, name: Name, executable: ExecutableFile = None, as_json: Json = Fa
     found = settings(config)
     from contextlib import closing
 
-    from llorch.cli import hosts_install
+    from llorch.cli import hosts_install, hosts_plan
     from llorch.cli.hosts_executable import chosen
     from llorch.cli.hosts_view import upgraded
-    from llorch.cli.output import Status, write, write_json
+    from llorch.cli.output import Status, note, write, write_json
     from llorch.cli.remote import target
 
     host, file = target(name, found.hosts, found.source), chosen(executable)
     with closing(Status(wanted=not as_json)) as line:
         done = hosts_install.upgrade(host, file, doing=line.show)
+    if done.kept_out:
+        note(hosts_plan.kept_out(host))
     told = upgraded(host, done.pool, before=done.before, replaced=done.replaced)
     if as_json:
         write_json(told)

@@ -22,15 +22,25 @@ UNIT_FILE = Path(llorch.__file__).resolve().parents[1] / "build" / "systemd" / "
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """A pool that has registered; `kept_out` if the user's systemd would not keep it running after a log-out."""
+
+    pool: PoolStatus
+    kept_out: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
     """What `install` and `upgrade` did.
 
     `before` is the version that was there, empty if there was none or nobody asked; `replaced` tells whether the
     executable there was another one; `orchestrator_kept` is the other orchestrator that the host goes on registering
-    with, empty for none at all, None if there is no such thing.
+    with, empty for none at all, None if there is no such thing; `kept_out` tells that its pool is no service, because
+    the user's services there end when the user logs out.
     """
 
     pool: PoolStatus
+    kept_out: bool
     before: str = ""
     replaced: bool = True
     orchestrator_kept: str | None = None
@@ -73,8 +83,9 @@ def install(
         converse(host, plan.receive(plan.TOKEN), sent=[token.encode()])
     if configuration != there.configuration:
         converse(host, plan.receive(plan.CONFIG), sent=[configuration.encode()])
-    status = _start(host, there, configuration, doing)
-    return Installed(status, replaced=replaced, orchestrator_kept=None if insist else other)
+    started = _start(host, there, configuration, doing)
+    kept = None if insist else other
+    return Installed(started.pool, started.kept_out, replaced=replaced, orchestrator_kept=kept)
 
 
 def upgrade(host: Target, executable: Executable, *, doing: Doing) -> Installed:
@@ -93,7 +104,8 @@ def upgrade(host: Target, executable: Executable, *, doing: Doing) -> Installed:
         )
     before = ask(host, plan.VERSION).strip().removeprefix("llorch ")
     replaced = _copy(host, executable, there, doing)
-    return Installed(_start(host, there, there.configuration, doing), before=before, replaced=replaced)
+    started = _start(host, there, there.configuration, doing)
+    return Installed(started.pool, started.kept_out, before=before, replaced=replaced)
 
 
 def _look(host: Target, executable: Executable, doing: Doing) -> plan.Found:
@@ -112,12 +124,13 @@ def _copy(host: Target, executable: Executable, there: plan.Found, doing: Doing)
     return True
 
 
-def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) -> PoolStatus:
+def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) -> Started:
     """Start the pool, or start it anew; return what it is once it has registered."""
     doing("starting the pool …")
-    if there.systemd:
+    as_unit = there.systemd and bool(converse(host, plan.MAY_LINGER))
+    if as_unit:
         converse(host, plan.receive(plan.UNIT, mode="644"), sent=[UNIT_FILE.read_bytes()])
-    converse(host, plan.UNDER_SYSTEMD if there.systemd else plan.ALONE)
+    converse(host, plan.UNDER_SYSTEMD if as_unit else plan.ALONE)
     doing("waiting until the pool has registered …")
     give_up = time.monotonic() + REGISTERED_S
     status = None
@@ -126,8 +139,8 @@ def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) ->
         if told:
             status = decode_reply(told.encode(), PoolStatus)
             if status.registered:
-                return status
+                return Started(status, kept_out=there.systemd and not as_unit)
         time.sleep(POLL_S)
     what = "does not answer" if status is None else f"has not registered with {status.orchestrator or 'anything'}"
-    log = "journalctl --user -u llorch-pool" if there.systemd else f"tail {plan.LOG}"
+    log = "journalctl --user -u llorch-pool" if as_unit else f"tail {plan.LOG}"
     raise TimeoutExceeded(f"the pool of {host.name} {what}; its log: llorch hosts exec {host.name} '{log}'")

@@ -20,6 +20,8 @@ TOKEN = "$HOME/.config/llorch/token"
 UNIT = "$HOME/.config/systemd/user/llorch-pool.service"
 LOG = "$HOME/.local/share/llorch/pool.log"
 PID = "$HOME/.local/share/llorch/pool.pid"
+LINGER = "$HOME/.local/share/llorch/linger"
+"""There if it was `hosts install` that has the user's services run on when the user has logged out."""
 POOL_ENDS_S = 120
 WRITTEN_BY_US = "# Written by llorch hosts install, and removed by llorch hosts remove --purge."
 
@@ -32,12 +34,13 @@ if [ -e "{CONFIG}" ]; then echo configuration:; cat "{CONFIG}"; fi
 """
 VERSION = f'"{PROGRAM}" --version'
 
-UNDER_SYSTEMD = """
-set -e
-loginctl enable-linger >/dev/null 2>&1 || true
-systemctl --user daemon-reload
-systemctl --user enable --quiet llorch-pool
-systemctl --user restart llorch-pool
+# Without lingering the user's services end some seconds after the user's last session, which is ours.
+MAY_LINGER = f"""
+on="/var/lib/systemd/linger/$(id -un)"
+if [ ! -e "$on" ] && loginctl enable-linger >/dev/null 2>&1; then
+  mkdir -p "$HOME/.local/share/llorch" && : >"{LINGER}"
+fi
+[ ! -e "$on" ] || echo yes
 """
 
 # What a pool that an earlier call has started is told to do: end. Its workers go on.
@@ -51,8 +54,21 @@ if [ -n "$p" ] && tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q 'llorch
 fi
 """
 
+UNDER_SYSTEMD = f"""
+{END_ALONE}
+set -e
+rm -f "{PID}"
+systemctl --user daemon-reload
+systemctl --user enable --quiet llorch-pool
+systemctl --user restart llorch-pool
+"""
+
 ALONE = f"""
 set -e
+if [ -e "{UNIT}" ]; then
+  systemctl --user disable --quiet --now llorch-pool 2>/dev/null || true
+  rm -f "{UNIT}"
+fi
 mkdir -p "$HOME/.local/share/llorch"
 {END_ALONE}
 cd "$HOME"
@@ -177,6 +193,14 @@ def reconfigured(host: Target, configuration: str, *, orchestrator: str) -> str:
         return with_value(configuration, ("pool", "orchestrator"), orchestrator)
     except InvalidConfiguration as error:
         raise InvalidConfiguration(f"the configuration of {host.name} ({CONFIG} there): {error.message}") from None
+
+
+def kept_out(host: Target) -> str:
+    """Return what to say when the user's systemd there may not be used, because it ends with the user's log-out."""
+    return (
+        f"the pool of {host.name} runs, but not as a service: nobody starts it again after a crash or a reboot; for a "
+        f"service, have root allow it there (loginctl enable-linger USER), then: llorch hosts install {host.name}"
+    )
 
 
 def receive(path: str, *, mode: str = "600") -> str:

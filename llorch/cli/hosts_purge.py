@@ -68,7 +68,7 @@ def found(told: str) -> Found:
 
 def removal(there: Found) -> Removal:
     """Return what of *there* is removed: nothing that its owner has written or that an orchestrator there needs."""
-    goes, stays = [plan.UNIT, DATA, plan.LOG, plan.PID], []
+    goes, stays = [plan.UNIT, DATA, plan.LOG, plan.PID, plan.LINGER], []
     if there.orchestrator:
         stays.append("the executable, the configuration and the token, which the orchestrator there uses, too")
     else:
@@ -101,6 +101,8 @@ for name in {OLD_NAMES}; do
   [ "$(readlink "$link")" != "{plan.PROGRAM}" ] && [ "$(readlink "$link")" != llorch ] || rm -f "$link"
 done
 """
+    # The orchestrator's unit, which stays where the executable does, needs it as well.
+    unlinger = f'[ ! -e "{plan.LINGER}" ] || loginctl disable-linger' if plan.PROGRAM in what.goes else ""
     return f"""
 if [ -e "{plan.UNIT}" ]; then systemctl --user --quiet disable --now llorch-pool; fi
 {plan.END_ALONE}
@@ -118,6 +120,7 @@ for p in $running; do
 done
 set -e
 {links if plan.PROGRAM in what.goes else ""}
+{unlinger}
 rm -rf {files} {ALL_PARTS}
 if command -v systemctl >/dev/null; then systemctl --user daemon-reload >/dev/null 2>&1 || true; fi
 for folder in .local/share/llorch .local/share .local/bin .local .config/llorch \\
