@@ -76,6 +76,7 @@ async def workers(found: Settings, given: Given) -> list[str]:
         ]
 
 
+AT_HAND = (hosts, models, ways)
 OFFERS: Mapping[str, Offer] = {"job_id": jobs, "model": models, "pool_id": pools, "via": ways, "worker_id": workers}
 
 
@@ -100,8 +101,8 @@ def add_to(command: object) -> None:
 
 
 def _offered(offer: Offer, context: typer.Context, _parameter: object, incomplete: str) -> list[str]:
-    """Return what fits to what is typed; after `LIMIT_S` the process ends, whatever it waits for."""
-    if hasattr(signal, "setitimer"):
+    """Return what fits to what is typed; one that asks somebody ends the process after `LIMIT_S`."""
+    if offer not in AT_HAND and hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
     try:

@@ -68,6 +68,10 @@ def with_values(sample: str, wanted: Mapping[tuple[str, str], str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+# zsh reads the file at the first press of Tab, as the function that completes; what it defines is for the later ones.
+_AT_ONCE = {"zsh": 'if [ "$funcstack[1]" = _llorch ]; then _llorch_completion "$@"; fi\n'}
+
+
 def items(wish: Wish, env: Mapping[str, str], *, sample: str, token: str, completion: str) -> list[Item]:
     """Return everything that shall be there, in the order to make it."""
     folders = [Item(path=path, what="data, for you alone", mode=0o700) for path in wish.data_dirs]
@@ -79,7 +83,13 @@ def items(wish: Wish, env: Mapping[str, str], *, sample: str, token: str, comple
     path = completion_file(wish.shell, wish.home, env)
     if path is not None:
         files.append(
-            Item(path=path, what=f"completion for {wish.shell}", mode=0o644, text=completion + "\n", ours=True)
+            Item(
+                path=path,
+                what=f"completion for {wish.shell}",
+                mode=0o644,
+                text=f"{completion}\n{_AT_ONCE.get(wish.shell, '')}",
+                ours=True,
+            )
         )
     return [*folders, *files]
 

@@ -12,7 +12,7 @@ import signal
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from tests.e2e.processes import clean_environment, program
@@ -79,22 +79,27 @@ def screens(seen: str) -> list[str]:
     return seen.split("\x1b[H")[1:-1]
 
 
-@asynccontextmanager
-async def terminal(
+def terminal(
     *arguments: str,
     columns: int = 80,
     rows: int = 24,
     env: Mapping[str, str] | None = None,
     inside: Sequence[str] = (),
-) -> AsyncIterator[Terminal]:
+) -> AbstractAsyncContextManager[Terminal]:
     """Run `llorch` on a terminal of its own until the block ends, *inside* another command."""
+    return on_terminal([*inside, *program(), *arguments], columns=columns, rows=rows, env=env)
+
+
+@asynccontextmanager
+async def on_terminal(
+    command: Sequence[str], *, columns: int = 80, rows: int = 24, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Terminal]:
+    """Run any command on a terminal of its own until the block ends."""
     master, slave = pty.openpty()
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     try:
         process = await asyncio.create_subprocess_exec(
-            *inside,
-            *program(),
-            *arguments,
+            *command,
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -1,4 +1,4 @@
-"""The Tab key in a real bash, and what zsh and fish are told: words, names of hosts and models, ids of jobs."""
+"""The Tab key in a real bash, zsh and fish: words, names of hosts and models, ids of jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import Finished, finish, orchestrator_role, program, run, until
+from tests.e2e.terminal import CTRL_C, Terminal, on_terminal
 
 TAB = """
 source "$SCRIPT"
@@ -18,6 +19,15 @@ COMP_WORDS=({words} "{last}"); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
 _llorch_completion llorch
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
+
+WORD = "llorch jobs sh"
+OFFERED = {
+    WORD: ["show"],
+    "llorch pool status --host ma": ["mac", "main"],
+    "llorch jobs submit --model mi": ["mine", "mistral"],
+}
+PASTE = "\x1b[?2004h"
+"""What zsh writes behind its prompt: from here on a paste is to be marked as one."""
 
 
 @pytest.fixture
@@ -30,6 +40,9 @@ def env(tmp_path: Path) -> dict[str, str]:
     script.write_text(f'#!/bin/sh\nexec {shlex.join(program())} "$@"\n')
     script.chmod(0o755)
     return {"PATH": f"{script.parent}:{os.environ['PATH']}", "LLORCH_CONFIG": str(config)}
+
+
+# Asking for values has a limit of time: on a machine that is busy otherwise, it takes another press.
 
 
 async def tab(words: str, last: str, env: dict[str, str]) -> list[str]:
@@ -49,7 +62,6 @@ async def test_bash_completes_words_hosts_models_and_job_ids(env: dict[str, str]
         done = await orchestrator.submit(model="haiku", prompt="hello")
         await orchestrator.cancel(done.job_id)
         there = {**env, "LLORCH_URL": orchestrator.url}
-        # Asking has a limit of time: on a machine that is busy otherwise, it takes another press.
         shown = await until(lambda: tab("llorch jobs show", "", there))
         cancelled = await until(lambda: tab("llorch jobs cancel", job.job_id[:4], there))
 
@@ -60,18 +72,67 @@ async def test_bash_completes_words_hosts_models_and_job_ids(env: dict[str, str]
     assert await tab("llorch jobs submit --model", "m", env) == ["mine", "mistral"]
 
 
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")
+async def test_fish_completes_the_same_with_the_file_that_setup_makes(env: dict[str, str], tmp_path: Path) -> None:
+    home = {**env, "HOME": str(tmp_path), "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""}
+    done = await run("dev", "setup", "--yes", "--shell", "fish", env=home)
+    async with orchestrator_role(tmp_path) as orchestrator:
+        job = await orchestrator.submit(model="haiku", prompt="hello")
+        there = {**home, "LLORCH_URL": orchestrator.url}
+
+        async def offered(*lines: str) -> list[list[str]]:
+            """Return what fish offers for each line."""
+            script = "; ".join(f"complete -C {shlex.quote(line)}; echo ==" for line in lines)
+            status, out, err = await finish("fish", "-c", script, env=there)
+            assert (status, err) == (0, "")
+            return [
+                [offer.partition("\t")[0] for offer in told.splitlines()] for told in out.split("==\n")[: len(lines)]
+            ]
+
+        told = await offered(*OFFERED)
+
+        async def job_is_there() -> bool:
+            return await offered("llorch jobs show ") == [[job.job_id]]
+
+        await until(job_is_there, 60)
+
+    assert done.status == 0, done.stderr
+    assert (tmp_path / ".config/fish/completions/llorch.fish").is_file()
+    assert told == list(OFFERED.values())
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
+async def test_zsh_completes_them_at_the_first_press_with_the_file_that_setup_makes(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    home = {**env, "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
+    done = await run("dev", "setup", "--yes", "--shell", "zsh", env=home)
+    rc = "fpath+=~/.zfunc\nautoload -Uz compinit\ncompinit -D -u\nunsetopt prompt_sp\nPS1='ready> '\n"
+    (tmp_path / ".zshrc").write_text(rc)
+
+    async def press_tab(zsh: Terminal, line: str, expected: list[str]) -> None:
+        """Type a line at a new prompt, press Tab once, and wait until what is expected is shown."""
+        await zsh.until(lambda seen: seen.endswith(f"ready> {PASTE}"))
+        zsh.press(line.encode())
+        await zsh.until(lambda seen: seen.endswith(line))
+        shown = len(zsh.seen)
+        zsh.press(b"\t")
+        await zsh.until(lambda seen: all(word in seen[shown:] for word in expected))
+        zsh.press(CTRL_C)
+
+    shell = on_terminal(["zsh", "--no-globalrcs", "-i"], env={**home, "TERM": "dumb"}, columns=200)
+    async with shell as zsh:
+        for line, expected in {**OFFERED, WORD: ["ow "]}.items():  # of a single one only the rest is shown
+            await press_tab(zsh, line, expected)
+
+    assert done.status == 0, done.stderr
+    assert "in ~/.zshrc, before compinit: fpath+=~/.zfunc" in done.stdout
+
+
 async def complete(shell: str, line: str, env: dict[str, str]) -> Finished:
     """Return what a shell is told about a line."""
     told = {"_LLORCH_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": line}
     return await run(env={**env, **told, "_TYPER_COMPLETE_FISH_ACTION": "get-args"})
-
-
-async def test_zsh_and_fish_are_told_the_same(env: dict[str, str]) -> None:
-    zsh = await complete("zsh", "llorch hosts remove ma", env)
-    fish = await complete("fish", "llorch hosts remove ma", env)
-
-    assert (zsh.stdout.strip(), zsh.stderr) == ('_arguments \'*: :(("mac"\n"main"))\'', "")
-    assert (fish.stdout.split(), fish.stderr) == (["mac", "main"], "")
 
 
 async def test_an_orchestrator_that_is_away_and_a_broken_configuration_offer_nothing(
