@@ -204,6 +204,10 @@ async def _measured(sampler: Sampler, record: Record) -> int:
     return await sampler.held_bytes(record.held_bytes, lambda pid: identity.session(pid) == record.pid)
 
 
+# Commands that are a pool for a while have no --data-dir.
+_ANOTHER = "[pool] data_dir or LLORCH_POOL_DATA_DIR"
+
+
 def _prepare(data: Path) -> tuple[Path, Path]:
     """Make the data directory, for the owner alone; return where the workers' logs and records go."""
     logs_dir, workers_dir = data / "logs", data / "workers"
@@ -215,7 +219,7 @@ def _prepare(data: Path) -> tuple[Path, Path]:
                 raise PermissionError(13, os.strerror(13))
     except OSError as error:
         raise InvalidConfiguration(
-            f"the pool's data directory {data} cannot be used: {error.strerror}; choose another --data-dir"
+            f"the pool's data directory {data} cannot be used: {error.strerror}; choose another: {_ANOTHER}"
         ) from None
     return logs_dir, workers_dir
 
@@ -239,7 +243,8 @@ def _alone(data: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise Conflict(
-                        f"another pool uses the data directory {data}; stop it, or choose another --data-dir"
+                        f"another pool uses the data directory {data}; stop it, ask that one (--pool-url URL), "
+                        f"or choose another directory: {_ANOTHER}"
                     ) from None
             time.sleep(LOCK_POLL_S)
         yield

@@ -91,4 +91,7 @@ async def test_the_data_of_a_pool_that_listens_elsewhere_is_left_alone(tmp_path:
         finished = await run("pool", "models", "list", env=env)
 
     assert finished.status == 1
-    assert complaint(finished.stderr).startswith(f"another pool uses the data directory {tmp_path / 'pool'}; ")
+    assert complaint(finished.stderr) == (
+        f"another pool uses the data directory {tmp_path / 'pool'}; stop it, ask that one (--pool-url URL), "
+        "or choose another directory: [pool] data_dir or LLORCH_POOL_DATA_DIR"
+    )

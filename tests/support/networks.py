@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -32,6 +34,7 @@ NETWORK = "10.88.0"
 HUB_PORT = 8081  # in a namespace of our own nobody else has it
 BINARIES = "/usr/bin:/bin:/usr/sbin:/sbin"
 _CLONE_NEWNET = 0x40000000
+_OURS = re.compile(r"llorch-(\d+)-\S+")
 
 
 def why_not() -> str:
@@ -129,8 +132,10 @@ async def network(folder: Path, names: Sequence[str], env: Mapping[str, str]) ->
         home.mkdir()
         own = {**env, "HOME": str(home), "PATH": BINARIES}
         hosts.append(Host(name, f"{NETWORK}.{number}", home, own, shlex.join(["ssh", "-F", str(config)])))
+    clear_away()
     async with AsyncExitStack() as stack:
         stack.callback(_dismantle, hosts)
+        stack.enter_context(_also_when_terminated(hosts))
         _wire(hosts)
         for host in hosts:
             await stack.enter_async_context(_sshd(host, keys, folder))
@@ -157,22 +162,52 @@ def _wire(hosts: Sequence[Host]) -> None:
         ip("-n", host.namespace, "link", "set", "lo", "up")
 
 
-def _end_all(hosts: Sequence[Host]) -> None:
-    for host in hosts:
-        for pid in host.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+def _end(namespace: str) -> None:
+    """Kill everything that runs there."""
+    for pid in ip("netns", "pids", namespace).split():
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def _dismantle(hosts: Sequence[Host]) -> None:
     present = ip("netns", "list")
     for host in hosts:
         if host.namespace in present:
-            _end_all([host])
+            _end(host.namespace)
             ip("netns", "del", host.namespace)
         shutil.rmtree(Path("/etc/netns", host.namespace), ignore_errors=True)
     if SWITCH in present:
         ip("netns", "del", SWITCH)
+
+
+def clear_away() -> None:
+    """Remove the hosts of processes that were killed and could not do so."""
+    present = {line.split()[0] for line in ip("netns", "list").splitlines()}
+    named = {path.name for path in Path("/etc/netns").glob("llorch-*")}
+    for namespace in present | named:
+        owner = _OURS.fullmatch(namespace)
+        if owner is None or psutil.pid_exists(int(owner[1])):
+            continue
+        if namespace in present:
+            _end(namespace)
+            ip("netns", "del", namespace)
+        shutil.rmtree(Path("/etc/netns", namespace), ignore_errors=True)
+
+
+@contextmanager
+def _also_when_terminated(hosts: Sequence[Host]) -> Iterator[None]:
+    """Dismantle hosts also when a SIGTERM ends this process before the block."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        _dismantle(hosts)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _write_ssh_config(config: Path, keys: Path, names: Sequence[str]) -> None:
