@@ -21,6 +21,7 @@ from llorch.models import BUILTIN_ALIASES, parse_name
 from llorch.policy import ModelPolicy, contradictions
 from llorch.settings import SECTIONS, Auth, Host, Orchestrator, Pool, Section, Settings
 from llorch.wire.codec import expectation
+from llorch.wire.engine_options import scaled
 
 SYSTEM_FILE = Path("/etc/llorch/llorch.toml")
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -176,7 +177,18 @@ def _models(
     problems += [f'{origin}: [models."{name}"]: no model is called that{_near(name, known)}' for name in strange]
     found = {n: _section(f'models."{n}"', ModelPolicy, e, origin, {}, {}, problems) for n, e in data.items()}
     problems += [f'{origin}: [models."{n}"] {text}' for n, values in found.items() for text in contradictions(values)]
+    for name, values in found.items():
+        for option, file in _files(values):
+            if file not in known and not _is_ref(file):
+                problems.append(f'{origin}: [models."{name}"] {option}: no model is called {file}{_near(file, known)}')
     return found
+
+
+def _files(values: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return the names of files among a model's options, each with that of its option."""
+    lora = values.get("lora", ())
+    told = [("lora", scaled(one)[0]) for one in lora] if isinstance(lora, tuple) else []
+    return told + [(name, str(values[name])) for name in ("draft", "projector") if values.get(name)]
 
 
 def _aliases(data: object, origin: str, problems: list[str]) -> dict[str, object]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
+
+from llorch.wire.engine_options import EngineOptions
 
 KeepAlive = Annotated[float, Meta(ge=-1, le=30 * 86_400, description="seconds; 0 is not at all, -1 always")]
 
 
-class ModelPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelPolicy(EngineOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[models."NAME"]`: how the orchestrator keeps workers of a model; NAME is an alias or a reference.
 
     `keep_alive_s` is how long a worker without jobs is kept: 0 not at all, -1 always. `min_replicas` are kept loaded
-    even without jobs. `slots` and `ctx` 0 are the pool's own defaults.
+    even without jobs. `slots` and `ctx` 0 are the pool's own defaults. A worker with other engine options
+    than these gets no jobs of the model.
     """
 
     keep_alive_s: KeepAlive = 300.0

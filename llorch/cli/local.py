@@ -78,6 +78,7 @@ class Launcher:
             threads=own.threads,
             batch=own.batch,
             reattach_s=own.reattach_s,
+            engine_options=spec.options,
         )
         child = Child(worker(options))
         child.task = self._tasks.create_task(child.run(spec.host, spec.port), name=f"worker-{spec.worker_id}")

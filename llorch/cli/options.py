@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,11 @@ PoolUrl = Annotated[str | None, typer.Option("--pool-url", metavar="URL", help="
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on [127.0.0.1].")]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes a free one.")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Where state is kept.")]
+
+KvType = Annotated[
+    Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"],
+    typer.Option("--kv-type", help="How the KV cache is stored."),
+]
 
 
 def group(help_text: str) -> typer.Typer:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llorch.cli.options import Config, Json, PoolUrl, group, pool, settings
+from llorch.cli.options import Config, Json, KvType, PoolUrl, group, pool, settings
 
 if TYPE_CHECKING:
     from llorch.client import Client
@@ -36,6 +36,15 @@ def spawn(
     port: Annotated[int | None, typer.Option("--port", help="The worker's port [a free one].")] = None,
     slots: Annotated[int | None, typer.Option("--slots", help="Jobs at once.")] = None,
     ctx: Annotated[int | None, typer.Option("--ctx", help="Context of one slot, in tokens.")] = None,
+    kv_type: KvType = "f16",
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", metavar="REF[:SCALE]", help="The reference of a LoRA adapter; may be given again."),
+    ] = None,
+    draft: Annotated[
+        str, typer.Option("--draft", metavar="REF", help="A small model of the same vocabulary that guesses ahead.")
+    ] = "",
+    projector: Annotated[str, typer.Option("--projector", metavar="REF", help="What images are read with.")] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is ready.")] = True,
     as_json: Json = False,
     pool_url: PoolUrl = None,
@@ -49,14 +58,18 @@ def spawn(
 
     from llorch.cli.model_names import pinned
     from llorch.cli.output import write, write_json
+    from llorch.wire.engine_options import EngineOptions, fields_of, files, renamed
     from llorch.wire.pools import Spawned, Worker
 
+    options = EngineOptions(kv_type=kv_type, lora=tuple(lora or ()), draft=draft, projector=projector)
     given = {"backend": where or backend, "device": device, "engine": engine, "port": port, "slots": slots, "ctx": ctx}
     body: dict[str, object] = {name: value for name, value in given.items() if value is not None}
 
     async def main() -> Worker:
         async with pool(found, pool_url) as client:
             body["model_ref"] = (await pinned(client, model, found.aliases)).ref
+            refs = {name: (await pinned(client, name, found.aliases)).ref for name in files(options)}
+            body.update(fields_of(renamed(options, refs.__getitem__)))
             spawned = await client.send("POST", "/v2/workers/spawn", Spawned, body=body)
             if wait:
                 return await _ready(client, spawned.worker_id)

@@ -17,10 +17,11 @@ import msgspec
 from llorch.cli.complaints import told, told_group
 from llorch.errors import LlorchError
 from llorch.settings import Settings
+from llorch.wire.engine_options import EngineOptions, options_of, renamed
 from llorch.wire.pools import Backend, Engine
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class Told(EngineOptions, frozen=True, kw_only=True):
     """What a worker is told, beside its settings."""
 
     model: str
@@ -104,6 +105,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         orphan_s=options.orphan_s,
         snapshots=options.snapshots,
         snapshot_bytes=options.snapshot_bytes,
+        engine_options=renamed(options_of(options), lambda path: str(Path(path).expanduser())),
     )
     return served(lambda: serve([Site(create(worker, launched), own.host, own.port)], token=token))
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llorch.cli.options import Config, DataDir, Host, Port, group, settings
+from llorch.cli.options import Config, DataDir, Host, KvType, Port, group, settings
 
 app = group("Run a role. The first line on stdout is its URL; logs go to stderr.")
 
@@ -80,6 +80,12 @@ def worker(
     slots: Annotated[int | None, typer.Option("--slots", help="Jobs at once [4].")] = None,
     ctx: Annotated[int | None, typer.Option("--ctx", help="Context of one slot, in tokens [the model's].")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads [one a core].")] = None,
+    kv_type: KvType = "f16",
+    lora: Annotated[
+        list[str] | None, typer.Option("--lora", metavar="PATH[:SCALE]", help="A LoRA adapter; may be given again.")
+    ] = None,
+    draft: Annotated[str, typer.Option("--draft", metavar="PATH", help="A small model that guesses ahead.")] = "",
+    projector: Annotated[str, typer.Option("--projector", metavar="PATH", help="What images are read with.")] = "",
     callback_url: Annotated[
         str, typer.Option("--callback-url", metavar="URL", help="The pool that is told when it is ready.")
     ] = "",
@@ -105,6 +111,10 @@ def worker(
         engine=engine,
         callback_url=callback_url,
         orphan_s=orphan_s,
+        kv_type=kv_type,
+        lora=tuple(lora or ()),
+        draft=draft,
+        projector=projector,
     )
     return run(found, options)
 

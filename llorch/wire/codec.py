@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import NoReturn, TypeVar, get_args
+from typing import Literal, NoReturn, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -229,7 +229,17 @@ def expectation(error: msgspec.ValidationError, kind: object) -> str:
     if "matching regex" in text:
         described = [found.description for found in _metas(kind) if found.pattern and found.description]
         text = f"expected {described[0]}" if described else "not in the form that is expected"
+    choices = _choices(kind)
+    if text.startswith("Invalid enum value") and choices:
+        return f"expected one of {', '.join(choices)}"
     return text[:1].lower() + text[1:]
+
+
+def _choices(kind: object) -> list[str]:
+    """Return the texts that *kind* allows, where it lists them."""
+    if get_origin(kind) is Literal:
+        return [str(choice) for choice in get_args(kind)]
+    return [choice for part in get_args(kind) for choice in _choices(part)]
 
 
 def _metas(kind: object) -> list[msgspec.Meta]:
@@ -243,7 +253,7 @@ def _problem(name: str, error: msgspec.ValidationError, kind: object = None) -> 
         first = error.__cause__.problems[0]
         return FieldProblem(f"{name}{_path(str(error))}.{first.field}", first.problem)
     text = expectation(error, kind)
-    if text.startswith("invalid enum value"):
+    if str(error).startswith("Invalid enum value"):
         text = "not one of the allowed values"
     elif text.startswith("object contains unknown field"):
         text = "contains an unknown field"

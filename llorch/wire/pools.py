@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from llorch.wire.engine_options import EngineOptions
 from llorch.wire.models import Download
 
 Backend = Literal["cpu", "cuda", "metal"]
 Engine = Literal["llamacpp", "torch", "ctransformers", "openai"]
 WorkerState = Literal["starting", "ready", "busy", "draining", "stopped", "failed"]
+ModelKind = Literal["model", "adapter", "projector"]
 PoolState = Literal["online", "draining", "offline"]
 Id = Annotated[
     str,
@@ -61,7 +63,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file on a pool's disk, from its metadata.
+    """A model file on a pool's disk, from its metadata; or what is only a part of one, as its `kind` says.
 
     `memory_bytes` is what a worker takes there that has the pool's own number of slots and context (`memory_slots`,
     `memory_ctx`); `kv_cell_bytes` the part of it that each token of context takes. 0 is not known.
@@ -78,6 +80,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int | UnsetType = UNSET
     weights_bytes: int = 0
     kv_cell_bytes: int = 0
+    kind: ModelKind = "model"
     memory_bytes: int = 0
     memory_slots: int = 0
     memory_ctx: int = 0
@@ -91,7 +94,7 @@ class ModelList(msgspec.Struct, frozen=True):
     models: list[Model]
 
 
-class Worker(msgspec.Struct, frozen=True, kw_only=True):
+class Worker(EngineOptions, frozen=True, kw_only=True):
     """A worker as its pool knows it; `progress` is the percentage loaded, `error` why it failed.
 
     `load_ms` is how long it took to load its model, once its process was up; 0 is not known. `shares` are the bytes of
@@ -198,7 +201,7 @@ class PoolList(msgspec.Struct, frozen=True):
     pools: list[Pool]
 
 
-class SpawnWorker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpawnWorker(EngineOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`POST …/workers/spawn`: start a worker for a resolved model reference."""
 
     model_ref: ModelRef

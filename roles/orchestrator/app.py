@@ -14,6 +14,7 @@ from llorch.errors import BusyError
 from llorch.models import resolve
 from llorch.policy import ModelPolicy
 from llorch.settings import Settings
+from llorch.wire.engine_options import renamed
 from roles.orchestrator.api.keys import BATCHES, CORE, OPERATIONS, SETTINGS
 from roles.orchestrator.api.meta import ENDPOINTS
 from roles.orchestrator.batches.folder import Folder
@@ -55,7 +56,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                 settings.token,
                 own.heartbeat_interval_s,
                 clock_ms=clock_ms,
-                policies={resolve(name, settings.aliases): policy for name, policy in settings.models.items()},
+                policies=_policies(settings),
                 default=ModelPolicy(keep_alive_s=own.keep_alive_s),
             ) as fleet,
             asyncio.TaskGroup() as loops,
@@ -102,6 +103,15 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
     app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token, max_body_bytes=own.max_body_bytes)
     app[SETTINGS] = settings
     return app
+
+
+def _policies(settings: Settings) -> dict[str, ModelPolicy]:
+    """Return what the operator wants of models, by references instead of aliases."""
+
+    def ref(name: str) -> str:
+        return resolve(name, settings.aliases)
+
+    return {ref(name): renamed(policy, ref) for name, policy in settings.models.items()}
 
 
 async def _clean(core: Orchestrator, batches: Registry, settings: Settings) -> None:

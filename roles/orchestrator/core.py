@@ -51,11 +51,17 @@ class Orchestrator:
         queue_capacity: int,
         patience: Patience,
     ) -> None:
+        self.names = Names(aliases, fleet)
         self.relay = Relay(store, on_read=self._read, on_unread=self._unread)
         self.dispatcher = Dispatcher(
-            store=store, relay=self.relay, fleet=fleet, metrics=metrics, clock_ms=clock_ms, patience=patience
+            store=store,
+            relay=self.relay,
+            fleet=fleet,
+            names=self.names,
+            metrics=metrics,
+            clock_ms=clock_ms,
+            patience=patience,
         )
-        self.names = Names(aliases, fleet)
         self.submissions = Submissions(
             store,
             self.dispatcher,
@@ -188,6 +194,7 @@ class Orchestrator:
         if self.fleet.drained(pool_id):
             raise errors.Draining(f"pool {pool_id} is drained and gets no workers; llorch pool drain {pool_id} --undo")
         body = msgspec.structs.replace(body, model_ref=await self.names.pinned(body.model_ref))
+        body = await self.names.equipped(body)
         pool = self.fleet.pool(pool_id)
         try:
             spawned = await pool.client.send("POST", "/v2/workers/spawn", Spawned, body=body)

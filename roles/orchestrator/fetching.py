@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from llorch.errors import PoolUnreachable, Unreachable
+from llorch.errors import LlorchError, PoolUnreachable, Unreachable
 from llorch.models import HubRef, parse_ref
-from llorch.wire.models import DownloadModel, Started
+from llorch.wire.models import Download, DownloadModel, Started
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.pool_record import PoolRecord
 
 MAX_SOURCES = 8
+POLL_S = 0.5
 
 
 def fetchable(model_ref: str) -> bool:
@@ -42,3 +44,24 @@ async def download(fleet: Fleet, pool_id: str, request: DownloadModel) -> Starte
         return await pool.client.send("POST", "/v2/models/download", Started, body=body)
     except Unreachable as error:
         raise PoolUnreachable(error.message) from error
+
+
+async def fetch(fleet: Fleet, pool_id: str, refs: Iterable[str]) -> None:
+    """Have a pool fetch those files that it lacks, and return when they are there; raises as `download` does.
+
+    Raises:
+        LlorchError: One cannot be fetched; its code is the pool's.
+    """
+    for ref in refs:
+        if ref in fleet.pool(pool_id).models or not fetchable(ref):
+            continue
+        started = await download(fleet, pool_id, DownloadModel(model_ref=ref, evict=True))
+        state = started.state
+        while state != "complete":
+            await asyncio.sleep(POLL_S)
+            told = await fleet.pool(pool_id).client.send("GET", f"/v2/models/downloads/{started.download_id}", Download)
+            state = told.state
+            if state in {"failed", "cancelled"}:
+                error = LlorchError(f"could not fetch {ref}: {told.error or state}")
+                error.code = told.error_code or "DOWNLOAD_FAILED"
+                raise error

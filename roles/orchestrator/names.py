@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from typing import TypeVar
 
 from llorch import models
 from llorch.errors import CallerError, HubUnreachable
 from llorch.hub import Pins, at_hand
+from llorch.wire.engine_options import EngineOptions, files, renamed
 from roles.orchestrator.fleet import Fleet
+
+T = TypeVar("T", bound=EngineOptions)
 
 
 class Names:
@@ -32,8 +36,8 @@ class Names:
         """All aliases, and what they stand for."""
         return {**models.BUILTIN_ALIASES, **self.aliases}
 
-    async def pinned(self, name: str) -> str:
-        """Return the reference that *name* means now.
+    async def pinned(self, name: str, *, beside: bool = False) -> str:
+        """Return the reference that *name* means now; *beside* a model, it may be of a file that is none by itself.
 
         Raises:
             ModelNotFound: No such alias, repository, revision or file.
@@ -45,11 +49,16 @@ class Names:
         if models.is_pinned(ref):
             return ref
         try:
-            return (await self._pins.pin(ref, self._have())).ref
+            return (await self._pins.pin(ref, self._have(beside=beside))).ref
         except HubUnreachable as error:
             raise HubUnreachable(
                 f"{error.message}; no pool has the model either", retry_after_s=error.retry_after_s
             ) from None
+
+    async def equipped(self, options: T) -> T:
+        """Return *options* with references for the names of files; raises as `pinned` does."""
+        refs = {name: await self.pinned(name, beside=True) for name in files(options)}
+        return renamed(options, refs.__getitem__)
 
     def here(self, name: str) -> str:
         """Return the reference that *name* means among what pools have; itself resolved where they have none.
@@ -74,5 +83,6 @@ class Names:
         facts = await self._pins.facts(repo, models.DEFAULT_REVISION)
         return f"hf:{repo}::file={models.of_quantisation(repo, quantisation, [file.path for file in facts.files])}"
 
-    def _have(self) -> list[tuple[str, int]]:
-        return [(model.model_ref, model.added_ms) for pool in self._fleet.online() for model in pool.models.values()]
+    def _have(self, *, beside: bool = False) -> list[tuple[str, int]]:
+        found = [model for pool in self._fleet.online() for model in pool.models.values()]
+        return [(model.model_ref, model.added_ms) for model in found if beside or model.kind == "model"]

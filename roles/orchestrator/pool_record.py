@@ -28,6 +28,11 @@ class PoolRecord:
     workers: dict[str, WorkerReport] = field(default_factory=dict)
     downloads: list[Download] = field(default_factory=list)
 
+    @property
+    def servable(self) -> list[Model]:
+        """The files that are a model by themselves."""
+        return [model for model in self.models.values() if model.kind == "model"]
+
     def facts(self) -> Facts:
         """Return what the scheduler is told of it."""
         return Facts(

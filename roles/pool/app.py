@@ -107,7 +107,7 @@ def create(
             library = Library(
                 Catalogue(models_dir(own.models_dir, data), settings.aliases),
                 Records(data / "models-known", ModelRecord),
-                in_use=lambda: {record.model_ref for record in supervisor.workers() if record.live},
+                in_use=lambda: {ref for record in supervisor.workers() if record.live for ref in record.refs},
                 budget_bytes=own.models_budget_bytes,
                 changed=changed.set,
                 clock_ms=_now_ms,

@@ -15,16 +15,19 @@ from msgspec.structs import replace
 from llorch import __version__, config
 from llorch.errors import CallerError, Draining
 from llorch.settings import Settings
+from llorch.wire.engine_options import files, options_of, scaled
 from llorch.wire.models import Preloading
 from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
 from roles.pool.gpu_inventory import reserve
 from roles.pool.gpu_inventory.limit import limited
 from roles.pool.gpu_inventory.sampler import Sampler
+from roles.pool.model_cache.catalogue import ModelFile
 from roles.pool.model_cache.downloads import Downloads
 from roles.pool.model_cache.library import Library
 from roles.pool.model_cache.readahead import ReadAhead, most
 from roles.pool.worker_lifecycle import preflight, records
 from roles.pool.worker_lifecycle.engines import Engines
+from roles.pool.worker_lifecycle.extras import Extra, Extras
 from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.supervisor import Home, Supervisor
@@ -106,13 +109,16 @@ class Pool:
         """
         if self.supervisor.draining:
             raise Draining("this pool is shutting down and starts no workers", retry_after_s=5)
-        with self.library.holding(request.model_ref):
+        refs = [request.model_ref, *files(request)]
+        with self.library.holding(*refs):
             record = await self._start(request)
-        await self.library.used(request.model_ref)
+        for ref in refs:
+            await self.library.used(ref)
         return record
 
     async def _start(self, request: SpawnWorker) -> Record:
         file = await self.library.inspect(request.model_ref)
+        extras = await self._extras(file, request)
         engines = await asyncio.shield(self._engines)
         addresses = await asyncio.shield(self._addresses)
         roster = self.supervisor.roster
@@ -127,9 +133,27 @@ class Pool:
             commitments=roster.commitments(pending | roster.pending()),
             engines=engines,
             defaults=self._defaults,
+            extras=extras,
         )
         port = 0 if request.port is UNSET else request.port
-        return self.supervisor.start(file, plan, Home(addresses.worker_host, addresses.callback, port))
+        home = Home(addresses.worker_host, addresses.callback, port)
+        return self.supervisor.start(file, plan, home, options=extras.located)
+
+    async def _extras(self, model: ModelFile, request: SpawnWorker) -> Extras:
+        """Find the files that a worker is to have beside its model."""
+        options = options_of(request)
+        found = {ref: await self.library.inspect(ref) for ref in files(options)}
+        extra = {ref: Extra(ref, file.path, file.metadata) for ref, file in found.items()}
+        tokens = None
+        if options.draft:
+            tokens = (await self.library.tokens(model), await self.library.tokens(found[options.draft]))
+        return Extras(
+            options,
+            lora=[extra[scaled(adapter)[0]] for adapter in options.lora],
+            draft=extra.get(options.draft),
+            projector=extra.get(options.projector),
+            tokens=tokens,
+        )
 
     async def preload(self, model_ref: str) -> Preloading:
         """Read a model's file ahead, because a worker is soon to load it.

@@ -23,6 +23,8 @@ REPORT = "llorch:"
 NO_DEVICE_STATUS = 3
 SMALL_MODEL_BYTES = 64 * 1024 * 1024
 ALL_LAYERS = 999
+NUMBERS = {"f32", "f16", "bf16"}
+"""Types of the KV cache that are not quantised."""
 DEVICE_NAMES = {"cuda": ("cuda", "rocm", "hip", "musa"), "metal": ("metal", "mtl")}
 
 
@@ -82,8 +84,29 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN
     threads = options["threads"] or _threads(options["model_path"])
     p.cpuparams.n_threads = threads
     p.cpuparams_batch.n_threads = threads
+    _extras(xllamacpp, p, options, gpu=gpu, threads=threads)
     p.verbosity = 3
     return p
+
+
+def _extras(xllamacpp: Any, p: Any, options: dict[str, Any], *, gpu: bool, threads: int) -> None:  # noqa: ANN401 - see above
+    """Tell of the KV cache's type, and of the files beside the model."""
+    kv_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{options['kv_type'].upper()}")
+    p.cache_type_k = p.cache_type_v = kv_type
+    if options["kv_type"] not in NUMBERS:
+        p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED  # or V cannot be quantised
+    p.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, scale) for path, scale in options["lora"]]
+    if options["draft"]:
+        p.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        draft = p.speculative.draft
+        draft.mparams.path = options["draft"]
+        draft.n_gpu_layers = ALL_LAYERS if gpu else 0
+        draft.cache_type_k = draft.cache_type_v = kv_type
+        draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = threads
+    if options["projector"]:
+        p.mmproj.path = options["projector"]
+        p.mmproj_use_gpu = gpu
+        p.video_ffmpeg_bin_dir = os.devnull  # what is no image is refused, and no program is started to look at it
 
 
 def _proportions(split: dict[str, int], length: int) -> list[float]:

@@ -18,6 +18,10 @@ class WorkerMetrics(HttpMetrics):
             "worker_tokens_cached", "Prompt tokens that were not computed anew.", registry=registry
         )
         self.tokens_generated = Counter("worker_tokens_generated", "Tokens generated.", registry=registry)
+        self.drafted = Counter("worker_tokens_drafted", "Tokens that the draft model guessed.", registry=registry)
+        self.accepted = Counter(
+            "worker_tokens_draft_accepted", "Tokens that the draft model guessed right.", registry=registry
+        )
         self.inference_ms = self._histogram("worker_inference_duration_ms", "From a job's slot to its end.")
         self.first_token_ms = self._histogram("worker_first_token_ms", "From a job's slot to its first token.")
         self.cancellation_ms = self._histogram("worker_cancellation_ms", "From a cancellation to the free slot.")

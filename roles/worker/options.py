@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.pools import Backend, Engine
 
 
@@ -29,6 +30,7 @@ class WorkerOptions:
         batch: Tokens computed at once while a prompt is read; a cancellation waits for at most one batch.
         reattach_s: How long a job without a reader goes on, and how long the events of a finished one are kept.
         drain_s: How long running jobs may take when the worker is told to stop.
+        engine_options: How the engine runs the model; files are paths.
         orphan_s: How long it goes on without a job and without its pool; 0 for ever.
         snapshots: A folder of the model's own, for what slots hold when the worker is stopped; empty keeps nothing.
         snapshot_bytes: What that folder and those beside it may take together.
@@ -50,6 +52,7 @@ class WorkerOptions:
     batch: int = 128
     reattach_s: float = 60.0
     drain_s: float = 25.0
+    engine_options: EngineOptions = PLAIN
     orphan_s: float = 0.0
     snapshots: str = ""
     snapshot_bytes: int = 0

@@ -15,6 +15,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from llorch.wire.engine_options import PLAIN, EngineOptions, scaled
+
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 2**20
 _BUFFER = re.compile(r"([A-Za-z_]+) +(model|KV|output|compute) buffer size = +([\d.]+) MiB")
@@ -40,10 +42,10 @@ class Taken:
         return max(self.mapped, self.copied) + self.kv + self.compute
 
 
-def measure(model: Path, *, slots: int, ctx: int, batch: int = 128) -> Taken:
-    """Load a model in a process of its own; return what it took."""
+def measure(model: Path, *, slots: int, ctx: int, batch: int = 128, options: EngineOptions = PLAIN) -> Taken:
+    """Load a model in a process of its own, with the files that *options* name; return what it took."""
     with tempfile.TemporaryDirectory(prefix="llorch-") as folder:
-        options = {
+        told = {
             "model_path": str(model),
             "backend": "cpu",
             "device_index": 0,
@@ -52,10 +54,14 @@ def measure(model: Path, *, slots: int, ctx: int, batch: int = 128) -> Taken:
             "threads": 1,
             "batch": batch,
             "socket": f"{folder}/e.sock",
+            "key": "k",
+            "kv_type": options.kv_type,
+            "lora": [scaled(one) for one in options.lora],
+            "draft": options.draft,
+            "projector": options.projector,
         }
         done = subprocess.run(
-            [sys.executable, "-m", "tests.support.engine_memory", json.dumps(options)],
-            env={**os.environ, "LLORCH_ENGINE_KEY": "k"},
+            [sys.executable, "-m", "tests.support.engine_memory", json.dumps(told)],
             cwd=ROOT,
             check=True,
             capture_output=True,

@@ -122,7 +122,7 @@ def test_every_problem_is_named_at_once_with_where_what_and_what_is_allowed(tmp_
         f"{file}: [worker] slots: found 0, expected `int` >= 1",
         "LLORCH_WORKER_CTX: found 'many', expected `int`, got `str`",
         "--url: found 'orchestrator', expected a URL such as http://host:8080",
-        f"{file}: [log] level: found 'loud', invalid enum value 'loud'",
+        f"{file}: [log] level: found 'loud', expected one of debug, info, warning, error",
         f"{file}: [hosts.blue] urll: unknown key; did you mean url?",
         f"{file}: [aliases] mine: found '/m.gguf', expected file:/absolute/path or hf:org/repo[@revision][::file=path]",
         f"{file}: [orchestratr]: unknown section; did you mean orchestrator?",
@@ -304,6 +304,19 @@ def test_a_model_has_its_own_policy_and_the_rest_from_the_orchestrator(tmp_path:
     assert [policy.pinned for policy in found.values()] == [False, True]
 
 
+def test_a_model_has_files_beside_it(tmp_path: Path) -> None:
+    text = '[models.haiku]\nkv_type = "q8_0"\nlora = ["file:/a.gguf:0.5"]\ndraft = "qwen"\n'
+    text += 'projector = "hf:org/repo::file=mmproj.gguf"\n'
+
+    found = load(write(tmp_path / "a.toml", text), env={}).models
+
+    assert found == {
+        "haiku": ModelPolicy(
+            kv_type="q8_0", lora=("file:/a.gguf:0.5",), draft="qwen", projector="hf:org/repo::file=mmproj.gguf"
+        )
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -312,6 +325,11 @@ def test_a_model_has_its_own_policy_and_the_rest_from_the_orchestrator(tmp_path:
         ("[models.haiku]\nkeepalive = 1\n", "keepalive: unknown key; did you mean keep_alive_s?"),
         ("[models.haiku]\nmin_replicas = 9\n", "min_replicas: found 9, expected at most max_replicas"),
         ("models = 3\n", "[models]: found 3, expected sections"),
+        ('[models.haiku]\nkv_type = "q9"\n', "kv_type: found 'q9', expected one of"),
+        ('[models.haiku]\nlora = "file:/a.gguf"\n', "lora: found 'file:/a.gguf'"),
+        ('[models.haiku]\nlora = ["tone:0.5"]\n', "lora: no model is called tone"),
+        ('[models.haiku]\ndraft = "qwenn"\n', "draft: no model is called qwenn; did you mean qwen?"),
+        ('[models.haiku]\nprojector = "file:relative"\n', "projector: no model is called file:relative"),
     ],
 )
 def test_a_wrong_policy_is_named(tmp_path: Path, text: str, problem: str) -> None:

@@ -57,7 +57,7 @@ async def capabilities(request: web.Request) -> web.Response:
             engines=sorted({worker.engine for worker in workers}),
             priorities=["interactive", "batch"],
             aliases={**BUILTIN_ALIASES, **core.aliases},
-            models=sorted({ref for record in online for ref in record.models}),
+            models=sorted({model.model_ref for record in online for model in record.servable}),
             max_body_bytes=settings.max_body_bytes,
             max_timeout_ms=MAX_TIMEOUT_MS,
             queue_capacity=settings.queue_capacity,

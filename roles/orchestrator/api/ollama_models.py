@@ -30,7 +30,7 @@ async def tags(request: web.Request) -> web.Response:
     """GET /api/tags: the models that pools have."""
     query(request)
     core = request.app[CORE]
-    models = [model for pool in core.fleet.online() for model in pool.models.values()]
+    models = [model for pool in core.fleet.online() for model in pool.servable]
     return reply(Tags(shapes.tags(models, core.aliases)))
 
 

@@ -95,7 +95,7 @@ async def _stream(
 
 def _names(core: Orchestrator) -> list[str]:
     aliases = {**BUILTIN_ALIASES, **core.aliases}
-    files = {ref for record in core.fleet.online() for ref in record.models}
+    files = {model.model_ref for record in core.fleet.online() for model in record.servable}
     return sorted(aliases) + sorted(files - set(aliases.values()))
 
 

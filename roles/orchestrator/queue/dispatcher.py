@@ -18,6 +18,7 @@ from llorch.job import JobId, Move
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.names import Names
 from roles.orchestrator.queue.announcement import announcement
 from roles.orchestrator.queue.attempt import Patience
 from roles.orchestrator.queue.order import JobQueue, Ticket
@@ -37,12 +38,13 @@ _log = log.get("orchestrator.dispatcher")
 class Dispatcher:
     """Serves the queue. `run` is the loop; the rest is called by the core."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it acts on
         self,
         *,
         store: Store,
         relay: Relay,
         fleet: Fleet,
+        names: Names,
         metrics: OrchestratorMetrics,
         clock_ms: ClockMs,
         patience: Patience,
@@ -68,6 +70,7 @@ class Dispatcher:
         self.placement = Placement(
             queue=self.queue,
             fleet=fleet,
+            names=names,
             runs=self.runs,
             metrics=metrics,
             clock_ms=clock_ms,

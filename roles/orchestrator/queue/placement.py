@@ -14,16 +14,19 @@ import time
 from collections.abc import Callable, Iterable
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from llorch import log
 from llorch.errors import LlorchError, RemoteError
 from llorch.job import JobId
+from llorch.wire.engine_options import fields_of, files, options_of
 from llorch.wire.models import DownloadModel, Preloading, PreloadModel
 from llorch.wire.pools import Spawned, SpawnWorker, Worker
 from roles.orchestrator.clock import ClockMs
-from roles.orchestrator.fetching import download, fetchable
+from roles.orchestrator.fetching import download, fetch, fetchable
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
+from roles.orchestrator.names import Names
 from roles.orchestrator.queue.order import JobQueue, Ticket
 from roles.orchestrator.queue.runs import Runs
 from roles.orchestrator.scheduler.decide import decide, decide_idle
@@ -57,6 +60,7 @@ class Placement:
     Args:
         queue: The jobs that wait.
         fleet: What could serve them.
+        names: What the files mean that workers are to have beside their models.
         runs: Takes the jobs that are dispatched.
         metrics: Times decisions.
         clock_ms: The time.
@@ -69,6 +73,7 @@ class Placement:
         *,
         queue: JobQueue,
         fleet: Fleet,
+        names: Names,
         runs: Runs,
         metrics: OrchestratorMetrics,
         clock_ms: ClockMs,
@@ -78,6 +83,7 @@ class Placement:
         self.journal = Journal()
         self._queue = queue
         self._fleet = fleet
+        self._names = names
         self._supply = fleet.supply
         self._runs = runs
         self._metrics = metrics
@@ -199,6 +205,9 @@ class Placement:
                 self._fleet.startups.fetching(decision.pool_id, model_ref, now_ms=asked_ms)
                 await download(self._fleet, decision.pool_id, DownloadModel(model_ref=model_ref, evict=True))
                 return  # its heartbeats tell how far it is, and when a worker can be asked for
+            options = await self._names.equipped(options_of(policy))
+            await fetch(self._fleet, decision.pool_id, files(options))
+            body = replace(body, **fields_of(options))
             spawned = await pool.client.send("POST", "/v2/workers/spawn", Spawned, body=body, timeout_s=SPAWN_TIMEOUT_S)
         except LlorchError as error:
             _log.warning("worker_refused", pool_id=spot[0], model_ref=model_ref, code=error.code, reason=error.message)

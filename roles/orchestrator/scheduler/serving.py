@@ -13,7 +13,9 @@ from itertools import islice
 from msgspec.structs import replace
 from sortedcontainers import SortedList
 
+from llorch.errors import InvalidRequest
 from llorch.job import JobId
+from llorch.models import stands_for
 from llorch.policy import ModelPolicy
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
 from roles.orchestrator.scheduler.snapshot import Eviction, Tenant, WorkerView
@@ -70,6 +72,7 @@ class Serving:
 
     def __init__(self, policies: Mapping[str, ModelPolicy], default: ModelPolicy) -> None:
         self._policies = policies
+        self._known = dict(policies)
         self._default = default
         self._workers: dict[str, ReadyWorker] = {}
         self._leases: dict[str, set[JobId]] = {}
@@ -83,7 +86,11 @@ class Serving:
 
     def policy(self, model_ref: str) -> ModelPolicy:
         """Return what the operator wants of a model."""
-        return self._policies.get(model_ref, self._default)
+        known = self._known.get(model_ref)
+        if known is None:
+            meant = (policy for name, policy in self._policies.items() if _stands_for(name, model_ref))
+            known = self._known[model_ref] = next(meant, self._default)
+        return known
 
     def kept(self, worker: ReadyWorker) -> ModelPolicy:
         """Return what is wanted of a worker: by the operator of its model, and by the last request that said so."""
@@ -312,3 +319,10 @@ class Serving:
             last_used_ms=worker.last_used_ms,
             ready_ms=worker.ready_ms,
         )
+
+
+def _stands_for(name: str, ref: str) -> bool:
+    try:
+        return stands_for(name, ref)
+    except InvalidRequest:
+        return False

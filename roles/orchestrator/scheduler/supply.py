@@ -20,6 +20,7 @@ from roles.orchestrator.scheduler.backoff import Backoff
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
 from roles.orchestrator.scheduler.facts import Demand, Facts
+from roles.orchestrator.scheduler.identity import served
 from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
 from roles.orchestrator.scheduler.progress import Loading, Progress
@@ -83,16 +84,22 @@ class Supply:
         pool.facts = facts
         for worker_id in self.progress.shown(pool.workers):
             self.capacity.withdraw(worker_id)
-        self.progress.seen(pool_id, facts.workers, facts.downloads)
+        self.progress.seen(pool_id, [self._seen(worker) for worker in facts.workers], facts.downloads)
         self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
         for worker_id in before.keys() - pool.workers.keys():
             self._gone(worker_id)
         for worker in facts.workers:
             was = before.get(worker.worker_id)
+            worker = self._seen(worker)
             if _failed_to_start(worker, was, first=known is None):
                 self._failed(pool_id, worker, now_ms=now_ms)
             self._take_worker(pool_id, worker, was, now_ms=now_ms)
         self.grown |= known is None
+
+    def _seen(self, worker: WorkerReport) -> WorkerReport:
+        """Return a worker under the name of what it serves."""
+        ref = served(worker, self.serving.policy(worker.model_ref))
+        return worker if ref == worker.model_ref else replace(worker, model_ref=ref)
 
     def leave(self, pool_id: str, *, for_good: bool, now_ms: int) -> None:
         """Note that a pool takes no work: it is draining, silent, or, *for_good*, has said goodbye."""
@@ -263,7 +270,7 @@ class Supply:
             self.needs.forget(ref, pool_id)
         for model in facts.models:
             policy = self.serving.policy(model.model_ref)
-            self.needs.put(model.model_ref, pool_id, need(model, policy))
+            self.needs.put(model.model_ref, pool_id, need(model, policy, facts.models))
         for ref in refs - pool.refs:
             self.backoff.came_up(ref, pool_id)
         pool.refs = refs

@@ -69,6 +69,7 @@ class Entry:
             parameters=metadata.parameters,
             weights_bytes=metadata.weights_bytes,
             kv_cell_bytes=metadata.kv_cell_bytes,
+            kind=metadata.kind,
             model_id=models.model_id(self.ref),
             added_ms=record.added_ms if record is not None and record.added_ms else self.modified_ms,
         )
@@ -111,6 +112,18 @@ class Catalogue:
             raise ModelNotFound(f"{_shown(ref)}: the file cannot be read: {error.strerror}") from None
         metadata = _joined([metadata for _, _, metadata in read])
         return ModelFile(ref, read[0][0], sum(size for _, size, _ in read), metadata)
+
+    def tokens(self, path: Path) -> gguf.Tokens:
+        """Read the vocabulary of a model that `inspect` has found.
+
+        Raises:
+            ModelNotFound: It is not there any more.
+        """
+        try:
+            with path.open("rb") as file:
+                return gguf.read_tokens(file, path.stat().st_size)
+        except OSError as error:
+            raise ModelNotFound(f"{path.name}: the file cannot be read: {error.strerror}") from None
 
     def models(self, records: Records | None = None) -> list[Model]:
         """Return every sound model, by reference. A file read before and not changed since is not read again."""

@@ -15,10 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from llorch.errors import ModelIncompatible, ModelInvalid
+from llorch.errors import ModelInvalid
+from llorch.wire.pools import ModelKind
 from roles.pool.model_cache import vocabulary
 from roles.pool.model_cache.header import Header, refuse
-from roles.pool.model_cache.quantisation import BLOCKS, FILE_TYPES
+from roles.pool.model_cache.quantisation import FILE_TYPES
+from roles.pool.model_cache.tensors import measure
 
 MAX_PAIRS = 65_536
 MAX_TENSORS = 1_000_000
@@ -45,12 +47,18 @@ _SCALARS: Mapping[int, struct.Struct] = {
     11: struct.Struct("<q"),
     12: struct.Struct("<d"),
 }
+KINDS: Mapping[str, ModelKind] = {"adapter": "adapter", "mmproj": "projector"}
+"""What `general.type` says of files that are no model by themselves."""
+_PROJECTOR = "clip"
+"""The architecture of projectors, older ones of which say no type."""
 _ARCHITECTURE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _TOKENS = "tokenizer.ggml.tokens"
 _TOKEN_TYPES = "tokenizer.ggml.token_type"
 _KEPT_STRINGS: Mapping[str, int] = {
     "general.architecture": MAX_NAME_BYTES,
     "general.name": MAX_NAME_BYTES,
+    "general.type": MAX_NAME_BYTES,
+    "adapter.type": MAX_NAME_BYTES,
     "tokenizer.ggml.model": MAX_NAME_BYTES,
     "tokenizer.chat_template": MAX_TEMPLATE_BYTES,
 }
@@ -62,7 +70,9 @@ class Metadata:
 
     `kv_heads` has one entry a layer; `key_length` and `value_length` are those of one head; `max_token_bytes` is the
     length of the longest text that one token stands for; `split_count` is above 1 for a part of a model. `sliding` has
-    one entry a layer: whether it looks back no further than `sliding_window`; empty when none does.
+    one entry a layer: whether it looks back no further than `sliding_window`; empty when none does. `adapter` is what
+    an adapter is, such as `lora`. Of a projector the lengths are those of its image encoder, and `patches` is how many
+    parts it cuts an image into.
     """
 
     architecture: str
@@ -84,11 +94,24 @@ class Metadata:
     feed_forward_length: int = 0
     sliding_window: int = 0
     sliding: tuple[bool, ...] = ()
+    kind: ModelKind = "model"
+    adapter: str = ""
+    patches: int = 0
 
     @property
     def kv_cell_bytes(self) -> int:
         """What a token takes in the KV cache: for each layer and key/value head one key and one value."""
         return sum(self.kv_heads) * (self.key_length + self.value_length) * KV_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The vocabulary of a model: its kind, the ids of the beginning and the end of a text, and its tokens as stored."""
+
+    kind: str
+    ends: tuple[int, ...]
+    count: int
+    stored: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +144,31 @@ def read(file: BinaryIO, size: int) -> Metadata:
         key, value = _pair(header)
         if value is not None:
             values[key] = value
-    parameters, weights_bytes = _tensors(header, tensor_count, _alignment(values))
+    parameters, weights_bytes = measure(header, tensor_count, alignment=_alignment(values))
     return _metadata(header, values, parameters, weights_bytes)
+
+
+def read_tokens(file: BinaryIO, size: int) -> Tokens:
+    """Read what two models must have in common for one to draft for the other; raises as `read` does."""
+    header = Header(file, size)
+    values: dict[str, _Value] = {}
+    _, pair_count = _preamble(header)
+    for _ in range(pair_count):
+        key, value = _pair(header)
+        if value is not None:
+            values[key] = value
+    tokens = values.get(_TOKENS)
+    if not isinstance(tokens, _Array) or tokens.kind != _STRING:
+        return Tokens("", (), 0, b"")
+    after = Header(file, size)
+    after.data, after.position = header.data, tokens.start
+    after.skip_strings(tokens.count)
+    return Tokens(
+        _text(values, "tokenizer.ggml.model"),
+        tuple(_integer(values, f"tokenizer.ggml.{name}_token_id", missing=-1) for name in ("bos", "eos")),
+        tokens.count,
+        bytes(header.data[tokens.start : after.position]),
+    )
 
 
 def _preamble(header: Header) -> tuple[int, int]:
@@ -177,42 +223,15 @@ def _alignment(values: Mapping[str, _Value]) -> int:
     return alignment
 
 
-def _tensors(header: Header, count: int, alignment: int) -> tuple[int, int]:
-    """Return the number of parameters and of bytes of all tensors, which must end inside the file."""
-    parameters = weights = end = 0
-    for _ in range(count):
-        header.skip(header.u64())
-        dimensions = header.u32()
-        if not 1 <= dimensions <= 4:
-            refuse(f"a tensor has {dimensions} dimensions")
-        row, *more = [header.u64() for _ in range(dimensions)]
-        kind, offset = header.u32(), header.u64()
-        if kind not in BLOCKS:
-            raise ModelIncompatible(f"the model file holds tensors of the type {kind}, which is not known here")
-        block, block_bytes = BLOCKS[kind]
-        rows = 1
-        for dimension in more:
-            rows *= dimension
-        if row % block or offset % alignment:
-            refuse("a tensor does not begin or end where it must")
-        length = row // block * block_bytes * rows
-        parameters += row * rows
-        weights += length
-        end = max(end, offset + length)
-    start = -(-header.position // alignment) * alignment
-    if count and start + end > header.size:
-        raise ModelInvalid(
-            f"the model file is truncated: it has {header.size} bytes, its tensors need {start + end}; "
-            "download or copy it again"
-        )
-    return parameters, weights
-
-
 def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, weights_bytes: int) -> Metadata:
     architecture = _text(values, "general.architecture")
     later_part = not architecture and _integer(values, "split.no") > 0  # only the first part describes the model
     if not _ARCHITECTURE.match(architecture) and not later_part:
         refuse("it does not name its architecture")
+    kind = KINDS.get(_text(values, "general.type"), "projector" if architecture == _PROJECTOR else "model")
+    architecture_of = architecture
+    if kind == "projector":
+        architecture = f"{architecture}.vision"
     layers = _integer(values, f"{architecture}.block_count")
     if layers > MAX_LAYERS:
         refuse(f"it claims {layers} layers")
@@ -224,8 +243,9 @@ def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, wei
     tokens = values.get(_TOKENS)
     token_count = tokens.count if isinstance(tokens, _Array) else 0
     file_type = _integer(values, "general.file_type", missing=-1)
+    patch = _integer(values, f"{architecture}.patch_size")
     return Metadata(
-        architecture=architecture,
+        architecture=architecture_of,
         name=_text(values, "general.name"),
         context_length=_integer(values, f"{architecture}.context_length"),
         block_count=layers,
@@ -244,6 +264,9 @@ def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, wei
         feed_forward_length=_feed_forward(header, values, architecture, layers),
         sliding_window=_integer(values, f"{architecture}.attention.sliding_window"),
         sliding=_sliding(header, values, architecture, layers),
+        kind=kind,
+        adapter=_text(values, "adapter.type"),
+        patches=(_integer(values, f"{architecture}.image_size") // patch) ** 2 if patch else 0,
     )
 
 

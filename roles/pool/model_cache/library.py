@@ -29,6 +29,7 @@ from llorch.wire.models import (
 from llorch.wire.pools import Disk, Model
 from roles.pool.model_cache import files, room
 from roles.pool.model_cache.catalogue import Catalogue, Entry, ModelFile
+from roles.pool.model_cache.gguf import Tokens
 from roles.pool.model_cache.ledger import Ledger, ModelRecord
 
 PARTIAL = ".partial"
@@ -86,14 +87,18 @@ class Library:
             raise ModelInvalid(f"{ref} failed its last verification; delete it, or download it again")
         return await asyncio.to_thread(self._catalogue.inspect, ref)
 
+    async def tokens(self, file: ModelFile) -> Tokens:
+        """Return the vocabulary of a model that `inspect` has found."""
+        return await asyncio.to_thread(self._catalogue.tokens, file.path)
+
     @contextlib.contextmanager
-    def holding(self, ref: str) -> Iterator[None]:
-        """Keep a model from being deleted while a worker for it is being started; it counts as used now."""
-        self._held[ref] += 1
+    def holding(self, *refs: str) -> Iterator[None]:
+        """Keep models from being deleted while a worker for them is being started."""
+        self._held.update(refs)
         try:
             yield
         finally:
-            self._held[ref] -= 1
+            self._held.subtract(refs)
 
     async def used(self, ref: str) -> None:
         """Take note that a model is used now."""

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llorch.wire.engine_options import KV_BLOCKS, KvType
 from roles.pool.model_cache.gguf import Metadata
+from roles.pool.worker_lifecycle.extras import NO_EXTRAS, Extras
 
-KV_BYTES = 2
-"""Bytes of one number in the KV cache (f16)."""
+MASK_BYTES = 2
+"""Bytes of one entry of the mask (f16)."""
 CELLS = 256
 """The KV cache of a slot is a multiple of this."""
 BATCH = 128
@@ -23,6 +25,9 @@ BATCH = 128
 NUMBER_BYTES = 4
 STREAMS_WIDE, STREAMS_INNER = 5, 3
 """How many vectors of the model's width, and of its feed-forward width, are held for each token of a batch."""
+
+PATCH_STREAMS = 4
+"""How many vectors of its encoder's width are held for each patch of an image, beside one of its inner width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +38,21 @@ class Estimate:
     kv_bytes: int
     compute_bytes: int
 
+    def __add__(self, other: Estimate) -> Estimate:
+        """Return what both take together."""
+        return Estimate(
+            self.weights_bytes + other.weights_bytes,
+            self.kv_bytes + other.kv_bytes,
+            self.compute_bytes + other.compute_bytes,
+        )
+
     @property
     def total_bytes(self) -> int:
         """All of it and a tenth more."""
         return (self.weights_bytes + self.kv_bytes + self.compute_bytes) * 11 // 10
 
 
-def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH) -> Estimate:
+def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, extras: Extras = NO_EXTRAS) -> Estimate:
     """Return the memory that a worker will take.
 
     Args:
@@ -47,15 +60,28 @@ def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH) ->
         slots: Jobs at once.
         ctx: Context of one slot in tokens.
         batch: Tokens computed at once.
+        extras: What it has beside the model.
     """
+    kv_type = extras.options.kv_type
+    found = _model(metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type)
+    if extras.draft is not None:
+        found += _model(extras.draft.metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type)
+    for adapter in extras.lora:
+        found += Estimate(adapter.metadata.weights_bytes, 0, 0)
+    if extras.projector is not None:
+        found += Estimate(extras.projector.metadata.weights_bytes, 0, projecting_bytes(extras.projector.metadata))
+    return found
+
+
+def _model(metadata: Metadata, *, slots: int, ctx: int, batch: int, kv_type: KvType) -> Estimate:
     return Estimate(
         metadata.weights_bytes,
-        kv_bytes(metadata, slots=slots, ctx=ctx, batch=batch),
+        kv_bytes(metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type),
         compute_bytes(metadata, slots=slots, ctx=ctx, batch=batch),
     )
 
 
-def kv_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> int:
+def kv_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int, kv_type: KvType = "f16") -> int:
     """Return the KV cache: one key and one value for each layer, key/value head and cell of each slot.
 
     A layer with a sliding window looks back no further, and so has cells for the window and the batch behind it.
@@ -66,16 +92,24 @@ def kv_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> int:
     cells = sum(
         heads * (few_cells if short else all_cells) for heads, short in zip(metadata.kv_heads, sliding, strict=False)
     )
-    return cells * slots * (metadata.key_length + metadata.value_length) * KV_BYTES
+    block, block_bytes = KV_BLOCKS[kv_type]
+    return cells * slots * (metadata.key_length + metadata.value_length) * block_bytes // block
 
 
 def compute_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> int:
     """Return the buffers for one batch: its vectors, the mask of what each token may look at, and the scores."""
     inner = metadata.feed_forward_length or 4 * metadata.embedding_length
     vectors = batch * NUMBER_BYTES * (STREAMS_WIDE * metadata.embedding_length + STREAMS_INNER * inner)
-    mask = _cells(ctx) * batch * KV_BYTES
+    mask = _cells(ctx) * batch * MASK_BYTES
     scores = slots * metadata.vocab_size * NUMBER_BYTES
     return vectors + mask + scores
+
+
+def projecting_bytes(projector: Metadata) -> int:
+    """Return the buffers for one image: the vectors of its patches."""
+    return (
+        projector.patches * NUMBER_BYTES * (PATCH_STREAMS * projector.embedding_length + projector.feed_forward_length)
+    )
 
 
 def _cells(ctx: int) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.pools import Backend, Engine
 
 
@@ -30,6 +31,7 @@ class WorkerSpec:
         callback_url: The pool's base URL; `POST /v2/internal/workers/ready` goes there.
         token: The one-time spawn token: the worker's endpoints and the callback ask for it.
         split: Of each device that the model is laid over, how many parts of it; empty for one device alone.
+        options: How its engine runs the model, with paths for files.
         orphan_s: How long it goes on without a job when no pool asks for its health any more; 0 for ever.
     """
 
@@ -47,6 +49,7 @@ class WorkerSpec:
     token: str = field(repr=False)
     orphan_s: float = 0.0
     split: tuple[tuple[str, int], ...] = ()
+    options: EngineOptions = PLAIN
 
     @property
     def split_text(self) -> str:

@@ -15,10 +15,12 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompatible
+from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.pools import Backend, Device, Engine, Model, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.engines import ARCHITECTURES, Engines
 from roles.pool.worker_lifecycle.estimate import BATCH, Estimate, estimate
+from roles.pool.worker_lifecycle.extras import NO_EXTRAS, Extras, check_extras
 from roles.pool.worker_lifecycle.split import Share, split
 
 DEFAULT_ENGINE: Engine = "llamacpp"
@@ -55,9 +57,10 @@ class Plan:
     ctx: int
     memory_bytes: int
     shares: tuple[Share, ...] = ()
+    options: EngineOptions = PLAIN
 
 
-def plan(
+def plan(  # noqa: PLR0913 - what is decided from
     metadata: Metadata,
     request: SpawnWorker,
     *,
@@ -65,6 +68,7 @@ def plan(
     commitments: Sequence[Commitment],
     engines: Engines,
     defaults: Defaults,
+    extras: Extras = NO_EXTRAS,
 ) -> Plan:
     """Decide how to start a worker for a model.
 
@@ -75,10 +79,12 @@ def plan(
         commitments: What its living workers hold.
         engines: What is installed.
         defaults: For what the request leaves open.
+        extras: The files that the worker is to have beside the model.
 
     Raises:
         BackendUnavailable: No such engine, device or backend here; the message lists what there is.
-        ModelIncompatible: The engine does not know the architecture, or the file is a part of a model.
+        ModelIncompatible: The engine does not know the architecture, or the file is a part of a model, or another one
+            does not go with it.
         InsufficientMemory: It fits none of the devices in question.
     """
     engine = DEFAULT_ENGINE if request.engine is UNSET else request.engine
@@ -89,9 +95,10 @@ def plan(
             details={"engines": sorted(engines)},
         )
     check_compatible(metadata, engine)
+    check_extras(metadata, extras, engine)
     slots = defaults.slots if request.slots is UNSET else request.slots
     ctx = context(metadata, asked=0 if request.ctx is UNSET else request.ctx, default=defaults.ctx)
-    needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch)
+    needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch, extras=extras)
     required = needed.total_bytes
     free = {device.id: available(device, commitments) for device in devices}
     usable = _usable(request, devices, engine, backends)
@@ -99,14 +106,14 @@ def plan(
     chosen = min(fitting or usable, key=lambda device: (device.suspect is not UNSET, -free[device.id]))
     if not fitting and request.device is UNSET and (shares := _shares(metadata, needed, usable, free)):
         whole = sum(share.memory_bytes for share in shares)
-        return Plan(shares[0].device, chosen.backend, engine, slots, ctx, whole, shares)
+        return Plan(shares[0].device, chosen.backend, engine, slots, ctx, whole, shares, extras.options)
     if not fitting:
         raise InsufficientMemory(
             f"the model needs {_size(required)} with {slots} slots of {ctx} tokens, {_size(free[chosen.id])} are free "
             f"on {chosen.id}; stop another worker, or ask for fewer slots or a smaller ctx",
             details={"required_bytes": required, "available_bytes": free[chosen.id], "device": chosen.id},
         )
-    return Plan(chosen.id, chosen.backend, engine, slots, ctx, required)
+    return Plan(chosen.id, chosen.backend, engine, slots, ctx, required, options=extras.options)
 
 
 def _shares(
@@ -123,6 +130,8 @@ def check_compatible(metadata: Metadata, engine: Engine) -> None:
     Raises:
         ModelIncompatible: With what the engine lacks.
     """
+    if metadata.kind != "model":
+        raise ModelIncompatible(f"the file is no model by itself: it is one's {metadata.kind}")
     if metadata.architecture not in ARCHITECTURES.get(engine, frozenset()):
         raise ModelIncompatible(
             f"the engine {engine} does not know models of the architecture {metadata.architecture!r}",

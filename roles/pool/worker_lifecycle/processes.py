@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llorch import program
+from llorch.wire.engine_options import fields_of
 from roles.pool.worker_lifecycle import identity, log_files
 from roles.pool.worker_lifecycle.launcher import WorkerSpec
 from roles.pool.worker_lifecycle.snapshots import folder
@@ -53,6 +54,7 @@ def worker_command(
         "engine": spec.engine,
         "callback_url": spec.callback_url,
         "orphan_s": spec.orphan_s,
+        **fields_of(spec.options),
     }
     if snapshots is not None:
         with contextlib.suppress(OSError):  # a full disk costs what would be kept, not the worker

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import UNSET
 
+from llorch.wire.engine_options import EngineOptions, files
 from llorch.wire.pools import Worker, WorkerReport, WorkerState
 from llorch.wire.workers import Ready, WorkerHealth
 from roles.pool.worker_lifecycle.preflight import Commitment, Plan
@@ -61,6 +62,11 @@ class Record:
     def live(self) -> bool:
         """Whether it holds memory."""
         return self.status in LIVE
+
+    @property
+    def refs(self) -> list[str]:
+        """All that it has loaded."""
+        return [self.model_ref, *files(self.plan.options)]
 
     @property
     def was_ready(self) -> bool:
@@ -235,6 +241,7 @@ def view(record: Record, *, host: str = "") -> Worker:
         pid=UNSET if record.pid is None else record.pid,
         adopted=record.adopted,
         shares=dict(record.held_bytes) if plan.shares else {},
+        **{name: getattr(plan.options, name) for name in EngineOptions.__struct_fields__},
     )
 
 

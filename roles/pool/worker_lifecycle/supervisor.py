@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from llorch import log
 from llorch.errors import Conflict, Draining, WorkerNotFound
+from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.workers import Ready
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache.catalogue import ModelFile
@@ -110,8 +111,14 @@ class Supervisor:
         """
         return self.roster.get(worker_id)
 
-    def start(self, file: ModelFile, plan: Plan, home: Home) -> Record:
+    def start(self, file: ModelFile, plan: Plan, home: Home, *, options: EngineOptions = PLAIN) -> Record:
         """Start a worker; its memory counts as taken from now on.
+
+        Args:
+            file: Its model.
+            plan: How.
+            home: Where it is.
+            options: Those of the plan, with paths for references.
 
         Raises:
             Draining: This pool is shutting down.
@@ -141,6 +148,7 @@ class Supervisor:
             callback_url=home.callback_url,
             token=record.token,
             orphan_s=self._orphan_s,
+            options=options,
             split=tuple((share.device, share.layers) for share in plan.shares),
         )
         life = self._new(record, str(file.path))

@@ -42,9 +42,9 @@ class Chunk(NamedTuple):
 
     `tokens_out` counts all tokens up to here, `ids` are those that became whole characters, or stand for no text, in
     this step. `prefilled` and `prefill_total` are set while the prompt is still being read, and `cached` then tells how
-    many of its tokens had been computed before; `stop` on the last chunk alone. `logprobs` are those of the ids, where
-    asked for and known. `reasoning_content` and `tool_calls` come apart
-    from text.
+    many of its tokens had been computed before; `stop` on the last chunk alone. `drafted` and `accepted` count the
+    tokens that a draft model guessed up to here, and guessed right, where it is told. `logprobs` are those of the ids,
+    where asked for and known. `reasoning_content` and `tool_calls` come apart from text.
     """
 
     text: str = ""
@@ -57,6 +57,8 @@ class Chunk(NamedTuple):
     reasoning_content: str = ""
     tool_calls: Sequence[ToolCallDelta] = ()
     cached: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 class Engine(Protocol):

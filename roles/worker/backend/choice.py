@@ -50,4 +50,5 @@ def create_engine(
         launched=launched,
         snapshots=options.snapshots,
         snapshot_bytes=options.snapshot_bytes,
+        options=options.engine_options,
     )

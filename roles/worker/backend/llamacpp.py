@@ -21,6 +21,7 @@ import msgspec
 from llorch import errors
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.conversation import TokenLogprob
+from llorch.wire.engine_options import PLAIN, EngineOptions, files, renamed, scaled
 from llorch.wire.events import StopReason
 from llorch.wire.pools import Backend
 from llorch.wire.tasks import Sampling, Talk
@@ -29,6 +30,7 @@ from roles.worker.backend.grammar import SIGN, probe
 from roles.worker.backend.llamacpp_chat import ChatReader, Properties, chat
 from roles.worker.backend.llamacpp_http import EngineHttp, Refused
 from roles.worker.backend.llamacpp_options import (
+    DRAFTS,
     completion,
     device_index,
     probing,
@@ -55,6 +57,11 @@ class _Progress(msgspec.Struct, frozen=True):
     cache: int = 0
 
 
+class _Timings(msgspec.Struct, frozen=True):
+    draft_n: int = 0
+    draft_n_accepted: int = 0
+
+
 class _Line(msgspec.Struct, frozen=True):
     content: str = ""
     tokens: list[int] = []
@@ -62,6 +69,7 @@ class _Line(msgspec.Struct, frozen=True):
     stop: bool = False
     stop_type: str = "none"
     prompt_progress: _Progress | None = None
+    timings: _Timings | None = None
     error: dict[str, Any] | None = None
     completion_probabilities: list[TokenLogprob] = []
 
@@ -98,6 +106,7 @@ class LlamaCpp:
         launched: An engine process that waits for its options already; see `llamacpp_launch`.
         snapshots: Where to keep what slots hold at the end; with one slot, which never uses it, nothing is kept.
         snapshot_bytes: What there is room for.
+        options: How it runs the model; files are paths.
     """
 
     def __init__(  # noqa: PLR0913 - the options of an engine
@@ -115,6 +124,7 @@ class LlamaCpp:
         launched: subprocess.Popen[bytes] | None = None,
         snapshots: str = "",
         snapshot_bytes: int = 0,
+        options: EngineOptions = PLAIN,
     ) -> None:
         self.name = _name()
         self._path = model_path.absolute()
@@ -128,6 +138,7 @@ class LlamaCpp:
         self._snapshot_folder = snapshots if slots > 1 else ""
         self._snapshot_bytes = snapshot_bytes
         self._snapshots: Snapshots | None = None
+        self._options = renamed(options, lambda path: str(Path(path).absolute()))
         self._process = EngineProcess(tasks, launched)
         self._http = EngineHttp()
         self._vocab_type = 0
@@ -139,6 +150,8 @@ class LlamaCpp:
     async def load(self, on_progress: Callable[[float], None]) -> ModelFacts:
         """Load the model; see `Engine.load`."""
         header = await asyncio.to_thread(read_header, self._path)
+        for path in files(self._options):
+            await asyncio.to_thread(read_header, Path(path))
         ctx = self._ctx or DEFAULT_CTX
         if header.context_length:
             ctx = min(ctx, header.context_length)
@@ -152,6 +165,10 @@ class LlamaCpp:
             ctx=ctx,
             threads=self._threads,
             batch=self._batch,
+            kv_type=self._options.kv_type,
+            lora=tuple(map(scaled, self._options.lora)),
+            draft=self._options.draft,
+            projector=self._options.projector,
             snapshots=self._snapshot_folder,
         )
         loaded = await self._process.load(options, on_progress)
@@ -217,6 +234,8 @@ class LlamaCpp:
         """
         reuse, top = self._slots > 1, top_logprobs(sampling)
         body = completion(tokens, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=reuse, grammar=grammar)
+        if self._options.draft:
+            body |= DRAFTS
         count = 0
         async with aclosing(self._http.lines("/completion", body)) as found:
             async for lines in found:
@@ -279,6 +298,12 @@ class LlamaCpp:
 
     def _chunk(self, line: bytes, top: int) -> Chunk:
         said = self._decoder.decode(line[line.index(b"{") :])
+        chunk = self._plain_chunk(said, line, top)
+        if said.timings is None or not said.timings.draft_n:
+            return chunk
+        return chunk._replace(drafted=said.timings.draft_n, accepted=said.timings.draft_n_accepted)
+
+    def _plain_chunk(self, said: _Line, line: bytes, top: int) -> Chunk:
         if said.stop:
             return Chunk(said.content, said.tokens_predicted, STOP_REASONS.get(said.stop_type, "eos"))
         if said.prompt_progress is not None:

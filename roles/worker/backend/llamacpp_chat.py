@@ -57,6 +57,8 @@ class _Choice(msgspec.Struct, frozen=True):
 
 class _Timings(msgspec.Struct, frozen=True):
     predicted_n: int = 0
+    draft_n: int = 0
+    draft_n_accepted: int = 0
 
 
 class _Progress(msgspec.Struct, frozen=True):
@@ -115,7 +117,12 @@ class ChatReader:
                 progress = said.prompt_progress
                 yield Chunk(prefilled=progress.processed, prefill_total=progress.total, cached=progress.cache)
             if choice.finish_reason is not None:
-                yield Chunk(tokens_out=self._count, stop=STOP_REASONS.get(choice.finish_reason, "eos"))
+                yield Chunk(
+                    tokens_out=self._count,
+                    stop=STOP_REASONS.get(choice.finish_reason, "eos"),
+                    drafted=said.timings.draft_n,
+                    accepted=said.timings.draft_n_accepted,
+                )
 
 
 def _told(call: _Call) -> ToolCallDelta:

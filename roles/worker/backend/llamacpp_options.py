@@ -7,7 +7,7 @@ server inside xllamacpp.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from llorch import errors
 from llorch.wire.conversation import TokenChance, TokenLogprob
@@ -20,6 +20,11 @@ PENALTY_WINDOW_TOKENS = 64
 LEAST_LOGPROB = -9999.0
 """What OpenAI tells of a token that cannot be."""
 LAST_CHUNK_FIELDS = ["content", "stop", "stop_type", "tokens_predicted"]
+DRAFTS: Mapping[str, object] = {
+    "timings_per_token": True,
+    "response_fields": [*LAST_CHUNK_FIELDS, "timings"],
+}
+"""Has llama.cpp tell how many tokens a draft model guessed."""
 
 MAX_DEVICES = 128
 """As many as llama.cpp can lay a model over."""

@@ -41,7 +41,8 @@ _log = log.get("worker.engine")
 class HostOptions:
     """What the engine process is told; `ctx` is one slot's, `split` the parts of the model by device number.
 
-    `snapshots` is the folder for what slots hold; see `llamacpp_snapshots`.
+    `lora` are the adapters' paths with their scales. `snapshots` is the folder for what slots hold; see
+    `llamacpp_snapshots`.
     """
 
     model_path: str
@@ -52,6 +53,10 @@ class HostOptions:
     ctx: int
     threads: int
     batch: int
+    kv_type: str = "f16"
+    lora: tuple[tuple[str, float], ...] = ()
+    draft: str = ""
+    projector: str = ""
     snapshots: str = ""
 
     def cache_setup(self) -> dict[str, object]:
@@ -60,6 +65,11 @@ class HostOptions:
         for name in ("model_path", "device_index", "split", "slots", "threads", "batch", "snapshots"):
             del told[name]
         return told
+
+    @property
+    def paths(self) -> list[str]:
+        """All files."""
+        return [self.model_path, *(path for path, _ in self.lora), *filter(None, (self.draft, self.projector))]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -135,7 +145,9 @@ class EngineProcess:
             raise errors.BackendUnavailable(
                 f"no {options.backend} device can be used here; there is: {', '.join(self._devices) or 'none'}"
             )
-        complaints = [c.replace(options.model_path, Path(options.model_path).name) for c in self._complaints]
+        complaints = list(self._complaints)
+        for path in options.paths:
+            complaints = [c.replace(path, Path(path).name) for c in complaints]
         raise load_error(complaints, status=process.returncode or 0)
 
     async def wait(self) -> str:

@@ -186,6 +186,8 @@ class Executor:
         metrics.outcomes.labels(outcome).inc()
         metrics.tokens_generated.inc(tally.tokens_out)
         metrics.tokens_cached.inc(tally.tokens_cached)
+        metrics.drafted.inc(tally.drafted)
+        metrics.accepted.inc(tally.accepted)
         metrics.inference_ms.observe((now_s - tally.began_s) * 1000)
         if tally.first_token_s is not None:
             metrics.first_token_ms.observe((tally.first_token_s - tally.began_s) * 1000)

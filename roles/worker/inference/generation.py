@@ -26,6 +26,8 @@ class Tally:
     tokens_out: int = 0
     began_s: float = field(default_factory=time.monotonic)
     first_token_s: float | None = None
+    drafted: int = 0
+    accepted: int = 0
 
     def first_token_ms(self) -> int:
         """Return how long the prompt took, so far if it still does."""
@@ -115,6 +117,8 @@ async def write(job: Job, steps: AsyncIterator[list[Chunk]], draft: Draft, tally
                 read, total = chunks[-1].prefilled, chunks[-1].prefill_total
                 job.event("metrics", Metrics(prefill_tokens=read, prefill_total=total))
             continue
+        if chunks[-1].drafted:
+            tally.drafted, tally.accepted = chunks[-1].drafted, chunks[-1].accepted
         pieces, reason = draft.add(chunks)
         if draft.count != tally.tokens_out:
             if tally.first_token_s is None:

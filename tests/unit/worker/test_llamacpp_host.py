@@ -10,6 +10,22 @@ import xllamacpp
 
 from roles.worker.llamacpp_host import _is_a, _parameters, _threads
 
+TOLD: dict[str, Any] = {
+    "model_path": __file__,
+    "socket": "s",
+    "key": "k",
+    "slots": 2,
+    "ctx": 64,
+    "batch": 32,
+    "threads": 1,
+    "device_index": 0,
+    "split": {},
+    "kv_type": "f16",
+    "lora": [],
+    "draft": "",
+    "projector": "",
+}
+
 
 @pytest.mark.parametrize(
     ("name", "backend", "is_one"),
@@ -27,10 +43,22 @@ def test_a_small_model_gets_one_thread(tmp_path: Path) -> None:
 
 
 def test_one_gpu_gets_all_of_a_model_and_several_get_their_parts() -> None:
-    told = {"model_path": __file__, "socket": "s", "key": "k", "slots": 2, "ctx": 64, "batch": 32, "threads": 1}
-    told |= {"backend": "cuda", "device_index": 1}
+    told = {**TOLD, "backend": "cuda", "device_index": 1}
     laid: list[Any] = [_parameters(xllamacpp, {**told, "split": split}) for split in ({}, {"0": 17, "2": 16})]
     alone, together = laid
 
     assert (alone.split_mode, alone.main_gpu, any(alone.tensor_split)) == (0, 1, False)
     assert (together.split_mode, list(together.tensor_split[:4])) == (1, [17, 0, 16, 0])
+
+
+def test_a_quantised_cache_needs_flash_attention_and_the_draft_has_the_same() -> None:
+    plain: Any = _parameters(xllamacpp, {**TOLD, "backend": "cpu"})
+    told = {**TOLD, "backend": "cpu", "kv_type": "q8_0", "lora": [["a.gguf", 0.5]], "draft": "d.gguf", "projector": "p"}
+    full: Any = _parameters(xllamacpp, told)
+
+    q8_0, f16 = xllamacpp.ggml_type.GGML_TYPE_Q8_0, xllamacpp.ggml_type.GGML_TYPE_F16
+    assert (plain.cache_type_k, plain.cache_type_v, plain.flash_attn_type) == (f16, f16, -1)
+    assert (full.cache_type_k, full.cache_type_v, full.flash_attn_type) == (q8_0, q8_0, 1)
+    assert (full.speculative.draft.cache_type_k, full.speculative.draft.mparams.path) == (q8_0, "d.gguf")
+    assert [(adapter.path, adapter.scale) for adapter in full.lora_adapters] == [("a.gguf", 0.5)]
+    assert (full.mmproj.path, full.video_ffmpeg_bin_dir) == ("p", "/dev/null")
