@@ -18,8 +18,16 @@ from llorch.wire.tasks import Stop
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 
 
+class Source(msgspec.Struct, frozen=True):
+    """Where a picture is: only in the request itself, as `base64`."""
+
+    type: str
+    media_type: Annotated[str, Meta(max_length=64)] = ""
+    data: str = ""
+
+
 class Block(msgspec.Struct, frozen=True):
-    """One part of a message: text, a thought, a call of a tool (`tool_use`), or what it gave (`tool_result`)."""
+    """One part of a message: text, an `image`, a thought, a call of a tool (`tool_use`) or its `tool_result`."""
 
     type: str
     text: str = ""
@@ -29,6 +37,7 @@ class Block(msgspec.Struct, frozen=True):
     input: dict[str, Any] | None = None
     tool_use_id: Annotated[str, Meta(max_length=256)] = ""
     content: str | list[dict[str, Any]] | None = None
+    source: Source | None = None
 
 
 class Turn(msgspec.Struct, frozen=True):

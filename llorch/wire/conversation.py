@@ -6,12 +6,14 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems
+from llorch.wire.images import image_problem
 from llorch.wire.json_schema import enforceable, schema_problems
 
 MAX_TOOLS = 512
@@ -36,27 +38,88 @@ class ToolCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: Literal["function"] = "function"
 
 
+class TextPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="text"):
+    """A piece of what is said."""
+
+    text: str
+
+
+class ImageUrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A picture itself, as a `data:` URL with PNG, JPEG, GIF or BMP in base64; `detail` is ignored."""
+
+    url: Annotated[str, Meta(min_length=1, description="data:image/png;base64,…")]
+    detail: Literal["auto", "low", "high"] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        """Check that it can be read."""
+        if problem := image_problem(self.url):
+            raise FieldProblems(FieldProblem("url", problem))
+
+
+class ImagePart(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type", tag="image_url"):
+    """A picture in what is said, for models that have a projector."""
+
+    image_url: ImageUrl
+
+
+Content = str | Annotated[list[TextPart | ImagePart], Meta(min_length=1, max_length=1024)]
+
+
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One turn of a conversation; the model's own chat template joins them.
 
-    `content` may be missing beside `tool_calls` only. A `tool` message is the result of the call `tool_call_id`.
+    `content` may be missing beside `tool_calls` only; pictures are a user's. A `tool` message is the result of the call
+    `tool_call_id`.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str | UnsetType = UNSET
+    content: Content | UnsetType = UNSET
     tool_calls: Annotated[list[ToolCall], Meta(min_length=1, max_length=MAX_TOOLS)] | UnsetType = UNSET
     tool_call_id: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
     reasoning_content: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        """Check what spans fields."""
+        """Check what spans fields; parts that are all text become one text."""
+        if isinstance(self.content, list) and not self.images:
+            msgspec.structs.force_setattr(self, "content", self.text)
         if self.content is UNSET and self.tool_calls is UNSET:
             raise FieldProblems(FieldProblem("content", "required"))
         for name, role in (("tool_calls", "assistant"), ("reasoning_content", "assistant"), ("tool_call_id", "tool")):
             if getattr(self, name) is not UNSET and self.role != role:
                 raise FieldProblems(FieldProblem(name, f"only a message of role {role} has it"))
+        if self.images and self.role != "user":
+            raise FieldProblems(FieldProblem("content", "only a message of role user has pictures"))
         if self.role == "tool" and self.tool_call_id is UNSET:
             raise FieldProblems(FieldProblem("tool_call_id", "required for a message of role tool"))
+
+    @property
+    def images(self) -> list[str]:
+        """The URLs of its pictures."""
+        if isinstance(self.content, str) or self.content is UNSET:
+            return []
+        return [part.image_url.url for part in self.content if isinstance(part, ImagePart)]
+
+    @property
+    def text(self) -> str:
+        """What it says, without pictures."""
+        if isinstance(self.content, str) or self.content is UNSET:
+            return self.content or ""
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+def images_of(messages: Sequence[Message] | UnsetType) -> list[str]:
+    """Return the URLs of all pictures in a conversation, in order."""
+    return [] if messages is UNSET else [url for message in messages for url in message.images]
+
+
+def image_problems(messages: Sequence[Message] | UnsetType, problem: str) -> list[FieldProblem]:
+    """Return *problem* at the place of each message's first picture."""
+    found: list[FieldProblem] = []
+    for number, message in enumerate(() if messages is UNSET else messages):
+        if message.images and not isinstance(message.content, str | UnsetType):
+            first = next(n for n, part in enumerate(message.content) if isinstance(part, ImagePart))
+            found.append(FieldProblem(f"messages[{number}].content[{first}]", problem))
+    return found
 
 
 class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

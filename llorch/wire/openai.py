@@ -19,11 +19,18 @@ from llorch.wire.tasks import MAX_SEED, MAX_TOP_LOGPROBS, LogitBias, Priority, S
 Stops = Annotated[list[Stop], Meta(max_length=4)] | Stop | None
 
 
+class AskedImage(msgspec.Struct, frozen=True):
+    """Where a picture is: only in the request itself."""
+
+    url: str
+
+
 class Part(msgspec.Struct, frozen=True):
-    """One part of a message: only text can be given to a model that reads text."""
+    """One part of a message: text, or a picture."""
 
     type: str
     text: str = ""
+    image_url: AskedImage | str | None = None
 
 
 class CalledFunction(msgspec.Struct, frozen=True):

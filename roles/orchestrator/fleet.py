@@ -203,6 +203,10 @@ class Fleet:
         """Return what any pool knows of a model's file."""
         return next((pool.models[model_ref] for pool in self._pools.values() if model_ref in pool.models), None)
 
+    def sees(self, model_ref: str) -> bool:
+        """Tell whether the workers of a model read pictures."""
+        return bool(self.supply.serving.policy(model_ref).projector)
+
     def client(self, worker_id: str) -> Client | None:
         """Return the connection to a ready worker."""
         return self._clients.get(worker_id)

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from llorch import errors
 from llorch.job import JobId, State
 from llorch.wire.codec import encode
+from llorch.wire.conversation import images_of
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, SubmitTask, calls_tools
 from llorch.wire.workers import CountTokens, TokenCount
 from roles.orchestrator.clock import ClockMs
@@ -98,8 +99,8 @@ class Submissions:
             finished_per_s=self._dispatcher.rate.per_second(now_ms),
             draining=self.draining,
         )
-        fit = admit(task, queue, self._fleet.model(model_ref))
-        if not fit.certainly_fits:
+        fit = admit(task, queue, self._fleet.model(model_ref), sees=self._fleet.sees(model_ref))
+        if not fit.certainly_fits and not images_of(task.messages):  # whoever runs it looks at pictures once
             await self._count(task, model_ref)
         request_sha256 = _sha256(task)
         seed = task.seed if task.seed is not UNSET else random.getrandbits(64)

@@ -24,7 +24,7 @@ from llorch.wire.workers import (
     WorkerHealth,
 )
 from roles.worker.backend import Engine
-from roles.worker.inference.executor import NOTHING_LOADED, Executor, prompt_of
+from roles.worker.inference.executor import NOTHING_LOADED, Executor, counted, prompt_of
 from roles.worker.inference.job import Job
 from roles.worker.inference.jobs import Jobs
 from roles.worker.metrics import WorkerMetrics
@@ -114,8 +114,8 @@ class Core:
         """
         if self._state == "starting":
             self._check_ready()
-        tokens = await self._engine.tokenize(prompt_of(request))
-        return TokenCount(tokens=len(tokens), context_length=self._executor.model.context_length)
+        given = await counted(self._engine, prompt_of(request))
+        return TokenCount(tokens=given.count, context_length=self._executor.model.context_length)
 
     def health(self) -> WorkerHealth:
         """Return what is known without asking anybody."""

@@ -23,6 +23,8 @@ REPORT = "llorch:"
 NO_DEVICE_STATUS = 3
 SMALL_MODEL_BYTES = 64 * 1024 * 1024
 ALL_LAYERS = 999
+PICTURE_BATCH = 512
+"""Some models read a picture whole: its tokens look at each other, and have to be in one batch."""
 NUMBERS = {"f32", "f16", "bf16"}
 """Types of the KV cache that are not quantised."""
 DEVICE_NAMES = {"cuda": ("cuda", "rocm", "hip", "musa"), "metal": ("metal", "mtl")}
@@ -70,7 +72,8 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN
         os.umask(0o077)
     p.n_parallel = options["slots"]
     p.n_ctx = options["ctx"] * options["slots"]  # divided among the slots
-    p.n_batch = p.n_ubatch = options["batch"]  # a cancel takes effect between batches
+    batch = max(options["batch"], PICTURE_BATCH) if options["projector"] else options["batch"]
+    p.n_batch = p.n_ubatch = batch  # a cancel takes effect between batches
     p.ctx_shift = False  # a full context ends the output, it never forgets silently
     p.cache_ram_mib = 0  # otherwise up to 8 GiB of old prompts that no memory estimate knows of
     p.fit_params = False  # what was asked for, or an error

@@ -14,6 +14,7 @@ from anthropic.types import MessageParam, ToolParam
 
 from tests.e2e.processes import orchestrator_role, role, whole_system
 from tests.support import scribes
+from tests.support.beside import encoded, png
 from tests.support.scribes import PLACE
 
 COLD = {"temperature": 0}
@@ -24,7 +25,9 @@ SPOKEN += [', "arguments": ', '{"city": "Be', 'rlin", ', '"days": 2}', "}\n", "<
 PICTURE: list[MessageParam] = [
     {
         "role": "user",
-        "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}],
+        "content": [
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": encoded(png(1, 2, 3))}}
+        ],
     }
 ]
 POEM: list[MessageParam] = [{"role": "user", "content": "Write a haiku about rain"}]

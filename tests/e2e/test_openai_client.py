@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from llorch.wire.tasks import TaskPage
 from tests.e2e.processes import Role, whole_system
 from tests.support import scribes
+from tests.support.beside import data_url, png
 from tests.support.scribes import PLACE
 
 POEM = "Write a haiku about rain"
@@ -127,7 +128,7 @@ async def test_refusals_are_the_librarys_own_errors_and_say_which_field(tmp_path
             await ai.chat.completions.create(
                 model="haiku",
                 messages=[
-                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]}
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(png(1, 2, 3))}}]}
                 ],
             )
 
@@ -135,7 +136,8 @@ async def test_refusals_are_the_librarys_own_errors_and_say_which_field(tmp_path
     assert (hot.value.param, hot.value.type) == ("temperature", "invalid_request_error")
     assert "template knows no tools" in tools.value.message
     assert schema.value.param == "response_format.json_schema.schema.not"
-    assert picture.value.param == "messages[0]"
+    assert picture.value.param == "messages[0].content[0]"
+    assert "the model has no projector" in picture.value.message
 
 
 async def test_answers_have_the_form_that_was_asked_for(tmp_path: Path) -> None:

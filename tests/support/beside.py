@@ -5,6 +5,7 @@ Same arguments, same file. The projector is LLaVA's: a small vision transformer,
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 from pathlib import Path
@@ -92,6 +93,16 @@ def png(red: int, green: int, blue: int, *, side: int = 32) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
     )
+
+
+def encoded(picture: bytes) -> str:
+    """Return a picture in base64."""
+    return base64.b64encode(picture).decode()
+
+
+def data_url(picture: bytes) -> str:
+    """Return a picture as a URL that holds all of it."""
+    return f"data:image/png;base64,{encoded(picture)}"
 
 
 def _matrix(random: np.random.Generator, rows: int, columns: int) -> Tensor:

@@ -55,7 +55,7 @@ def test_every_wish_arrives() -> None:
         ({"tools": [{"name": "web_search", "type": "web_search_20250305"}]}, ["tools[0].type"]),
         ({"tool_choice": {"type": "any"}}, ["tool_choice"]),
         ({"tool_choice": {"type": "tool"}, "tools": [TOOL]}, ["tool_choice.name"]),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, ["messages[0]"]),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, ["messages[0].content[0].source"]),
         (
             {"output_config": {"format": {"type": "json_schema", "schema": {"not": {}}}}},
             ["output_config.format.json_schema.schema.not"],

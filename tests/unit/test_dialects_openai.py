@@ -114,7 +114,7 @@ def test_a_message_may_come_in_parts_of_text_and_from_a_developer() -> None:
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
         ({"messages": [USER, {"role": "assistant"}]}, "messages[1].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, object], named: str) -> None:

@@ -86,7 +86,7 @@ def test_forms_and_thoughts_arrive() -> None:
         ({"store": True, "background": True}, ["background", "store"]),
         ({"tools": [{"type": "web_search"}]}, ["tools[0].type"]),
         ({"tool_choice": "required"}, ["tool_choice"]),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, ["input[0]"]),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, ["input[0].content[0].image_url"]),
         ({"input": [{"role": "user", "content": "x"}, {"type": "item_reference"}]}, ["input[1].type"]),
         ({"input": [{"type": "function_call", "name": "f"}]}, ["input[0].call_id"]),
         (

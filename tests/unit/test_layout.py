@@ -87,6 +87,7 @@ TESTED_ELSEWHERE = {
     "llorch/client.py": "every integration and end-to-end test speaks through it",
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",
     "roles/worker/llamacpp_launch.py": "the same: every worker's engine process is started by it",
+    "roles/worker/backend/llamacpp_prompts.py": "test_worker_pictures.py and test_worker_continuation.py need it",
     "roles/worker/backend/llamacpp_http.py": "every test of a worker asks its engine through it",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
     **dict.fromkeys(

@@ -157,7 +157,7 @@ def test_the_table_of_wrong_values_knows_every_field() -> None:
         ([{"role": "user"}], "messages[0].content", "required"),
         ([{"content": "x"}], "messages[0]", "object missing required field `role`"),
         ([{"role": "robot", "content": "x"}], "messages[0].role", "not one of the allowed values"),
-        ([{"role": "user", "content": None}], "messages[0].content", "expected `str`, got `null`"),
+        ([{"role": "user", "content": None}], "messages[0].content", "expected `str | array`, got `null`"),
         ([{"role": "user", "content": "x", "name": "y"}], "messages[0]", "contains an unknown field"),
     ],
 )

@@ -56,7 +56,7 @@ async def show(request: web.Request) -> web.Response:
     asked = await read(request, Named)
     core = request.app[CORE]
     _, model = _having(core, await called(core, asked.wanted))[0]
-    return reply(shapes.shown(model))
+    return reply(shapes.shown(model, sees=core.fleet.sees(model.model_ref)))
 
 
 async def delete(request: web.Request) -> web.Response:

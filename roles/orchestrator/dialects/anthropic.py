@@ -12,21 +12,24 @@ from llorch.wire.anthropic import Block, CountRequest, MessagesRequest, OfferedT
 from llorch.wire.anthropic import ToolChoice as AskedChoice
 from llorch.wire.codec import FieldProblem, FieldProblems, invalid
 from llorch.wire.conversation import (
+    Content,
     FunctionCall,
+    ImagePart,
     Message,
     NamedFunction,
     NamedTool,
     ResponseFormat,
     SchemaFormat,
+    TextPart,
     Tool,
     ToolCall,
     ToolChoice,
 )
+from llorch.wire.images import data_url
 from llorch.wire.tasks import SubmitTask
 from llorch.wire.workers import CountTokens
-from roles.orchestrator.dialects.openai import found, offered, submission
+from roles.orchestrator.dialects.openai import found, offered, picture, submission
 
-FOREIGN = "a part of type {!r} is not supported: this model reads text alone"
 THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 
 
@@ -85,13 +88,15 @@ def _messages(turn: Turn) -> list[Message]:
     """Return a turn as messages: what tools gave are messages of their own, before what is said with it."""
     if isinstance(turn.content, str):
         return [Message(turn.role, turn.content)]
-    texts: list[str] = []
+    parts: list[TextPart | ImagePart] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []
     results: list[Message] = []
-    for block in turn.content:
+    for number, block in enumerate(turn.content):
         if block.type == "text":
-            texts.append(block.text)
+            parts.append(TextPart(block.text))
+        elif block.type == "image" and turn.role == "user":
+            parts.append(_picture(block, f"content[{number}].source"))
         elif block.type == "tool_use" and turn.role == "assistant":
             calls.append(ToolCall(block.id, FunctionCall(block.name, json.dumps(block.input or {}))))
         elif block.type == "tool_result" and turn.role == "user":
@@ -100,16 +105,24 @@ def _messages(turn: Turn) -> list[Message]:
             thoughts.append(block.thinking)
         else:
             raise _foreign(block.type)
-    text = "".join(texts)
-    if results and not text:
+    content: Content = "".join(part.text for part in parts if isinstance(part, TextPart))
+    if any(isinstance(part, ImagePart) for part in parts):
+        content = parts
+    if results and not content:
         return results
     said = Message(
         turn.role,
-        UNSET if calls and not text else text,
+        UNSET if calls and not content else content,
         tool_calls=calls or UNSET,
         reasoning_content="".join(thoughts) or UNSET,
     )
     return [*results, said]
+
+
+def _picture(block: Block, field: str) -> ImagePart:
+    if block.source is None or block.source.type != "base64":
+        raise FieldProblems(FieldProblem(field, "pictures are not fetched from elsewhere; send it as base64"))
+    return picture(data_url(block.source.data), field)
 
 
 def _texts(result: Block) -> Iterator[str]:
@@ -123,9 +136,7 @@ def _texts(result: Block) -> Iterator[str]:
 
 
 def _foreign(kind: str) -> FieldProblems:
-    return FieldProblems(
-        FieldProblem("", f"a part of type {kind[:40]!r} is not supported: this model reads text alone")
-    )
+    return FieldProblems(FieldProblem("", f"a part of type {kind[:40]!r} is not supported here"))
 
 
 def _tool(tool: OfferedTool) -> Tool:

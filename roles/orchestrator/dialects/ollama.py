@@ -16,16 +16,19 @@ import msgspec
 from msgspec import UNSET, UnsetType, structs
 
 from llorch.errors import LlorchError
-from llorch.wire.codec import FieldProblem, encode, invalid
+from llorch.wire.codec import FieldProblem, FieldProblems, encode, invalid
 from llorch.wire.conversation import (
+    Content,
     FunctionCall,
     Message,
     ResponseFormat,
     SchemaFormat,
+    TextPart,
     Tool,
     ToolCall,
 )
 from llorch.wire.events import End, Token
+from llorch.wire.images import data_url
 from llorch.wire.json_schema import schema_problems
 from llorch.wire.ollama import (
     Asked,
@@ -45,7 +48,7 @@ from llorch.wire.ollama import (
 )
 from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.answer import Answer
-from roles.orchestrator.dialects.openai import found, offered, submission
+from roles.orchestrator.dialects.openai import found, offered, picture, submission
 
 NS_PER_MS = 1_000_000
 DEFAULTS = Options(temperature=0.8, top_p=0.9, top_k=40, min_p=0.0, repeat_penalty=1.0)
@@ -81,17 +84,20 @@ def chat_task(asked: OllamaChat, name: str, *, room: int | None) -> SubmitTask:
 def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> SubmitTask:
     """Return the job that a completion asks for: a conversation of one turn, unless it is `raw`; see `chat_task`."""
     problems = _unsupported(asked)
-    refused = ("suffix", "template", "context", "images")
+    refused = ("suffix", "template", "context")
     problems += [FieldProblem(field, "not supported") for field in refused if getattr(asked, field)]
     formed = _formed(asked, problems)
+    said = found(problems, "images", partial(_seen, asked.prompt or ""), asked.images or ())
+    if asked.raw and asked.images:
+        problems.append(FieldProblem("images", "a raw prompt has no place for them"))
     if problems:
         raise invalid(problems)
-    if not asked.prompt:
+    if not asked.prompt and not asked.images:
         return loading(name, keeping(asked))
     if asked.raw:
         return _task(asked, name, {"prompt": asked.prompt, "response_format": formed}, room=room)
     system = [Message("system", asked.system)] if asked.system else []
-    messages = [*system, Message("user", asked.prompt)]
+    messages = [*system, Message("user", said)]
     return _task(asked, name, {"messages": messages, "response_format": formed}, room=room)
 
 
@@ -278,8 +284,6 @@ def _conversation(turns: Sequence[Turn], problems: list[FieldProblem]) -> list[M
     messages: list[Message] = []
     for number, turn in enumerate(turns):
         field = f"messages[{number}]"
-        if turn.images:
-            problems.append(FieldProblem(field, "images are not supported: this model reads text alone"))
         if turn.role == "tool":
             answers = next((call for call in open_calls if turn.tool_name in (None, call.function.name)), None)
             if answers is None:
@@ -294,14 +298,24 @@ def _conversation(turns: Sequence[Turn], problems: list[FieldProblem]) -> list[M
     return messages
 
 
+def _seen(text: str, images: Sequence[str]) -> Content:
+    """Return what is said with pictures, which come before it, as Ollama has them."""
+    pictures = [picture(data_url(image), f"[{number}]") for number, image in enumerate(images)]
+    return [*pictures, *([TextPart(text)] if text else [])] if pictures else text
+
+
 def _open_call(call_id: str, call: Call) -> ToolCall:
     return ToolCall(call_id, FunctionCall(call.function.name, encode(call.function.arguments).decode()))
 
 
 def _message(calls: list[ToolCall], turn: Turn) -> Message:
+    problems: list[FieldProblem] = []
+    content = found(problems, "images", partial(_seen, turn.content), turn.images or ())
+    if problems:
+        raise FieldProblems(*problems)
     return Message(
         turn.role,
-        UNSET if calls and not turn.content else turn.content,
+        UNSET if calls and not content else content,
         tool_calls=calls or UNSET,
         reasoning_content=turn.thinking or UNSET,
     )

@@ -96,8 +96,8 @@ def running(worker: WorkerReport, model: Model | None, name: str, *, until_ms: i
     )
 
 
-def shown(model: Model) -> Shown:
-    """Return all that is known of a model file."""
+def shown(model: Model, *, sees: bool = False) -> Shown:
+    """Return all that is known of a model file, and whether its workers read pictures."""
     info: dict[str, str | int] = {
         "general.architecture": model.architecture,
         f"{model.architecture}.context_length": model.context_length,
@@ -108,7 +108,7 @@ def shown(model: Model) -> Shown:
     return Shown(
         details=details(model),
         model_info=info,
-        capabilities=["completion"],
+        capabilities=["completion", "vision"] if sees else ["completion"],
         modified_at=rfc3339(model.added_ms),
         modelfile=f"FROM {model.model_ref}\n",
     )

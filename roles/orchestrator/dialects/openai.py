@@ -13,23 +13,38 @@ from msgspec import UNSET, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems, invalid
 from llorch.wire.conversation import (
+    Content,
     Function,
     FunctionCall,
+    ImagePart,
+    ImageUrl,
     Message,
     NamedFunction,
     NamedTool,
     ResponseFormat,
     SchemaFormat,
+    TextPart,
     Tool,
     ToolCall,
     ToolChoice,
 )
-from llorch.wire.openai import Asked, ChatMessage, ChatRequest, ChosenTool, CompletionRequest, Format, OfferedTool, Part
+from llorch.wire.openai import (
+    Asked,
+    AskedImage,
+    ChatMessage,
+    ChatRequest,
+    ChosenTool,
+    CompletionRequest,
+    Format,
+    OfferedTool,
+    Part,
+)
 from llorch.wire.tasks import MAX_SEED, SubmitTask
 
 T = TypeVar("T")
 U = TypeVar("U")
 TEXTS = frozenset({"text", "input_text", "output_text"})
+IMAGES = frozenset({"image_url", "input_image"})
 
 
 def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
@@ -123,22 +138,56 @@ def message(said: ChatMessage) -> Message:
     assistant, tool = said.role == "assistant", said.role == "tool"
     return Message(
         "system" if said.role == "developer" else said.role,
-        content=UNSET if said.content is None else joined(said.content),
+        content=UNSET if said.content is None else content_of(said.content),
         tool_calls=calls if calls and assistant else UNSET,
         tool_call_id=given(said.tool_call_id) if tool else UNSET,
         reasoning_content=given(said.reasoning_content) if assistant else UNSET,
     )
 
 
-def joined(content: str | Sequence[Part]) -> str:
-    """Return the text of a message's parts; raises as `message` does."""
+def content_of(content: str | Sequence[Part]) -> Content:
+    """Return what a message holds; what is wrong with it is named by its place."""
+    problems: list[FieldProblem] = []
+    made = found(problems, "content", joined, content)
+    if problems:
+        raise FieldProblems(*problems)
+    return made
+
+
+def joined(content: str | Sequence[Part]) -> Content:
+    """Return what a message's parts say and show: a text, where they show nothing; raises as `message` does."""
     if isinstance(content, str):
         return content
-    foreign = next((part.type for part in content if part.type not in TEXTS), None)
-    if foreign is not None:
-        problem = f"a part of type {foreign[:40]!r} is not supported: this model reads text alone"
-        raise FieldProblems(FieldProblem("", problem))
+    problems: list[FieldProblem] = []
+    parts = [found(problems, f"[{number}]", _part, part) for number, part in enumerate(content)]
+    if problems:
+        raise FieldProblems(*problems)
+    if any(isinstance(part, ImagePart) for part in parts):
+        return parts
     return "".join(part.text for part in content)
+
+
+def _part(part: Part) -> TextPart | ImagePart:
+    if part.type in TEXTS:
+        return TextPart(part.text)
+    if part.type not in IMAGES:
+        raise FieldProblems(FieldProblem("", f"a part of type {part.type[:40]!r} is not supported"))
+    url = part.image_url.url if isinstance(part.image_url, AskedImage) else part.image_url
+    if url is None:
+        raise FieldProblems(FieldProblem("image_url", "required"))
+    return picture(url, "image_url")
+
+
+def picture(url: str, field: str) -> ImagePart:
+    """Return a picture as a job has it.
+
+    Raises:
+        FieldProblems: It cannot be read; *field* is named.
+    """
+    try:
+        return ImagePart(ImageUrl(url))
+    except FieldProblems as error:
+        raise FieldProblems(*(FieldProblem(field, problem.problem) for problem in error.problems)) from None
 
 
 def offered(name: str, description: str | None, parameters: dict[str, object] | None, *, strict: bool | None) -> Tool:

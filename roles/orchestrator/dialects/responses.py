@@ -22,7 +22,7 @@ from llorch.wire.conversation import (
 )
 from llorch.wire.responses import Item, NamedChoice, OfferedFunction, ResponsesRequest, TextFormat
 from llorch.wire.tasks import SubmitTask
-from roles.orchestrator.dialects.openai import found, given, joined, offered, submission
+from roles.orchestrator.dialects.openai import content_of, found, given, joined, offered, submission
 
 STATELESS = "not supported: nothing is kept between requests; send the whole conversation"
 
@@ -116,7 +116,10 @@ def _add(answer: _Answer, item: Item) -> None:
     elif item.type == "reasoning":
         answer.thoughts += [part.text for part in item.content or () if not isinstance(part, str)]
     else:
-        answer.text.append(joined(item.content or ""))
+        said = joined(item.content or "")
+        if not isinstance(said, str):
+            raise FieldProblems(FieldProblem("content", "only a message of role user has pictures"))
+        answer.text.append(said)
 
 
 def _message(item: Item) -> Message:
@@ -127,7 +130,7 @@ def _message(item: Item) -> Message:
     if item.content is None:
         raise FieldProblems(FieldProblem("content", "required"))
     role: Literal["system", "user"] = "user" if item.role == "user" else "system"
-    return Message(role, joined(item.content))
+    return Message(role, content_of(item.content))
 
 
 def _tool(tool: OfferedFunction) -> Tool:

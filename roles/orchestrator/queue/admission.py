@@ -9,6 +9,8 @@ from msgspec import UNSET
 
 from llorch.errors import Draining, InvalidRequest, QueueFull
 from llorch.wire.codec import FieldProblem, encode, invalid
+from llorch.wire.conversation import image_problems, images_of
+from llorch.wire.images import MAX_IMAGES
 from llorch.wire.pools import Model
 from llorch.wire.tasks import SubmitTask
 
@@ -39,18 +41,20 @@ class Fit:
     certainly_fits: bool
 
 
-def admit(task: SubmitTask, queue: QueueState, model: Model | None) -> Fit:
+def admit(task: SubmitTask, queue: QueueState, model: Model | None, *, sees: bool = False) -> Fit:
     """Refuse what cannot be served; tell what is still to be checked.
 
     Args:
         task: The submission, each field already checked on its own.
         queue: The queue now.
         model: What a pool knows of the model's file; None when no pool has told yet.
+        sees: Whether its workers read pictures.
 
     Raises:
         Draining: The orchestrator is shutting down.
         QueueFull: With a `Retry-After` from the rate at which jobs are finished.
-        InvalidRequest: More tokens asked for than the context has, or a prompt that cannot fit it.
+        InvalidRequest: Pictures for a model that reads none, more tokens asked for than the context has, or a prompt
+            that cannot fit it.
     """
     if queue.draining:
         raise Draining("the orchestrator is shutting down; submit again when it is back", retry_after_s=5)
@@ -60,6 +64,11 @@ def admit(task: SubmitTask, queue: QueueState, model: Model | None) -> Fit:
             details={"waiting": queue.waiting, "capacity": queue.capacity},
             retry_after_s=retry_after_s(queue),
         )
+    images = images_of(task.messages)
+    if images and not sees:
+        raise invalid(image_problems(task.messages, "the model has no projector, and reads text alone"))
+    if len(images) > MAX_IMAGES:
+        raise invalid([FieldProblem("messages", f"{len(images)} pictures are more than {MAX_IMAGES}")])
     if model is None:
         return Fit(0, certainly_fits=False)
     context = model.context_length
@@ -69,7 +78,8 @@ def admit(task: SubmitTask, queue: QueueState, model: Model | None) -> Fit:
     least = -(-text_bytes // max(1, model.max_token_bytes))
     if least >= context:
         raise too_long(least, context, exact=False)
-    return Fit(least, certainly_fits=text_bytes + overhead < context)
+    fits = text_bytes + overhead < context and not images
+    return Fit(least, certainly_fits=fits)
 
 
 def too_long(tokens: int, context: int, *, exact: bool) -> InvalidRequest:
@@ -98,7 +108,7 @@ def prompt_bytes(task: SubmitTask) -> tuple[int, int]:
     """Return the bytes of the text, and an upper bound for what is put around it."""
     if task.messages is UNSET:
         return (0 if task.prompt is UNSET else len(task.prompt.encode())), 2
-    text = sum(len(message.content.encode()) for message in task.messages if message.content is not UNSET)
+    text = sum(len(message.text.encode()) for message in task.messages)
     calls = [message.tool_calls for message in task.messages if message.tool_calls is not UNSET]
     told = len(encode([calls, task.tools])) if calls or task.tools else 0
     return text, TEMPLATE_BYTES_PER_MESSAGE * (len(task.messages) + 1) + TEMPLATE_FACTOR * told

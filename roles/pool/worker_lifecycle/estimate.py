@@ -26,6 +26,8 @@ NUMBER_BYTES = 4
 STREAMS_WIDE, STREAMS_INNER = 5, 3
 """How many vectors of the model's width, and of its feed-forward width, are held for each token of a batch."""
 
+PICTURE_BATCH = 512
+"""The least that is computed at once where pictures are read; as the engine process has it."""
 PATCH_STREAMS = 4
 """How many vectors of its encoder's width are held for each patch of an image, beside one of its inner width."""
 
@@ -63,6 +65,7 @@ def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, ex
         extras: What it has beside the model.
     """
     kv_type = extras.options.kv_type
+    batch = max(batch, PICTURE_BATCH) if extras.projector is not None else batch
     found = _model(metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type)
     if extras.draft is not None:
         found += _model(extras.draft.metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type)

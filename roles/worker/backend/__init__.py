@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from llorch.wire.conversation import Message, TokenLogprob, Tool, ToolCallDelta
 from llorch.wire.events import StopReason
@@ -12,6 +12,9 @@ from llorch.wire.tasks import Sampling, Talk
 
 REPLACEMENT = "\ufffd"
 """What engines put for bytes that are not UTF-8, such as one half of an emoji; it never leaves the worker."""
+
+
+NO_PROJECTOR = "the model has no projector, and reads text alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +123,23 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End the engine and give back everything; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """What an engine that can be given pictures has beside all others; such prompts are never only tokens."""
+
+    async def measure(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt with pictures is, and what is to be continued behind it.
+
+        Raises:
+            InvalidRequest: The model has no projector, or its chat template or the projector refuses them.
+        """
+        ...
+
+    def look(
+        self, prompt: Prompt, sampling: Sampling, *, max_tokens: int, seed: int, grammar: str = ""
+    ) -> AsyncGenerator[list[Chunk], None]:
+        """Yield what is generated behind a prompt with pictures, as `Engine.generate` does; no ids."""
         ...

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 
 from llorch import errors
+from llorch.wire.engine_options import fields_of
 from roles.worker.backend import Engine
 from roles.worker.backend.llamacpp import LlamaCpp
 from roles.worker.backend.llamacpp_options import parse_split
@@ -18,9 +19,12 @@ def check_options(options: WorkerOptions) -> None:
     """Refuse what no engine can be made of, before anything starts.
 
     Raises:
-        BackendUnavailable: No such engine is built in.
+        BackendUnavailable: No such engine is built in, or it does not have these options.
         InvalidConfiguration: The split names no devices.
     """
+    told = fields_of(options.engine_options)
+    if told and options.engine != "llamacpp":
+        raise errors.BackendUnavailable(f"the engine {options.engine} does not have {', '.join(told)}; llamacpp does")
     if options.engine not in BUILT_IN:
         known = ", ".join(BUILT_IN)
         raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: {known}")

@@ -14,64 +14,37 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from llorch import errors
 from llorch.wire.codec import FieldProblem, invalid
-from llorch.wire.conversation import TokenLogprob
+from llorch.wire.conversation import image_problems
 from llorch.wire.engine_options import PLAIN, EngineOptions, files, renamed, scaled
-from llorch.wire.events import StopReason
 from llorch.wire.pools import Backend
 from llorch.wire.tasks import Sampling, Talk
-from roles.worker.backend import REPLACEMENT, Chunk, ModelFacts, Prompt
+from roles.worker.backend import NO_PROJECTOR, REPLACEMENT, Chunk, ModelFacts, Prompt
 from roles.worker.backend.grammar import SIGN, probe
 from roles.worker.backend.llamacpp_chat import ChatReader, Properties, chat
 from roles.worker.backend.llamacpp_http import EngineHttp, Refused
+from roles.worker.backend.llamacpp_lines import LineReader
 from roles.worker.backend.llamacpp_options import (
     DRAFTS,
     completion,
     device_index,
     probing,
     quant_kind,
-    told_logprobs,
     top_logprobs,
 )
 from roles.worker.backend.llamacpp_process import EngineProcess, HostOptions
+from roles.worker.backend.llamacpp_prompts import Prompts
 from roles.worker.backend.llamacpp_snapshots import Snapshots, mark
 from roles.worker.backend.model_file import read_header, read_vocabulary
 from roles.worker.backend.pieces import Pieces, find_pieces
 
 DEFAULT_CTX = 8192
 POLL_S = 0.005
-SENTENCEPIECE = 1
-"""llama.cpp's number for vocabularies that put a space before a text; see `tokenize`."""
 MAX_GRAMMARS = 256
-STOP_REASONS: dict[str, StopReason] = {"eos": "eos", "limit": "max_tokens", "none": "max_tokens"}
-
-
-class _Progress(msgspec.Struct, frozen=True):
-    total: int
-    processed: int
-    cache: int = 0
-
-
-class _Timings(msgspec.Struct, frozen=True):
-    draft_n: int = 0
-    draft_n_accepted: int = 0
-
-
-class _Line(msgspec.Struct, frozen=True):
-    content: str = ""
-    tokens: list[int] = []
-    tokens_predicted: int = 0
-    stop: bool = False
-    stop_type: str = "none"
-    prompt_progress: _Progress | None = None
-    timings: _Timings | None = None
-    error: dict[str, Any] | None = None
-    completion_probabilities: list[TokenLogprob] = []
 
 
 class _Slot(msgspec.Struct, frozen=True):
@@ -80,14 +53,6 @@ class _Slot(msgspec.Struct, frozen=True):
 
 class _Probed(msgspec.Struct, frozen=True):
     content: str = ""
-
-
-class _Templated(msgspec.Struct, frozen=True):
-    prompt: str
-
-
-class _Tokens(msgspec.Struct, frozen=True):
-    tokens: list[int]
 
 
 class LlamaCpp:
@@ -141,10 +106,8 @@ class LlamaCpp:
         self._options = renamed(options, lambda path: str(Path(path).absolute()))
         self._process = EngineProcess(tasks, launched)
         self._http = EngineHttp()
-        self._vocab_type = 0
+        self._prompts = Prompts(self._http)
         self._pieces = Pieces({})
-        self._bos: list[int] = []
-        self._decoder = msgspec.json.Decoder(_Line)
         self._sound_grammars: set[str] = set()
 
     async def load(self, on_progress: Callable[[float], None]) -> ModelFacts:
@@ -174,9 +137,8 @@ class LlamaCpp:
         loaded = await self._process.load(options, on_progress)
         self._http.open(self._process.socket, self._process.key)
         await self._restore(options)
-        self._vocab_type = loaded.vocab_type
         self._pieces = await reading
-        self._bos = await self._tokens("")
+        await self._prompts.open(loaded.vocab_type)
         return ModelFacts(
             context_length=min(ctx, loaded.n_ctx),
             vocab_size=loaded.n_vocab,
@@ -189,19 +151,14 @@ class LlamaCpp:
         return await self._process.wait()
 
     async def tokenize(self, prompt: Prompt) -> list[int]:
-        """Return the prompt's tokens; see `Engine.tokenize`.
+        """Return the prompt's tokens; see `Engine.tokenize`."""
+        return await self._prompts.tokenize(prompt)
 
-        Text that looks like a special token of the model becomes one, in *text* as well as in the template's output:
-        that is what llama.cpp's own server does. Not so in *continue_text*, which a model wrote.
-        """
-        text = await self._templated(prompt) if prompt.messages else prompt.text
-        if prompt.continue_text and self._vocab_type == SENTENCEPIECE:
-            # Alone it would get a space in front.
-            return self._one_bos(await self._tokens(text + prompt.continue_text), prompt)
-        tokens = self._one_bos(await self._tokens(text), prompt)
-        if prompt.continue_text:
-            tokens += await self._tokens(prompt.continue_text, special=False)
-        return tokens
+    async def measure(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt with pictures is; see `Seeing.measure`."""
+        if not self._options.projector:
+            raise invalid(image_problems(prompt.messages, NO_PROJECTOR))
+        return await self._prompts.measure(prompt)
 
     async def check(self, *, grammar: str, tools: bool) -> None:
         """Make sure that llama.cpp can do that; see `Engine.check`.
@@ -212,7 +169,7 @@ class LlamaCpp:
             raise invalid([FieldProblem("tools", "the model's chat template knows no tools; require a call, or none")])
         if not grammar or grammar in self._sound_grammars:
             return
-        start = self._bos or await self._tokens("a")
+        start = self._prompts.bos or await self._prompts.tokens("a")
         try:
             found = await self._http.ask("POST", "/completion", probing(start[:1], probe(grammar)), _Probed)
         except Refused:
@@ -232,14 +189,37 @@ class LlamaCpp:
 
         With one slot nothing computed for an earlier prompt is reused, so that the same request gives the same text.
         """
-        reuse, top = self._slots > 1, top_logprobs(sampling)
-        body = completion(tokens, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=reuse, grammar=grammar)
+        async for chunks in self._completed(tokens, sampling, max_tokens=max_tokens, seed=seed, grammar=grammar):
+            yield chunks
+
+    async def look(
+        self, prompt: Prompt, sampling: Sampling, *, max_tokens: int, seed: int, grammar: str = ""
+    ) -> AsyncGenerator[list[Chunk], None]:
+        """Yield what is generated behind a prompt with pictures; see `Seeing.look`.
+
+        Without ids: llama.cpp takes tokens or pictures, so that whoever goes on has to go on behind the text.
+        """
+        seen = await self._prompts.seen(prompt)
+        async for chunks in self._completed(seen, sampling, max_tokens=max_tokens, seed=seed, grammar=grammar):
+            yield [chunk._replace(ids=()) for chunk in chunks]
+
+    async def _completed(
+        self,
+        prompt: Sequence[int] | Mapping[str, object],
+        sampling: Sampling,
+        *,
+        max_tokens: int,
+        seed: int,
+        grammar: str,
+    ) -> AsyncGenerator[list[Chunk], None]:
+        reuse, reader = self._slots > 1, LineReader(top_logprobs(sampling))
+        body = completion(prompt, sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=reuse, grammar=grammar)
         if self._options.draft:
             body |= DRAFTS
         count = 0
         async with aclosing(self._http.lines("/completion", body)) as found:
             async for lines in found:
-                chunks = [self._chunk(line, top) for line in lines]
+                chunks = [reader.read(line) for line in lines]
                 for index, chunk in enumerate(chunks):
                     if chunk.ids and chunk.tokens_out > count + 1:
                         chunks[index] = await self._whole(chunk, chunk.tokens_out - count - 1)
@@ -296,26 +276,6 @@ class LlamaCpp:
             self._snapshots = Snapshots(folder, self._snapshot_bytes, mark=marked, http=self._http)
             await self._snapshots.restore(self._slots)
 
-    def _chunk(self, line: bytes, top: int) -> Chunk:
-        said = self._decoder.decode(line[line.index(b"{") :])
-        chunk = self._plain_chunk(said, line, top)
-        if said.timings is None or not said.timings.draft_n:
-            return chunk
-        return chunk._replace(drafted=said.timings.draft_n, accepted=said.timings.draft_n_accepted)
-
-    def _plain_chunk(self, said: _Line, line: bytes, top: int) -> Chunk:
-        if said.stop:
-            return Chunk(said.content, said.tokens_predicted, STOP_REASONS.get(said.stop_type, "eos"))
-        if said.prompt_progress is not None:
-            progress = said.prompt_progress
-            return Chunk(prefilled=progress.processed, prefill_total=progress.total, cached=progress.cache)
-        if said.error is not None or line.startswith(b"error"):
-            raise errors.EngineFailed("the engine reported an error while it generated")
-        if said.completion_probabilities:
-            logprobs = told_logprobs(said.completion_probabilities, top)
-            return Chunk(said.content, said.tokens_predicted, ids=said.tokens, logprobs=logprobs)
-        return Chunk(said.content, said.tokens_predicted, ids=said.tokens)
-
     async def _whole(self, chunk: Chunk, unsaid: int) -> Chunk:
         """Add the *unsaid* tokens that came before the one a chunk names.
 
@@ -327,25 +287,7 @@ class LlamaCpp:
         before = self._pieces.unsaid(chunk.text, unsaid, last)
         if before is not None:
             return chunk._replace(ids=[*before, last])
-        return chunk._replace(ids=await self._tokens(chunk.text.replace(REPLACEMENT, ""), special=False))
-
-    async def _templated(self, prompt: Prompt) -> str:
-        body: dict[str, object] = {"messages": prompt.messages}
-        if prompt.tools:
-            body["tools"] = prompt.tools
-        try:
-            return (await self._http.ask("POST", "/apply-template", body, _Templated)).prompt
-        except Refused:
-            raise invalid([FieldProblem("messages", "the model's chat template does not accept them")]) from None
-
-    async def _tokens(self, text: str, *, special: bool = True) -> list[int]:
-        body = {"content": text, "add_special": special, "parse_special": special}
-        return (await self._http.ask("POST", "/tokenize", body, _Tokens)).tokens
-
-    def _one_bos(self, tokens: list[int], prompt: Prompt) -> list[int]:
-        """Drop the second beginning-of-sequence token where a template wrote one too."""
-        twice = len(self._bos) == 1 and tokens[:2] == self._bos * 2
-        return tokens[1:] if prompt.messages and twice else tokens
+        return chunk._replace(ids=await self._prompts.tokens(chunk.text.replace(REPLACEMENT, ""), special=False))
 
 
 def _pieces(path: Path) -> Pieces:

@@ -42,12 +42,18 @@ _SIZES = {"Small": "S", "Medium": "M", "Large": "L"}
 
 
 def completion(
-    tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int, reuse_prompt: bool, grammar: str = ""
+    prompt: Sequence[int] | Mapping[str, object],
+    sampling: Sampling,
+    *,
+    max_tokens: int,
+    seed: int,
+    reuse_prompt: bool,
+    grammar: str = "",
 ) -> dict[str, object]:
     """Return the body of a `/completion` request.
 
     Args:
-        tokens: The whole prompt.
+        prompt: The whole prompt as tokens, or a text with marks and the pictures that belong there.
         sampling: What the client asked for; its stop sequences stay with the worker.
         max_tokens: Already cut to the room there is.
         seed: uint64; llama.cpp's are uint32, the highest of which means random.
@@ -55,7 +61,7 @@ def completion(
         grammar: What alone may be generated; empty for anything.
     """
     body = {
-        "prompt": tokens,
+        "prompt": prompt,
         "return_tokens": True,
         "response_fields": LAST_CHUNK_FIELDS,
         **sampled(sampling, max_tokens=max_tokens, seed=seed, reuse_prompt=reuse_prompt),

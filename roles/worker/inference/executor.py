@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from msgspec import UNSET
 
 from llorch import errors, log
 from llorch.wire.codec import FieldProblem, invalid
+from llorch.wire.conversation import image_problems, images_of
 from llorch.wire.events import StopReason, WorkerStarted
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS, calls_tools
 from llorch.wire.workers import CancelAccepted, CountTokens, Execute
-from roles.worker.backend import Chunk, Engine, ModelFacts, Prompt
+from roles.worker.backend import NO_PROJECTOR, Chunk, Engine, ModelFacts, Prompt, Seeing
 from roles.worker.backend.grammar import grammar_of, must_call
 from roles.worker.inference.calls import as_calls
 from roles.worker.inference.forms import as_json
@@ -28,6 +30,15 @@ from roles.worker.metrics import WorkerMetrics
 NOTHING_LOADED = ModelFacts(context_length=0, vocab_size=0, quant_kind="", memory_bytes=0)
 
 _log = log.get("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What an engine is given: the tokens of a prompt, or, where there are pictures in it, only how many it will be."""
+
+    prompt: Prompt
+    count: int
+    tokens: Sequence[int] | None = None
 
 
 class Executor:
@@ -69,14 +80,14 @@ class Executor:
             self._metrics.outcomes.labels("refused").inc()
             raise
         try:
-            tokens = await self._prepare(job, request, prompt)
-            max_tokens = self._room(len(tokens) + len(request.continue_ids), request)
+            given = await self._prepare(job, request, prompt)
+            max_tokens = self._room(given.count + len(request.continue_ids), request)
             check_ready()
         except BaseException:
             self.jobs.forget(job)
             self._metrics.outcomes.labels("refused" if job.stopping is None else "cancelled").inc()
             raise
-        job.task = self._tasks.create_task(self._run(job, request, tokens, max_tokens), name=f"job {job.id}")
+        job.task = self._tasks.create_task(self._run(job, request, given, max_tokens), name=f"job {job.id}")
         return job
 
     def cancel(self, job_id: str, attempt: int | None = None) -> CancelAccepted:
@@ -115,14 +126,14 @@ class Executor:
             if job.task is not None:
                 job.task.cancel()
 
-    async def _prepare(self, job: Job, request: Execute, prompt: Prompt) -> list[int]:
-        """Return the prompt's tokens; a job that is stopped meanwhile does not wait for an engine that hangs."""
+    async def _prepare(self, job: Job, request: Execute, prompt: Prompt) -> Given:
+        """Count the prompt's tokens; a job that is stopped meanwhile does not wait for an engine that hangs."""
         task = job.task = job.interruptible = asyncio.current_task()
         try:
             grammar, tools = grammar_of(request), calls_tools(request) and not must_call(request)
             if grammar or tools:
                 await self._engine.check(grammar=grammar, tools=tools)
-            return await self._engine.tokenize(prompt)
+            return await counted(self._engine, prompt)
         except asyncio.CancelledError:
             if job.stopping is None or (task is not None and task.uncancel()):
                 raise
@@ -130,16 +141,16 @@ class Executor:
         finally:
             job.interruptible = None
 
-    async def _run(self, job: Job, request: Execute, tokens: list[int], max_tokens: int) -> None:
-        tally = Tally(tokens_in=len(tokens))
-        self._metrics.tokens_in.inc(len(tokens))
+    async def _run(self, job: Job, request: Execute, given: Given, max_tokens: int) -> None:
+        tally = Tally(tokens_in=given.count)
+        self._metrics.tokens_in.inc(given.count)
         outcome = "completed"
         job.interruptible = asyncio.current_task()
         try:
             if job.stopping is not None:
                 raise job.stopping
-            job.event("started", self._started(job, len(tokens), max_tokens))
-            reason = await self._write(job, request, tokens, max_tokens, tally)
+            job.event("started", self._started(job, given.count, max_tokens))
+            reason = await self._write(job, request, given, max_tokens, tally)
             job.event("end", tally.end(reason))
         except asyncio.CancelledError:
             if job.stopping is None:
@@ -151,7 +162,7 @@ class Executor:
             self.jobs.release(job)
             self._count(job, tally, outcome)
 
-    async def _write(self, job: Job, request: Execute, tokens: list[int], max_tokens: int, tally: Tally) -> StopReason:
+    async def _write(self, job: Job, request: Execute, given: Given, max_tokens: int, tally: Tally) -> StopReason:
         """Generate; return why the text is over."""
         draft = Draft([] if must_call(request) else request.stop, held=request.continue_held)
         pieces, reason = draft.begin()
@@ -160,21 +171,25 @@ class Executor:
         job.tokens(pieces)
         if reason is not None:
             return reason
-        async with aclosing(self._steps(request, tokens, max_tokens)) as steps:
+        async with aclosing(self._steps(request, given, max_tokens)) as steps:
             return await write(job, steps, draft, tally, self.rate)
 
-    def _steps(self, request: Execute, tokens: list[int], max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
+    def _steps(self, request: Execute, given: Given, max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
         """Have the engine generate, in the way that the request needs."""
         if must_call(request):
-            return as_calls(self._generate(request, tokens, max_tokens))
+            return as_calls(self._generate(request, given, max_tokens))
         if calls_tools(request) or request.reasoning_format == "auto":
             return self._engine.converse(prompt_of(request), request, max_tokens=max_tokens, seed=request.seed)
-        return self._generate(request, tokens, max_tokens)
+        return self._generate(request, given, max_tokens)
 
-    def _generate(self, request: Execute, tokens: list[int], max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
-        behind = [*tokens, *request.continue_ids]
-        grammar = grammar_of(request)
-        steps = self._engine.generate(behind, request, max_tokens=max_tokens, seed=request.seed, grammar=grammar)
+    def _generate(self, request: Execute, given: Given, max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
+        grammar, engine, seed = grammar_of(request), self._engine, request.seed
+        if given.tokens is None:
+            assert isinstance(engine, Seeing)
+            steps = engine.look(given.prompt, request, max_tokens=max_tokens, seed=seed, grammar=grammar)
+        else:
+            behind = [*given.tokens, *request.continue_ids]
+            steps = engine.generate(behind, request, max_tokens=max_tokens, seed=seed, grammar=grammar)
         return as_json(steps) if grammar and not request.continue_ids else steps
 
     def _failed(self, job: Job, error: errors.LlorchError) -> str:
@@ -229,6 +244,20 @@ class Executor:
         for field, ids in (("continue_ids", request.continue_ids), ("logit_bias", biased)):
             if max(ids, default=0) >= max(1, self.model.vocab_size):
                 raise invalid([FieldProblem(field, f"the model has only {self.model.vocab_size} tokens")])
+
+
+async def counted(engine: Engine, prompt: Prompt) -> Given:
+    """Return a prompt with the number of its tokens.
+
+    Raises:
+        InvalidRequest: The model's chat template refuses it, or there are pictures in it and nothing reads them.
+    """
+    if not images_of(prompt.messages):
+        tokens = await engine.tokenize(prompt)
+        return Given(prompt, len(tokens), tokens)
+    if not isinstance(engine, Seeing):
+        raise invalid(image_problems(prompt.messages, NO_PROJECTOR))
+    return Given(prompt, await engine.measure(prompt))
 
 
 def prompt_of(request: Execute | CountTokens, continue_text: str = "") -> Prompt:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llorch import errors
+from llorch.wire.engine_options import EngineOptions
 from roles.worker.backend.choice import BUILT_IN, check_options
 from roles.worker.options import WorkerOptions
 
@@ -24,3 +25,11 @@ def test_a_split_that_names_no_devices_is_refused() -> None:
 @pytest.mark.parametrize("engine", BUILT_IN)
 def test_what_is_built_in_is_taken(engine: str) -> None:
     check_options(WorkerOptions(Path("model.gguf"), engine=engine))  # type: ignore[arg-type]
+
+
+def test_options_of_llamacpp_are_refused_for_another_engine() -> None:
+    options = EngineOptions(kv_type="q8_0", lora=("a.gguf",))
+
+    with pytest.raises(errors.BackendUnavailable, match="the engine torch does not have kv_type, lora"):
+        check_options(WorkerOptions(Path("model.gguf"), engine="torch", engine_options=options))
+    check_options(WorkerOptions(Path("model.gguf"), engine_options=options))
