@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -52,7 +53,9 @@ async def test_jobs_get_a_worker_as_configured_and_not_one_of_another_configurat
             first, toned = await worker_and_text(orchestrator, pool, model)
             again, same = await worker_and_text(orchestrator, pool, model)
             await pool.stop(signal.SIGKILL)
-    async with orchestrator_as(tmp_path, "two", "") as orchestrator, pool_role(tmp_path, orchestrator.url) as pool:
+    other = f"file:{models.make(tmp_path / 'other.gguf')}"
+    wrong = f'[models."{other}"]\ndraft = "file:/nowhere/draft.gguf"\n'
+    async with orchestrator_as(tmp_path, "two", wrong) as orchestrator, pool_role(tmp_path, orchestrator.url) as pool:
         second, plain = await worker_and_text(orchestrator, pool, model)
         known = {worker.worker_id: worker for worker in (await pool.workers()).workers}
         by_hand = await run(
@@ -62,10 +65,14 @@ async def test_jobs_get_a_worker_as_configured_and_not_one_of_another_configurat
         refused = await run(
             *("pool", "worker", "spawn", "--pool-url", pool.url, "--model", model, "--draft", "haiku"),
         )
+        job = await orchestrator.submit(model=other, prompt="a", max_tokens=1)
+        failed = [json.loads(event.data) for event in await orchestrator.events(job.job_id) if event.kind == "error"]
         spawned = {worker.worker_id: worker for worker in (await pool.workers()).workers}[by_hand.stdout.strip()]
 
     assert (options_of(first), again.worker_id, same) == (wanted, first.worker_id, toned)
     assert plain != toned
+    assert [event["code"] for event in failed] == ["MODEL_NOT_FOUND"]
+    assert "file:/nowhere/draft.gguf: there is no such file" in failed[0]["message"]
     assert second.worker_id != first.worker_id
     assert options_of(second) == EngineOptions()
     assert (known[first.worker_id].adopted, options_of(known[first.worker_id])) == (True, wanted)
