@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from llorch.models import resolve
+from llorch.policy import ModelPolicy
 from llorch.wire.engine_options import EngineOptions, fields_of
 from llorch.wire.pools import Worker
+from roles.orchestrator.scheduler.decisions import Dispatch
+from roles.orchestrator.scheduler.facts import Facts
 from roles.orchestrator.scheduler.identity import STRANGE, same, served
+from roles.orchestrator.scheduler.supply import Supply
+from tests.support.supplies import NOW_MS, decided, started
+from tests.support.worlds import demand, device, model, report
 
 COMMIT = "0123456789012345678901234567890123456789"
 PINNED = f"hf:org/repo@{COMMIT}::file=a.gguf"
@@ -68,3 +75,30 @@ def test_these_are_not(wanted: EngineOptions, found: EngineOptions) -> None:
 def test_no_job_can_ask_for_the_name_of_a_worker_with_other_options() -> None:
     with pytest.raises(Exception, match="no model is called"):
         resolve(f"{STRANGE}file:/m.gguf", {})
+
+
+def test_a_worker_with_other_options_gets_no_job_and_does_not_count_as_one_of_its_model() -> None:
+    policy = ModelPolicy(kv_type="q8_0")
+    known = Supply({"file:/m": policy}, ModelPolicy())
+    here = {"devices": [device(gib=8)], "models": [model("file:/m", gib=1)]}
+    plain, wanted = report("plain", "file:/m"), replace(report("wanted", "file:/m"), kv_type="q8_0")
+
+    known.hear("pool", Facts(workers=[replace(plain, status="starting")], **here), now_ms=NOW_MS)  # type: ignore[arg-type]
+    loading = known.snapshot("file:/m", demand(), now_ms=NOW_MS).starting
+    known.hear("pool", Facts(workers=[plain], **here), now_ms=NOW_MS)  # type: ignore[arg-type]
+    asked = started(decided(known, "file:/m", heads=("job",)))
+    known.hear("pool", Facts(workers=[plain, wanted], **here), now_ms=NOW_MS)  # type: ignore[arg-type]
+    [dispatch] = decided(known, "file:/m", heads=("job",))
+
+    assert loading == 0
+    assert asked == [("pool", "d")]
+    assert isinstance(dispatch, Dispatch)
+    assert dispatch.worker_id == "wanted"
+    assert [tenant.worker_id for tenant in known.serving.expired(now_ms=NOW_MS + 400_000)] == ["plain", "wanted"]
+
+
+def test_what_is_wanted_of_a_model_of_the_hub_holds_for_the_commit_that_it_is_pinned_to() -> None:
+    known = Supply({LOOSE: ModelPolicy(kv_type="q8_0")}, ModelPolicy())
+
+    assert known.serving.policy(PINNED) == ModelPolicy(kv_type="q8_0")
+    assert known.serving.policy(f"{STRANGE}{PINNED}") == known.serving.policy("file:/m") == ModelPolicy()
