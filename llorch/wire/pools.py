@@ -201,8 +201,11 @@ class PoolList(msgspec.Struct, frozen=True):
     pools: list[Pool]
 
 
-class SpawnWorker(EngineOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST …/workers/spawn`: start a worker for a resolved model reference."""
+class SpawnWorker(EngineOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`POST …/workers/spawn`: start a worker for a resolved model reference.
+
+    What nobody asked for is not written, so that a pool of an older version does not refuse what it does not know.
+    """
 
     model_ref: ModelRef
     backend: Backend | UnsetType = UNSET

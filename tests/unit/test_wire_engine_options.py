@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from llorch.wire.codec import encode
 from llorch.wire.engine_options import EngineOptions, fields_of, files, options_of, renamed, scaled
 from llorch.wire.pools import SpawnWorker
 
@@ -50,3 +51,8 @@ def test_only_what_is_no_default_is_told() -> None:
 def test_what_cannot_be_is_refused(body: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(body, type=EngineOptions)
+
+
+def test_a_pool_of_an_older_version_is_told_nothing_that_it_does_not_know() -> None:
+    assert encode(SpawnWorker(model_ref="m", slots=2)) == b'{"model_ref":"m","slots":2}'
+    assert b'"kv_type":"q8_0"' in encode(SpawnWorker(model_ref="m", kv_type="q8_0"))
