@@ -16,6 +16,7 @@ from llorch.client import Client
 from llorch.config import load
 from llorch.edge import error_response, read, reply
 from llorch.errors import JobNotFound, LlorchError
+from llorch.policy import ModelPolicy
 from llorch.serve import running
 from llorch.sse import Event, parse
 from llorch.wire import events
@@ -127,13 +128,18 @@ class System:
 
 @asynccontextmanager
 async def orchestrator(
-    data_dir: Path, *, token: str = "", clock: Clock | None = None, **own: object
+    data_dir: Path,
+    *,
+    token: str = "",
+    clock: Clock | None = None,
+    policies: Mapping[str, ModelPolicy] | None = None,
+    **own: object,
 ) -> AsyncIterator[System]:
-    """Serve an orchestrator for the length of the block; *own* are keys of `[orchestrator]`."""
+    """Serve an orchestrator for the length of the block; *policies* are `[models]`, *own* keys of `[orchestrator]`."""
     clock = clock or Clock()
     env = {"LLORCH_API_TOKEN": token} if token else {}
     settings = load(env=env, overrides={"orchestrator": {"data_dir": str(data_dir), "port": 0, **own}})
-    app = create(settings, clock_ms=clock)
+    app = create(msgspec.structs.replace(settings, models=dict(policies or {})), clock_ms=clock)
     async with running(app, "127.0.0.1", 0) as url, Client(url, token=token) as client:
         yield System(app, url, client, clock)
 
@@ -314,7 +320,7 @@ async def both(
     data_dir: Path, worker: ScriptedWorker, *, clock: Clock | None = None, **own: object
 ) -> AsyncIterator[System]:
     """Serve an orchestrator and a scripted worker that is registered with it."""
-    async with scripted(worker), orchestrator(data_dir, token="", clock=clock, **own) as system:
+    async with scripted(worker), orchestrator(data_dir, token="", clock=clock, policies=None, **own) as system:
         await system.register(worker)
         yield system
 
