@@ -21,6 +21,7 @@ class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """`[orchestrator]`. `queue_capacity` -1 is unbounded; `data_dir` empty is the user's data directory.
 
     `keep_alive_s` is how long a worker without jobs is kept, for models without a section of their own.
+    `prefix_affinity` has a worker go on with the conversation whose beginning it has computed.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +35,7 @@ class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     stall_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
     cancel_grace_s: Annotated[float, Meta(ge=0, le=600)] = 5.0
     keep_alive_s: KeepAlive = 300.0
+    prefix_affinity: bool = True
     output_retention_s: Seconds = 86_400.0
     purge_after_s: Seconds = 7 * 86_400.0
 

@@ -71,6 +71,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                 patience=Patience(
                     start_s=own.start_timeout_s, stall_s=own.stall_timeout_s, cancel_s=own.cancel_grace_s
                 ),
+                prefix_affinity=own.prefix_affinity,
             )
             app[OPERATIONS] = Operations(core.dispatcher, core.relay, store, clock_ms)
             tables = BatchTables(store.writer, store.reader)

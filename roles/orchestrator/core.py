@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 import msgspec
@@ -32,6 +33,7 @@ from roles.orchestrator.submission import Submissions
 from roles.orchestrator.view import explain, task_of
 
 CALL_TIMEOUT_S = 2.0
+PREFIX_KEY_BYTES = 16
 RETURN_S = 60.0
 """After a restart, readers of a job that shall end with its last reader have this long to come back."""
 _log = log.get("orchestrator")
@@ -50,6 +52,7 @@ class Orchestrator:
         aliases: Mapping[str, str],
         queue_capacity: int,
         patience: Patience,
+        prefix_affinity: bool,
     ) -> None:
         self.names = Names(aliases, fleet)
         self.relay = Relay(store, on_read=self._read, on_unread=self._unread)
@@ -69,6 +72,7 @@ class Orchestrator:
             metrics=metrics,
             clock_ms=clock_ms,
             names=self.names,
+            prefix_key=secrets.token_bytes(PREFIX_KEY_BYTES) if prefix_affinity else None,
             capacity=queue_capacity,
         )
         self.fleet = fleet
@@ -147,6 +151,7 @@ class Orchestrator:
             position=self.dispatcher.queue.position(row.id),
             last=journal.last(row.model_ref),
             dispatch=journal.job(row.id),
+            hold=journal.held(row.id),
             loading=self.fleet.loading(row.model_ref),
             now_ms=self._clock_ms(),
         )

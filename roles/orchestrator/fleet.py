@@ -15,11 +15,13 @@ from llorch.client import Client
 from llorch.errors import Conflict, LlorchError, PoolNotFound, TimeoutExceeded, Unreachable
 from llorch.job import JobId
 from llorch.policy import ModelPolicy
+from llorch.wire.events import WorkerEnd
 from llorch.wire.meta import Health
 from llorch.wire.pools import Heartbeat, Model, Pool, PoolState, Register, WorkerReport
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.pool_record import PoolRecord, public
 from roles.orchestrator.scheduler.facts import Facts
+from roles.orchestrator.scheduler.prefix import Prefix
 from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.scheduler.startup import Startups
 from roles.orchestrator.scheduler.supply import Supply
@@ -223,6 +225,16 @@ class Fleet:
     def lease(self, worker_id: str, job_id: JobId) -> None:
         """Take a slot of a worker for a job."""
         self.supply.serving.lease(worker_id, job_id)
+
+    def reading(self, worker_id: str, job_id: JobId, *, prefix: Prefix | None) -> None:
+        """Note what the prompt begins with that a worker is given, if that is known."""
+        worker = self.supply.serving.get(worker_id)
+        if prefix is not None and worker is not None:
+            self.supply.affinity.began(worker_id, job_id, prefix=prefix, slots=worker.slots)
+
+    def read(self, worker_id: str, job_id: JobId, *, model_ref: str, end: WorkerEnd | None, answer: str) -> None:
+        """Note that a worker is done with a prompt, and what it has told at the end."""
+        self.supply.affinity.ended(worker_id, job_id, model_ref=model_ref, end=end, answer=answer)
 
     def keep(self, worker_id: str, keep_alive_s: float) -> None:
         """Keep a worker for so long once it is idle."""

@@ -24,6 +24,7 @@ from roles.orchestrator.names import Names
 from roles.orchestrator.queue.admission import QueueState, admit, prompt_sha256, too_long
 from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.queue.order import Ticket
+from roles.orchestrator.scheduler.prefix import prefix_of
 from roles.orchestrator.state.rows import JobRow, NewJob
 from roles.orchestrator.state.store import Store
 from roles.orchestrator.view import events_url
@@ -32,6 +33,8 @@ COUNT_TIMEOUT_S = 2.0
 KEEP_JOBS = 256
 KEEP_BYTES = 64 * 1024
 """The requests of so many waiting jobs, if small, stay in memory: a job that starts at once is not read back."""
+KEEP_PREFIXES = 10_000
+"""Of so many waiting jobs is known where the beginning of their prompt was computed; at most 20 MB."""
 
 
 class Submissions:
@@ -44,6 +47,7 @@ class Submissions:
         metrics: Counts what was accepted and why something was not.
         clock_ms: The time.
         names: What names of models mean.
+        prefix_key: What the beginnings of prompts are hashed with; None when they are not looked at.
         capacity: How many jobs may wait; -1 for any number.
     """
 
@@ -56,6 +60,7 @@ class Submissions:
         metrics: OrchestratorMetrics,
         clock_ms: ClockMs,
         names: Names,
+        prefix_key: bytes | None,
         capacity: int,
     ) -> None:
         self.draining = False
@@ -66,6 +71,7 @@ class Submissions:
         self._metrics = metrics
         self._clock_ms = clock_ms
         self._names = names
+        self._prefix_key = prefix_key
         self._capacity = capacity
         self._entering = 0
 
@@ -151,6 +157,8 @@ class Submissions:
             return
         self._metrics.enqueued.labels("accepted").inc()
         ticket = _ticket(job)
+        if self._prefix_key is not None and len(self._dispatcher.queue) < KEEP_PREFIXES:
+            ticket.prefix = prefix_of(task, job.model_ref, key=self._prefix_key)
         if len(job.request) <= KEEP_BYTES and len(self._dispatcher.queue) < KEEP_JOBS:
             ticket.task = msgspec.structs.replace(task, seed=job.seed, max_tokens=job.max_tokens)
         self._dispatcher.add(ticket)

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from llorch.job import State
 from llorch.wire.tasks import Attempt, Breakdown, Explanation, JobError, Task, Timings
-from roles.orchestrator.scheduler.decisions import Decision, Dispatch, Wait
+from roles.orchestrator.scheduler.decisions import Decision, Dispatch, Hold, Wait
 from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.scheduler.startup import breakdown
 from roles.orchestrator.state.rows import AttemptRow, JobRow
@@ -86,6 +86,7 @@ def explain(  # noqa: PLR0913 - all that is known of a job
     position: int | None,
     last: Decision | None,
     dispatch: Dispatch | None,
+    hold: Hold | None = None,
     loading: Sequence[Loading],
     now_ms: int,
 ) -> Explanation:
@@ -97,10 +98,11 @@ def explain(  # noqa: PLR0913 - all that is known of a job
         position: How many jobs are served before it.
         last: What was decided last about its model, while jobs wait for that.
         dispatch: The decision that gave it to its worker, if that is still known.
+        hold: What it is held back for while it waits.
         loading: Workers of its model that are on their way.
         now_ms: The time.
     """
-    reason, text = _why(row, position, last, loading, now_ms)
+    reason, text = _why(row, position, hold or last, loading, now_ms)
     if dispatch is not None and dispatch.worker_id == row.worker_id and row.state is not State.QUEUED:
         text += f" It went there because {dispatch.text}."
     data: dict[str, object] = {
@@ -113,7 +115,7 @@ def explain(  # noqa: PLR0913 - all that is known of a job
     if spent is not UNSET:
         data["breakdown"] = msgspec.to_builtins(spent)
         text += f" {_told(spent)}"
-    decision = last if row.state is State.QUEUED else dispatch
+    decision = (hold or last) if row.state is State.QUEUED else dispatch
     if decision is not None:
         data["decision"] = msgspec.to_builtins(decision)
     return Explanation(job_id=row.id, status=row.state.value, reason=reason, text=text, data=data)
@@ -138,8 +140,8 @@ def _why(
         first = loading[0]
         doing = "downloading" if first.downloading else "loading"
         return doing, f"{ahead}Pool {first.pool_id} is {doing} its model: {first.progress:.0f} %."
-    if isinstance(last, Wait):
-        return last.reason, f"{ahead}It waits because {last.text}."
+    if isinstance(last, Hold | Wait):
+        return last.reason if isinstance(last, Wait) else "slot", f"{ahead}It waits because {last.text}."
     return "queued", f"{ahead}It is about to be placed" + (f": {last.text}." if last is not None else ".")
 
 

@@ -59,7 +59,7 @@ def test_every_key_has_a_variable(nowhere: dict[str, str]) -> None:
         "orchestrator": {"host": "h", "port": 1, "data_dir": "/d", "queue_capacity": 2, "max_body_bytes": 2048}
         | {"heartbeat_interval_s": 3.5, "drain_s": 4.0, "output_retention_s": 5.0}
         | {"purge_after_s": 6.0, "start_timeout_s": 7.0, "stall_timeout_s": 8.0, "cancel_grace_s": 9.0}
-        | {"keep_alive_s": 10.0},
+        | {"keep_alive_s": 10.0, "prefix_affinity": False},
         "pool": {"host": "h", "port": 1, "data_dir": "/d", "models_dir": "/m", "pool_id": "p", "reserve_bytes": 7}
         | {"orchestrator": "http://o:1", "advertise": "https://a", "ready_timeout_s": 1.0, "stop_grace_s": 2.0}
         | {"drain_s": 3.0, "memory_limit_bytes": 8, "keep_workers": True, "orphan_s": 9.0, "reserve": "cpu=1"}

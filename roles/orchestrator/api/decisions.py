@@ -10,7 +10,7 @@ from llorch.errors import NotFound
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.decisions import DecisionLine, DecisionList, DecisionRecord, DecisionSummary
 from roles.orchestrator.api.keys import CORE
-from roles.orchestrator.scheduler.decisions import Decision, Dispatch, StopWorker
+from roles.orchestrator.scheduler.decisions import Decision, Dispatch, Hold, StopWorker
 from roles.orchestrator.scheduler.journal import Entry
 
 MAX_LIMIT = 512
@@ -57,7 +57,7 @@ def _summary(entry: Entry) -> DecisionSummary:
 
 
 def _about(decision: Decision) -> str:
-    if isinstance(decision, Dispatch):
+    if isinstance(decision, Dispatch | Hold):
         return f"job {decision.job_id}"
     if isinstance(decision, StopWorker):
         return f"worker {decision.worker_id}"

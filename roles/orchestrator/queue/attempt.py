@@ -60,6 +60,8 @@ class Attempt:
     gone: bool = False
     silent: bool = False
     end: events.WorkerEnd | None = None
+    answer: str = ""
+    """The whole text, once the job is being settled."""
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     moved_s: float = 0.0

@@ -22,6 +22,7 @@ from sortedcontainers import SortedDict, SortedList
 
 from llorch.job import JobId
 from llorch.wire.tasks import OnDisconnect, Priority, SubmitTask
+from roles.orchestrator.scheduler.prefix import Prefix
 
 PROMOTE_AFTER_MS = 300_000
 FORGET_FROM = 1_000
@@ -50,6 +51,10 @@ class Ticket:
     promoted: bool = False
     task: SubmitTask | None = None
     """What was asked for, while it is worth keeping in memory; it is on disk in any case."""
+    prefix: Prefix | None = None
+    """What its prompt begins with; unknown after a restart."""
+    held_since_ms: int = 0
+    """Since when it is, or was, held back for a worker."""
 
     @property
     def lane(self) -> Priority:
@@ -87,6 +92,11 @@ class JobQueue:
     def get(self, job_id: JobId) -> Ticket | None:
         """Return a waiting job."""
         return self._tickets.get(job_id)
+
+    def prefix(self, job_id: str) -> tuple[Prefix | None, int]:
+        """Return what a waiting job's prompt begins with, and since when the job is held back."""
+        ticket = self._tickets.get(JobId(job_id))
+        return (ticket.prefix, ticket.held_since_ms) if ticket is not None else (None, 0)
 
     def depth(self, priority: Priority) -> int:
         """Return how many wait in a class."""

@@ -34,6 +34,7 @@ from roles.orchestrator.scheduler.decisions import (
     Decision,
     Dispatch,
     DropRoom,
+    Hold,
     MakeRoom,
     Reject,
     StartWorker,
@@ -138,6 +139,7 @@ class Placement:
             oldest_ms=queue.oldest_ms(model_ref),
             heads=lambda count: tuple(ticket.id for ticket in queue.heads(model_ref, count)),
             waits=queue.waiting,
+            prefix=queue.prefix,
         )
         snapshot = supply.snapshot(model_ref, demand, now_ms=now_ms)
         decisions = decide(snapshot)
@@ -146,7 +148,7 @@ class Placement:
             self._hungry.add(model_ref)
         else:
             self._hungry.discard(model_ref)
-        if len(snapshot.heads) == MOST_HEADS:
+        if len(snapshot.heads) >= MOST_HEADS:
             self._changed.add(model_ref)
         self._follow(snapshot, decisions, tasks)
 
@@ -164,6 +166,8 @@ class Placement:
             if ticket is not None:
                 self._supply.dispatched(ticket.model_ref, now_ms=now_ms)
                 self._runs.begin(ticket, decision.worker_id, tasks)
+        elif isinstance(decision, Hold):
+            self._hold(decision)
         elif isinstance(decision, StartWorker):
             self._supply.changed |= rooms.drop(decision.model_ref, now_ms=now_ms)
             token = f"request {next(self._tokens)}"
@@ -187,6 +191,18 @@ class Placement:
             error = LlorchError(decision.text)
             error.code = decision.code
             self._fail(self._queue.all_of(decision.model_ref, REJECT_TOGETHER), error)
+
+    def _hold(self, decision: Hold) -> None:
+        """Look again when a job has been held back for long enough."""
+        ticket = self._queue.get(JobId(decision.job_id))
+        if ticket is not None and not ticket.held_since_ms:
+            ticket.held_since_ms = decision.since_ms
+            left_s = (decision.until_ms - decision.since_ms) / 1000
+            asyncio.get_running_loop().call_later(left_s, self._look_again, ticket.model_ref)
+
+    def _look_again(self, model_ref: str) -> None:
+        self.changed(model_ref)
+        self._wake()
 
     async def _start_worker(self, decision: StartWorker, token: str) -> None:
         model_ref, spot = decision.model_ref, (decision.pool_id, decision.device)

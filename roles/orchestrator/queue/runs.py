@@ -102,6 +102,7 @@ class Runs:
     def begin(self, ticket: Ticket, worker_id: str, tasks: asyncio.TaskGroup) -> None:
         """Give a job that has been taken out of the queue to a worker."""
         running = self._enter(Running(ticket, worker_id, Attempt(seed=0)))
+        self._fleet.reading(worker_id, ticket.id, prefix=ticket.prefix)
         tasks.create_task(self._serve(running), name=f"job {ticket.id}")
 
     def find(self, ticket: Ticket, place: Whereabouts, attempt: Attempt) -> None:
@@ -226,11 +227,15 @@ class Runs:
 
     def _left(self, running: Running) -> None:
         """Note that an attempt is over."""
-        self._fleet.release(running.worker_id, running.ticket.id)
-        self._running.pop(running.ticket.id, None)
+        ticket, attempt = running.ticket, running.attempt
+        self._fleet.read(
+            running.worker_id, ticket.id, model_ref=ticket.model_ref, end=attempt.end, answer=attempt.answer
+        )
+        self._fleet.release(running.worker_id, ticket.id)
+        self._running.pop(ticket.id, None)
         if not self._running:
             self._all_done.set()
-        self._over(running.ticket if running.again else None)
+        self._over(ticket if running.again else None)
 
     async def _ended(self, running: Running, error: LlorchError | None, *, claimed: bool) -> None:
         ticket, attempt = running.ticket, running.attempt

@@ -67,6 +67,8 @@ class Settlement:
         end = attempt.end if attempt is not None and error is None else None
         before = attempt.tokens_before if attempt is not None else 0
         text = await self._relay.text(stream) if error is None else ""
+        if attempt is not None:
+            attempt.answer = text
         return Ending(
             finished_ms=now_ms,
             event_serial=stream.next_serial(now_ms),

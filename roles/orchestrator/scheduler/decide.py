@@ -1,7 +1,7 @@
 """From one snapshot to a list of decisions: the same snapshot, the same decisions. Pure.
 
 The rules, for a model that jobs wait for; the first that applies is followed:
-  1. A ready worker has a free slot: dispatch, least loaded first, then most free memory.
+  1. A ready worker has a free slot: dispatch, as `dispatching.py` says.
   2. Room is being made for it: end the idle workers that are in the way; start once all are gone.
   3. It has workers, busy or starting: wait, or start another where memory is free, if many jobs wait.
   4. It fits somewhere, be it on several devices of one pool together where none is large enough: start a worker; a
@@ -21,7 +21,6 @@ as long as `TURN_MS`, the longest job that then still runs, and a load.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator, Sequence
 
 from roles.orchestrator.scheduler.decisions import (
@@ -36,6 +35,7 @@ from roles.orchestrator.scheduler.decisions import (
     place_name,
     size,
 )
+from roles.orchestrator.scheduler.dispatching import dispatches
 from roles.orchestrator.scheduler.snapshot import Doubt, Eviction, IdleSnapshot, Place, Refusal, Room, Snapshot, Tenant
 
 AGED_MS = 30_000
@@ -47,9 +47,10 @@ RANK = {"cuda": 0, "metal": 1, "cpu": 2}
 
 def decide(snapshot: Snapshot) -> list[Decision]:
     """Return what to do now about one model. O(j log w) for j dispatched jobs and w workers in the snapshot."""
-    decisions: list[Decision] = list(_dispatches(snapshot))
-    if snapshot.waiting > len(decisions):
-        decisions += _supply(snapshot, left=snapshot.waiting - len(decisions))
+    decisions: list[Decision] = list(dispatches(snapshot))
+    left = snapshot.waiting - sum(isinstance(decision, Dispatch) for decision in decisions)
+    if left > 0:
+        decisions += _supply(snapshot, left=left)
     elif snapshot.room is not None:
         decisions.append(DropRoom(snapshot.model_ref, "no job waits for the model any more"))
     elif short(snapshot) and snapshot.places:
@@ -81,27 +82,6 @@ def victims(eviction: Eviction) -> tuple[Tenant, ...]:
             chosen.remove(tenant)
             missing += tenant.memory_bytes
     return tuple(chosen)
-
-
-def _dispatches(snapshot: Snapshot) -> Iterator[Dispatch]:
-    """Rule 1: each job to the worker that has then the fewest leases a slot."""
-    load = [
-        (worker.leases / (worker.leases + worker.free_slots), -worker.memory_free_bytes, worker.worker_id, worker)
-        for worker in snapshot.workers
-    ]
-    heapq.heapify(load)
-    free = {worker.worker_id: worker.free_slots for worker in snapshot.workers}
-    for job_id in snapshot.heads:
-        if not load:
-            return
-        _, memory, worker_id, worker = load[0]
-        slots = worker.leases + worker.free_slots
-        yield Dispatch(job_id, worker_id, worker.pool_id, slots - free[worker_id], slots, len(load))
-        free[worker_id] -= 1
-        if free[worker_id]:
-            heapq.heapreplace(load, ((slots - free[worker_id]) / slots, memory, worker_id, worker))
-        else:
-            heapq.heappop(load)
 
 
 def _supply(snapshot: Snapshot, *, left: int) -> Iterator[Decision]:

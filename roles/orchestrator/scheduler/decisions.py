@@ -14,7 +14,7 @@ StopReason = Literal["idle", "room"]
 
 
 class Dispatch(msgspec.Struct, frozen=True, tag_field="kind", tag="dispatch"):
-    """Give a job to a worker."""
+    """Give a job to a worker, which has computed `kept_bytes` of its prompt: `favoured` where others have less load."""
 
     job_id: str
     worker_id: str
@@ -22,14 +22,46 @@ class Dispatch(msgspec.Struct, frozen=True, tag_field="kind", tag="dispatch"):
     leases: int
     slots: int
     choices: int
+    kept_bytes: int = 0
+    prompt_bytes: int = 0
+    favoured: bool = False
 
     @property
     def text(self) -> str:
         """Say it in words."""
-        among = "the only one with a free slot"
-        if self.choices > 1:
-            among = f"the least loaded of {self.choices} with a free slot"
-        return f"worker {self.worker_id} of pool {self.pool_id} was {among} ({self.leases} of {self.slots} taken)"
+        among = "was the only one with a free slot"
+        if self.favoured:
+            among = f"was the best of {self.choices} with a free slot"
+        elif self.choices > 1:
+            among = f"was the least loaded of {self.choices} with a free slot"
+        load = f"{self.leases} of {self.slots} taken"
+        text = f"worker {self.worker_id} of pool {self.pool_id} {among} ({load})"
+        if not self.kept_bytes:
+            return text
+        share = f"{self.kept_bytes / self.prompt_bytes:.0%} of its prompt"
+        if self.favoured:
+            return f"{text}: it had computed {share}, which outweighs that others had less to do"
+        return f"{text}, and had computed {share}"
+
+
+class Hold(msgspec.Struct, frozen=True, tag_field="kind", tag="hold"):
+    """Keep a job waiting for a worker that is computing its beginning for another, until that ends or `until_ms`."""
+
+    job_id: str
+    worker_id: str
+    pool_id: str
+    since_ms: int
+    until_ms: int
+    saved_ms: int
+
+    @property
+    def text(self) -> str:
+        """Say it in words."""
+        return (
+            f"a busy slot of worker {self.worker_id} of pool {self.pool_id} has the beginning of its prompt, which "
+            f"would take {self.saved_ms / 1000:.1f} s to compute elsewhere; it goes elsewhere after "
+            f"{(self.until_ms - self.since_ms) / 1000:.1f} s"
+        )
 
 
 class StartWorker(msgspec.Struct, frozen=True, tag_field="kind", tag="start_worker"):
@@ -102,7 +134,7 @@ class Wait(msgspec.Struct, frozen=True, tag_field="kind", tag="wait"):
     text: str
 
 
-Decision = Dispatch | StartWorker | StopWorker | MakeRoom | DropRoom | Reject | Wait
+Decision = Dispatch | Hold | StartWorker | StopWorker | MakeRoom | DropRoom | Reject | Wait
 
 
 def size(count: int) -> str:

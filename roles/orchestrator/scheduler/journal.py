@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from roles.orchestrator.scheduler.decide import decide, decide_idle
-from roles.orchestrator.scheduler.decisions import Decision, Dispatch, Wait
+from roles.orchestrator.scheduler.decisions import Decision, Dispatch, Hold, Wait
 from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Snapshot
 
 KEEP = 256
@@ -46,7 +46,7 @@ class Journal:
         self._seq = 0
         self._dispatches: deque[Entry] = deque(maxlen=KEEP)
         self._others: deque[Entry] = deque(maxlen=KEEP)
-        self._jobs: OrderedDict[str, Dispatch] = OrderedDict()
+        self._jobs: OrderedDict[str, Dispatch | Hold] = OrderedDict()
         self._last: dict[str, Decision] = {}
 
     def note(self, snapshot: Snapshot | IdleSnapshot, decisions: Sequence[Decision]) -> bool:
@@ -58,7 +58,7 @@ class Journal:
             return False
         self._seq += 1
         entry = Entry(seq=self._seq, snapshot=snapshot, decisions=tuple(decisions))
-        only_jobs = all(isinstance(decision, Dispatch) for decision in decisions)
+        only_jobs = all(isinstance(decision, Dispatch | Hold) for decision in decisions)
         (self._dispatches if only_jobs else self._others).append(entry)
         return True
 
@@ -77,7 +77,13 @@ class Journal:
 
     def job(self, job_id: str) -> Dispatch | None:
         """Return where a job went last, and why there."""
-        return self._jobs.get(job_id)
+        found = self._jobs.get(job_id)
+        return found if isinstance(found, Dispatch) else None
+
+    def held(self, job_id: str) -> Hold | None:
+        """Return what a waiting job is held back for."""
+        found = self._jobs.get(job_id)
+        return found if isinstance(found, Hold) else None
 
     def entries(self, limit: int) -> list[Entry]:
         """Return the last entries, oldest first."""
@@ -88,19 +94,21 @@ class Journal:
         return next((entry for entry in (*self._others, *self._dispatches) if entry.seq == seq), None)
 
     def _known(self, snapshot: Snapshot | IdleSnapshot, decision: Decision) -> bool:
+        if isinstance(decision, Hold):
+            return isinstance(snapshot, Snapshot) and decision.since_ms < snapshot.now_ms
         if not isinstance(decision, Wait) or not isinstance(snapshot, Snapshot):
             return False
         last = self._last.get(snapshot.model_ref)
         return isinstance(last, Wait) and last.reason == decision.reason
 
     def _remember(self, model_ref: str, decisions: Sequence[Decision]) -> None:
-        others = [decision for decision in decisions if not isinstance(decision, Dispatch)]
+        others = [decision for decision in decisions if not isinstance(decision, Dispatch | Hold)]
         if others:
             self._last[model_ref] = others[-1]
         else:
             self._last.pop(model_ref, None)
         for decision in decisions:
-            if isinstance(decision, Dispatch):
+            if isinstance(decision, Dispatch | Hold):
                 self._jobs.pop(decision.job_id, None)
                 self._jobs[decision.job_id] = decision
                 if len(self._jobs) > KEEP_JOBS:

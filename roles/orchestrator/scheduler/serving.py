@@ -179,7 +179,7 @@ class Serving:
     def free(self, model_ref: str) -> tuple[WorkerView, ...]:
         """Return the workers of a model with a free slot, least loaded first; as many as one decision can use."""
         found = self._models.get(model_ref)
-        return tuple(self._view(key[2]) for key in islice(found.free, MOST_HEADS)) if found is not None else ()
+        return tuple(self.view(key[2]) for key in islice(found.free, MOST_HEADS)) if found is not None else ()
 
     def spots(self, model_ref: str) -> set[Spot]:
         """Return the devices that have a worker of a model."""
@@ -300,7 +300,8 @@ class Serving:
         if not model.workers:
             del self._models[worker.model_ref]
 
-    def _view(self, worker_id: str) -> WorkerView:
+    def view(self, worker_id: str) -> WorkerView:
+        """Return a ready worker and its slots."""
         worker, leases = self._workers[worker_id], self.leases(worker_id)
         return WorkerView(
             worker_id=worker_id,

@@ -12,13 +12,41 @@ from llorch.wire.pools import Backend
 
 
 class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
-    """A ready worker with at least one free slot."""
+    """A ready worker and its slots."""
 
     worker_id: str
     pool_id: str
     free_slots: int
     leases: int
     memory_free_bytes: int
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that has computed the beginning of a job's prompt.
+
+    `kept_bytes` of it are in a slot that is idle, `busy_bytes` in `busy_slots` slots that have other jobs.
+    """
+
+    worker: WorkerView
+    kept_bytes: int = 0
+    busy_bytes: int = 0
+    busy_slots: int = 0
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """A job of whose prompt some workers have computed a part; held back since `held_since_ms`, if that is not 0."""
+
+    job_id: str
+    prompt_bytes: int
+    kept: tuple[Kept, ...]
+    held_since_ms: int = 0
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of a model: reading a prompt, and a job from its slot to its end. Zeros before that."""
+
+    prefill_ms_per_byte: float = 0.0
+    run_ms: float = 0.0
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,9 +131,12 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
         model_ref: The model.
         policy: What the operator wants of it.
         waiting: Jobs that wait, those that rest between attempts included.
-        heads: The first jobs that may run now, in order; at most as many as `workers` have free slots.
+        heads: The first jobs that may run now, in order: as many as `workers` have free slots, and a few more where
+            some may be held back.
         hungry_since_ms: Since when jobs wait without one of them being dispatched.
         workers: Ready workers with a free slot, least loaded first; as many as could be needed.
+        wishes: Those of `heads` whose prompt some worker has computed in part.
+        pace: What was measured of the model.
         busy: Ready workers without a free slot.
         slots: Of all ready workers together.
         starting: Workers on their way.
@@ -131,6 +162,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
     heads: tuple[str, ...] = ()
     hungry_since_ms: int = 0
     workers: tuple[WorkerView, ...] = ()
+    wishes: tuple[Wish, ...] = ()
+    pace: Pace = Pace()
     busy: int = 0
     slots: int = 0
     starting: int = 0

@@ -16,9 +16,11 @@ from llorch.job import JobId
 from llorch.policy import ModelPolicy
 from llorch.wire.models import Download
 from llorch.wire.pools import Backend, WorkerReport
+from roles.orchestrator.scheduler.affinity import Affinity
 from roles.orchestrator.scheduler.backoff import Backoff
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
+from roles.orchestrator.scheduler.dispatching import MOST_HELD
 from roles.orchestrator.scheduler.facts import Demand, Facts
 from roles.orchestrator.scheduler.identity import served
 from roles.orchestrator.scheduler.memory import need
@@ -58,6 +60,7 @@ class Supply:
         self.backoff = Backoff()
         self.needs = Needs()
         self.progress = Progress()
+        self.affinity = Affinity()
         self.rooms = Rooms(self.capacity, self.serving)
         self.changed: set[str] = set()
         self.grown = False
@@ -122,7 +125,8 @@ class Supply:
         """Return what a decision about a model depends on. Costs O(log n) in pools, devices, workers and jobs."""
         workers = self.serving.free(model_ref)
         slots = min(MOST_HEADS, sum(worker.free_slots for worker in workers))
-        heads = demand.heads(slots) if slots else ()
+        pace = self.affinity.pace(model_ref)
+        heads = demand.heads(slots + MOST_HELD if pace.run_ms else slots) if slots else ()
         serving, starting = self.serving.workers(model_ref), len(self.progress.of(model_ref))
         base = Snapshot(
             now_ms=now_ms,
@@ -132,6 +136,10 @@ class Supply:
             heads=heads,
             hungry_since_ms=self.hungry_since(model_ref, demand.oldest_ms),
             workers=workers,
+            wishes=tuple(self.affinity.wishes(heads, demand, serving=self.serving, workers=workers))
+            if pace.run_ms
+            else (),
+            pace=pace,
             busy=len(serving) - len(workers) if len(workers) < MOST_HEADS else 0,
             slots=self.serving.slots(model_ref),
             starting=starting,
@@ -329,6 +337,7 @@ class Supply:
     def _gone(self, worker_id: str) -> None:
         worker = self.serving.get(worker_id)
         self.rooms.gone(worker_id)
+        self.affinity.forget(worker_id)
         if worker is not None:
             self.serving.remove(worker_id)
             self.changed |= {worker.model_ref, worker.claimed} - {""}
