@@ -3,7 +3,8 @@
 Two workers with four slots each, and six conversations at once: each begins with a text of its own, and its turns come
 with their whole history, as clients of chat APIs send it, after a time to think. With `prefix_affinity` and without it,
 the same in both. Prints how long the first token of later turns took, which part of their prompts was not computed anew
-and how many turns went to the worker of the turn before. Without MODEL, one of 26 M random parameters is made.
+and how many turns went to the worker of the turn before. The same for ten questions about one document that has been
+asked about before, one soon after the other. Without MODEL, one of 26 M random parameters is made.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import statistics
 import sys
 import tempfile
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,7 +40,18 @@ WORKERS = 2
 SLOTS = 4
 CTX = 2048
 THINK_S = 2.0
+DOCUMENT_WORDS = 250
+QUESTIONS = 10
+BETWEEN_S = 0.4
 POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The jobs of each conversation, and those of the questions."""
+
+    talks: list[list[Task]]
+    questions: list[Task]
 
 
 async def _ask(client: Client, ref: str, said: list[dict[str, str]]) -> tuple[Task, str]:
@@ -51,10 +64,7 @@ async def _ask(client: Client, ref: str, said: list[dict[str, str]]) -> tuple[Ta
 
 async def _converse(client: Client, ref: str, chance: random.Random) -> list[Task]:
     """Hold one conversation; return its jobs."""
-    opening = " ".join(
-        f"{chance.choice(models.SYLLABLES)}{chance.choice(models.SYLLABLES)}" for _ in range(OPENING_WORDS)
-    )
-    said = [{"role": "system", "content": opening}]
+    said = [{"role": "system", "content": _words(chance, OPENING_WORDS)}]
     tasks = []
     for turn in range(TURNS):
         await asyncio.sleep(chance.uniform(0, THINK_S))
@@ -63,6 +73,25 @@ async def _converse(client: Client, ref: str, chance: random.Random) -> list[Tas
         said.append({"role": "assistant", "content": answer})
         tasks.append(task)
     return tasks
+
+
+async def _inquire(client: Client, ref: str, chance: random.Random) -> list[Task]:
+    """Ask about a document, once to have it computed, then again and again; return the jobs of those questions."""
+    document = {"role": "system", "content": _words(chance, DOCUMENT_WORDS)}
+
+    async def ask(number: int) -> Task:
+        await asyncio.sleep(number * BETWEEN_S)
+        task, _ = await _ask(client, ref, [document, {"role": "user", "content": f"{number} ba be bi"}])
+        return task
+
+    await ask(0)
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(number)) for number in range(1, QUESTIONS + 1)]
+    return [task.result() for task in asked]
+
+
+def _words(chance: random.Random, count: int) -> str:
+    return " ".join(f"{chance.choice(models.SYLLABLES)}{chance.choice(models.SYLLABLES)}" for _ in range(count))
 
 
 async def _workers(client: Client, ref: str) -> None:
@@ -77,8 +106,8 @@ async def _workers(client: Client, ref: str) -> None:
         pools = (await client.send("GET", "/v2/pools", PoolList)).pools
 
 
-async def _measure(url: str, ref: str, seed: int) -> list[list[Task]]:
-    """Hold all conversations; return the jobs of each."""
+async def _measure(url: str, ref: str, seed: int) -> Found:
+    """Hold all conversations, then ask about the document."""
     async with Client(url) as client:
         await _workers(client, ref)
         await _converse(client, ref, random.Random(f"warm {seed}"))
@@ -87,23 +116,23 @@ async def _measure(url: str, ref: str, seed: int) -> list[list[Task]]:
                 group.create_task(_converse(client, ref, random.Random(f"{seed} {number}")))
                 for number in range(CONVERSATIONS)
             ]
-        return [talk.result() for talk in talks]
+        return Found([talk.result() for talk in talks], await _inquire(client, ref, random.Random(f"document {seed}")))
 
 
-def _report(name: str, talks: list[list[Task]]) -> None:
-    later = [task for talk in talks for task in talk[1:]]
-    first_ms = sorted(int(task.timings.first_token_ms or 0) - task.timings.submitted_ms for task in later)
-    cached = sum(int(task.tokens_cached or 0) for task in later) / sum(int(task.tokens_in or 0) for task in later)
-    same = sum(a.worker_id == b.worker_id for talk in talks for a, b in pairwise(talk)) / len(later)
-    print(
-        f"{name}: {len(later)} later turns, first token p50 {statistics.median(first_ms):.0f} ms, "
-        f"p90 {first_ms[len(first_ms) * 9 // 10]} ms; {cached:.0%} of the prompt tokens reused, "
-        f"{same:.0%} at the same worker",
-        flush=True,
-    )
+def _report(name: str, found: Found) -> None:
+    later = [task for talk in found.talks for task in talk[1:]]
+    same = sum(a.worker_id == b.worker_id for talk in found.talks for a, b in pairwise(talk)) / len(later)
+    print(f"{name}: {_told(later)}, {same:.0%} at the same worker; questions: {_told(found.questions)}", flush=True)
 
 
-def _run(folder: str, ref: str, seed: int, *, affinity: bool) -> list[list[Task]]:
+def _told(tasks: list[Task]) -> str:
+    first_ms = sorted(int(task.timings.first_token_ms or 0) - task.timings.submitted_ms for task in tasks)
+    cached = sum(int(task.tokens_cached or 0) for task in tasks) / sum(int(task.tokens_in or 0) for task in tasks)
+    p50, p90 = statistics.median(first_ms), first_ms[len(first_ms) * 9 // 10]
+    return f"{len(tasks)} jobs, first token p50 {p50:.0f} ms, p90 {p90} ms, {cached:.0%} of the prompt tokens reused"
+
+
+def _run(folder: str, ref: str, seed: int, *, affinity: bool) -> Found:
     env = {"LLORCH_ORCHESTRATOR_PREFIX_AFFINITY": str(affinity).lower(), "LLORCH_WORKER_THREADS": "1"}
     data = f"{folder}/data {seed} {affinity}"
     with llorch("serve", "all", "--port", "0", "--pool-port", "0", "--data-dir", data, env=env) as whole:
@@ -117,10 +146,12 @@ def main() -> None:
         model = Path(sys.argv[1] if len(sys.argv) > 1 else f"{folder}/random.gguf").resolve()
         if not model.exists():
             models.make(model, SHAPE, quant=gguf.GGMLQuantizationType.Q4_0)
-        found: dict[bool, list[list[Task]]] = {True: [], False: []}
+        found = {True: Found([], []), False: Found([], [])}
         for seed in range(ROUNDS):
             for affinity in (True, False):
-                found[affinity] += _run(folder, f"file:{model}", seed, affinity=affinity)
+                one = _run(folder, f"file:{model}", seed, affinity=affinity)
+                found[affinity].talks.extend(one.talks)
+                found[affinity].questions.extend(one.questions)
             for affinity, name in ((False, "without affinity"), (True, "with affinity")):
                 _report(name, found[affinity])
 
