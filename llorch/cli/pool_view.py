@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from llorch.cli.figures import bar, duration, size
+from llorch.errors import BackendUnavailable
 from llorch.wire.pools import Device, Model, Pool, PoolStatus, Worker
 
 DEVICES = ("DEVICE", "NAME", "MEMORY", "USED", "OF", "FOR MODELS", "LOAD", "TEMPERATURE")
@@ -93,3 +94,14 @@ def pool_row(pool: Pool, now_ms: int) -> Sequence[str]:
 def short_names(models: Iterable[Model]) -> dict[str, str]:
     """Return the alias by which each reference is known, where it has one."""
     return {model.model_ref: model.aliases[0] for model in models if model.aliases}
+
+
+def refuse_backend(backend: str, devices: Sequence[Device]) -> None:
+    """Refuse a backend that a host does not have.
+
+    Raises:
+        BackendUnavailable: With the devices that it has.
+    """
+    if all(device.backend != backend for device in devices):
+        has = ", ".join(f"{device.id} ({device.name})" for device in devices)
+        raise BackendUnavailable(f"nothing here computes on {backend}; this host has {has}")

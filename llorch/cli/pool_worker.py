@@ -58,8 +58,9 @@ def spawn(
 
     from llorch.cli.model_names import pinned
     from llorch.cli.output import write, write_json
+    from llorch.cli.pool_view import refuse_backend
     from llorch.wire.engine_options import EngineOptions, fields_of, files, renamed
-    from llorch.wire.pools import Spawned, Worker
+    from llorch.wire.pools import PoolStatus, Spawned, Worker
 
     options = EngineOptions(kv_type=kv_type, lora=tuple(lora or ()), draft=draft, projector=projector)
     given = {"backend": where or backend, "device": device, "engine": engine, "port": port, "slots": slots, "ctx": ctx}
@@ -67,6 +68,9 @@ def spawn(
 
     async def main() -> Worker:
         async with pool(found, pool_url) as client:
+            if where or backend:  # before anything is asked of the model, which may be on no disk yet
+                there = await client.send("GET", "/v2/status", PoolStatus)
+                refuse_backend(str(where or backend), there.devices)
             body["model_ref"] = (await pinned(client, model, found.aliases)).ref
             refs = {name: (await pinned(client, name, found.aliases)).ref for name in files(options)}
             body.update(fields_of(renamed(options, refs.__getitem__)))

@@ -176,14 +176,15 @@ def _usable(
     """Return the devices that may be meant: the one named, else those of the backend named, else the best kind."""
     here = f"this host has {', '.join(f'{device.id} ({device.name})' for device in devices)}"
     found = list(devices)
-    if request.device is not UNSET:
-        found = [device for device in found if _is_called(device, request.device)]
-        if not found:
-            raise BackendUnavailable(f"there is no such device; {here}", details=_there_is(devices))
     if request.backend is not UNSET:
         found = [device for device in found if device.backend == request.backend]
         if not found:
             raise BackendUnavailable(f"nothing here computes on {request.backend}; {here}", details=_there_is(devices))
+    if request.device is not UNSET:
+        found = [device for device in found if _is_called(device, request.device)]
+        if not found:
+            such = "such device" if request.backend is UNSET else f"such device for {request.backend}"
+            raise BackendUnavailable(f"there is no {such}; {here}", details=_there_is(devices))
     found = [device for device in found if device.backend in backends]
     if not found:
         raise BackendUnavailable(
