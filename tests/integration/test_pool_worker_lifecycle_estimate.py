@@ -89,7 +89,8 @@ def test_the_estimate_holds_with_a_projector(tmp_path: Path) -> None:
     expected = estimate(metadata(path), slots=slots, ctx=ctx, batch=batch, extras=extras)
     taken = measure(path, slots=slots, ctx=ctx, batch=batch, options=options)
 
-    compare("projector", expected, taken, in_buffers=False)
+    untold = metadata(projector).weights_bytes
+    compare("projector", expected, taken, resident_within=0.2, untold_bytes=untold)
 
 
 def metadata(path: Path) -> gguf.Metadata:
@@ -98,9 +99,19 @@ def metadata(path: Path) -> gguf.Metadata:
 
 
 def compare(
-    name: str, expected: Estimate, taken: Taken, *, compute_within: float = 0.25, in_buffers: bool = True
+    name: str,
+    expected: Estimate,
+    taken: Taken,
+    *,
+    compute_within: float = 0.25,
+    resident_within: float = WITHIN,
+    untold_bytes: int = 0,
 ) -> None:
-    """Show what was expected and taken, and hold the one against the other; not all buffers are told of a projector."""
+    """Show what was expected and taken, and hold the one against the other.
+
+    llama.cpp does not tell of the buffer for a projector's weights, *untold_bytes*; and what it has for a picture and a
+    larger batch is not resident before there was one.
+    """
     without = baseline()
     in_file = taken.file - without.file - min(taken.copied, taken.mapped)
     resident = taken.anonymous - without.anonymous + max(0, in_file)
@@ -112,6 +123,5 @@ def compare(
     )
     assert expected.kv_bytes == pytest.approx(taken.kv, rel=0.01)
     assert expected.compute_bytes == pytest.approx(taken.compute, rel=compute_within)
-    if in_buffers:
-        assert expected.total_bytes == pytest.approx(taken.buffers, rel=WITHIN)
-    assert expected.total_bytes == pytest.approx(resident, rel=WITHIN)
+    assert expected.total_bytes == pytest.approx(taken.buffers + untold_bytes, rel=WITHIN)
+    assert expected.total_bytes == pytest.approx(resident, rel=resident_within)
