@@ -101,8 +101,7 @@ class Supply:
 
     def _seen(self, worker: WorkerReport) -> WorkerReport:
         """Return a worker under the name of what it serves."""
-        ref = served(worker, self.serving.policy(worker.model_ref))
-        return worker if ref == worker.model_ref else replace(worker, model_ref=ref)
+        return replace(worker, model_ref=served(worker, self.serving.policy(worker.model_ref)))
 
     def leave(self, pool_id: str, *, for_good: bool, now_ms: int) -> None:
         """Note that a pool takes no work: it is draining, silent, or, *for_good*, has said goodbye."""
