@@ -124,7 +124,7 @@ def test_only_prompts_that_were_read_tell_how_fast_that_is() -> None:
     run(known, "w", prefix, cached=99)
 
     assert before == Pace()
-    assert read == Pace(prefill_ms_per_byte=1_000 / prefix.length_bytes, run_ms=1_500)
+    assert read == Pace(prefill_ms_per_byte=1_000 / prefix.length_bytes, decode_ms=500)
     assert known.pace("m") == read
 
 

@@ -12,8 +12,8 @@ from roles.orchestrator.scheduler.dispatching import MOST_HELD, MOST_HELD_MS, di
 from roles.orchestrator.scheduler.snapshot import Kept, Pace, Snapshot, Wish, WorkerView
 
 NOW_MS = 1_000_000
-PACE = Pace(prefill_ms_per_byte=0.5, run_ms=2_000)
-"""A prompt of 10 000 bytes takes 5 s to read; a worker with half of its slots taken costs a second more."""
+PACE = Pace(prefill_ms_per_byte=0.5, decode_ms=2_000)
+"""A prompt of 10 000 bytes takes 5 s to read and its answer 2 s; the load of a worker stretches both."""
 LONG = 10_000
 
 
@@ -65,13 +65,17 @@ def test_load_alone_decides_before_anything_was_measured() -> None:
     assert found == Dispatch("j", "idle", "p", 0, 4, 2)
 
 
-def test_a_worker_found_by_its_prefix_alone_is_counted_once() -> None:
+def test_a_worker_that_has_a_beginning_in_two_slots_gets_two_jobs_with_it() -> None:
     has_it = worker("has it", slots=2)
-    kept = [wish(job, Kept(worker=has_it, kept_bytes=9_000)) for job in ("a", "b", "c")]
+    kept = [wish(job, Kept(worker=has_it, kept_bytes=9_000, kept_slots=2)) for job in ("a", "b", "c")]
 
     found = list(dispatches(look([worker("other", leases=3), has_it], *kept, heads=("a", "b", "c"))))
 
-    assert [(each.job_id, each.worker_id) for each in found] == [("a", "has it"), ("b", "has it"), ("c", "other")]
+    assert [(type(each), each.worker_id) for each in found] == [
+        (Dispatch, "has it"),
+        (Dispatch, "has it"),
+        (Hold, "has it"),
+    ]
 
 
 def test_a_job_waits_for_a_busy_worker_if_that_saves_more_and_others_go_before_it() -> None:
@@ -100,6 +104,27 @@ def test_the_second_that_waits_for_one_slot_expects_two_waits() -> None:
     found = list(dispatches(look([free, busy], *kept, heads=("a", "b"))))
 
     assert [type(each) for each in found] == [Hold, Dispatch]
+
+
+def test_a_slot_is_given_to_one_job_and_the_next_with_the_same_beginning_waits_for_it() -> None:
+    free, has_it = worker("free"), worker("has it", leases=1)
+    kept = [wish(job, Kept(worker=has_it, kept_bytes=9_000)) for job in ("a", "b")]
+
+    gone, held = dispatches(look([free, has_it], *kept, heads=("a", "b")))
+
+    assert (gone.job_id, gone.worker_id) == ("a", "has it")
+    assert held == Hold("b", "has it", "p", NOW_MS, NOW_MS + 4_500, 4_500)
+
+
+def test_a_slot_that_has_yet_to_read_the_beginning_is_not_waited_for() -> None:
+    free, busy = worker("free"), worker("busy", leases=4)
+
+    def waiting_for(unread_bytes: int) -> Dispatch | Hold:
+        kept = Kept(worker=busy, busy_bytes=9_000, busy_slots=1, unread_bytes=unread_bytes)
+        return next(dispatches(look([free, busy], wish("j", kept))))
+
+    assert isinstance(waiting_for(1_000), Hold)
+    assert waiting_for(10_000) == Dispatch("j", "free", "p", 0, 4, 1)
 
 
 def test_no_job_waits_longer_than_it_would_take_to_read_its_prompt() -> None:
@@ -131,6 +156,7 @@ def _snapshots(draw: st.DrawFn) -> Snapshot:
             Kept(
                 worker=each,
                 kept_bytes=draw(sizes),
+                kept_slots=draw(st.integers(0, each.free_slots)),
                 busy_bytes=draw(sizes),
                 busy_slots=draw(st.integers(0, each.leases)),
             )
@@ -138,7 +164,7 @@ def _snapshots(draw: st.DrawFn) -> Snapshot:
         ]
         held_since_ms = draw(st.sampled_from([0, NOW_MS - 1, NOW_MS - 3_000, NOW_MS - MOST_HELD_MS]))
         wishes.append(wish(job_id, *kept, held_since_ms=held_since_ms))
-    pace = Pace(prefill_ms_per_byte=draw(st.floats(0, 10)), run_ms=draw(st.floats(0, 100_000)))
+    pace = Pace(prefill_ms_per_byte=draw(st.floats(0, 10)), decode_ms=draw(st.floats(0, 100_000)))
     return look(workers, *wishes, heads=heads, pace=pace)
 
 

@@ -37,8 +37,8 @@ class _Slot:
     prefix: Prefix
     job_id: JobId | None
     used: int
-    expected: bool = False
-    """Half of its job's prompt at least should be there already."""
+    unread_bytes: int = 0
+    """Of its job's prompt, what was not there already."""
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class _Speed:
 
     prefill_ms: float = 0.0
     read_bytes: float = 0.0
-    run_ms: float = 0.0
+    decode_ms: float = 0.0
     runs: float = 0.0
 
 
@@ -89,7 +89,7 @@ class Affinity:
         else:
             self._enter(worker_id, found, -1)
         found.prefix, found.job_id, found.used = prefix, job_id, self._uses
-        found.expected = 2 * shared >= prefix.length_bytes > 0
+        found.unread_bytes = prefix.length_bytes - shared
         self._enter(worker_id, found, 1)
 
     def ended(self, worker_id: str, job_id: JobId, *, model_ref: str, end: WorkerEnd | None, answer: str = "") -> None:
@@ -106,7 +106,7 @@ class Affinity:
         slot.job_id, slot.prefix = None, prefix.followed_by(answer)
         self._enter(worker_id, slot, 1)
         self._measure(model_ref, prefix, end)
-        if slot.expected:
+        if 2 * slot.unread_bytes < prefix.length_bytes:
             worker.misses = 0 if end.tokens_cached else worker.misses + 1
             if worker.misses >= MOST_MISSES:
                 self._drop(worker_id, worker)
@@ -136,7 +136,7 @@ class Affinity:
         speed = self._speeds.get(model_ref)
         if speed is None or not speed.read_bytes or not speed.runs:
             return Pace()
-        return Pace(prefill_ms_per_byte=speed.prefill_ms / speed.read_bytes, run_ms=speed.run_ms / speed.runs)
+        return Pace(prefill_ms_per_byte=speed.prefill_ms / speed.read_bytes, decode_ms=speed.decode_ms / speed.runs)
 
     def wishes(
         self, heads: Sequence[str], demand: Demand, *, serving: Serving, workers: Sequence[WorkerView]
@@ -155,11 +155,7 @@ class Affinity:
                 continue
             found = dict.fromkeys(self._holders(prefix))
             found |= dict.fromkeys(worker.worker_id for worker in workers[:LEAST_LOADED])
-            kept = tuple(
-                one
-                for worker_id in found
-                if (one := _view(serving, worker_id, self.kept(worker_id, prefix))) is not None
-            )
+            kept = tuple(one for worker_id in found if (one := self._view(serving, worker_id, prefix)) is not None)
             if kept:
                 length = prefix.length_bytes
                 yield Wish(job_id=job_id, prompt_bytes=length, kept=kept, held_since_ms=held_since_ms)
@@ -174,10 +170,33 @@ class Affinity:
                     return list(found)
         return list(found)
 
+    def _view(self, serving: Serving, worker_id: str, prefix: Prefix) -> Kept | None:
+        """Return what a snapshot says of a worker that takes jobs and has something of a prompt."""
+        worker = serving.get(worker_id)
+        idle_bytes, busy_bytes, busy = self.kept(worker_id, prefix)
+        if worker is None or worker.claimed or not (idle_bytes or busy):
+            return None
+        idle = 0
+        if idle_bytes:
+            idle = self._index[prefix.marks[prefix.ends.index(idle_bytes)]][worker_id][0]
+        unread = 0
+        if busy:
+            mark = prefix.marks[prefix.ends.index(busy_bytes)]
+            slots = [slot for slot in self._workers[worker_id].slots if slot.job_id is not None]
+            unread = min(slot.unread_bytes for slot in slots if mark in slot.prefix.marks)
+        return Kept(
+            worker=serving.view(worker_id),
+            kept_bytes=idle_bytes,
+            kept_slots=idle,
+            busy_bytes=busy_bytes,
+            busy_slots=busy,
+            unread_bytes=unread,
+        )
+
     def _measure(self, model_ref: str, prefix: Prefix, end: WorkerEnd) -> None:
         """Take in how long a job took; how fast its prompt was read only where most of it was."""
         speed = self._speeds.setdefault(model_ref, _Speed())
-        speed.run_ms = speed.run_ms * WEIGHT + end.prefill_ms + end.decode_ms
+        speed.decode_ms = speed.decode_ms * WEIGHT + end.decode_ms
         speed.runs = speed.runs * WEIGHT + 1
         read_bytes = prefix.length_bytes * (1 - end.tokens_cached / max(1, end.tokens_in))
         if read_bytes >= max(MEASURED_BYTES, prefix.length_bytes / 2):
@@ -201,12 +220,3 @@ class Affinity:
             workers.pop(worker_id, None)
             if not workers:
                 del self._index[mark]
-
-
-def _view(serving: Serving, worker_id: str, kept: tuple[int, int, int]) -> Kept | None:
-    """Return what a snapshot says of a worker that takes jobs and has something of a prompt."""
-    worker = serving.get(worker_id)
-    if worker is None or worker.claimed or not any(kept):
-        return None
-    idle_bytes, busy_bytes, busy = kept
-    return Kept(worker=serving.view(worker_id), kept_bytes=idle_bytes, busy_bytes=busy_bytes, busy_slots=busy)

@@ -1,8 +1,8 @@
 """Rule 1: which of the first jobs goes to which worker with a free slot, and which is better off waiting. Pure.
 
-What a worker costs a job is the part of the prompt that it has not computed, at the measured pace, and its load: a
-measured run, times the part of its slots that are taken. Where nothing is known of a job, or measured of its model,
-load alone decides.
+What a worker costs a job is the time for the part of the prompt that it has not computed, at the measured pace, and for
+a measured answer; and that again times the part of its slots that are taken. Where nothing is known of a job, or
+measured of its model, load alone decides.
 
 A job whose beginning a busy slot has is held back for it, if what that saves is more than the wait that is to be
 expected; never longer than that saves, nor than `MOST_HELD_MS` in all. Others go before it meanwhile, to slots that it
@@ -14,7 +14,6 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 
 from msgspec.structs import replace
 
@@ -76,7 +75,7 @@ def dispatches(snapshot: Snapshot) -> Iterator[Dispatch | Hold]:
         if not free:
             return
         least, wish = free.least(), wishes.get(job_id)
-        if wish is None or not snapshot.pace.run_ms:
+        if wish is None or not snapshot.pace.known:
             yield _dispatch(job_id, least, free=free)
             continue
         best, kept_bytes = favours.cheapest(wish, least)
@@ -86,6 +85,7 @@ def dispatches(snapshot: Snapshot) -> Iterator[Dispatch | Hold]:
             continue
         gone = _dispatch(job_id, best, free=free)
         prompt_bytes = wish.prompt_bytes if kept_bytes else 0
+        favours.take(best, kept_bytes=kept_bytes)
         yield replace(gone, kept_bytes=kept_bytes, prompt_bytes=prompt_bytes, favoured=best is not least)
 
 
@@ -102,31 +102,31 @@ class _Favours:
         self._now_ms = snapshot.now_ms
         self._free = free
         self._held: Counter[str] = Counter()
+        self._gone: Counter[tuple[str, int]] = Counter()
 
     def cheapest(self, wish: Wish, least: WorkerView) -> tuple[WorkerView, int]:
         """Return the worker that costs a job least now, and how much of its prompt that has at once."""
-        kept = {one.worker.worker_id: one.kept_bytes for one in wish.kept}
+        kept = {one.worker.worker_id: one.kept_bytes for one in wish.kept if not self._is_gone(one)}
         favoured = (one.worker for one in wish.kept if one.worker.worker_id in self._free)
         choices = [least, *(worker for worker in favoured if worker.worker_id != least.worker_id)]
 
         def cost(worker: WorkerView) -> tuple[float, float, int, str]:
-            unread = wish.prompt_bytes - kept.get(worker.worker_id, 0)
             load = self._free.load(worker)
-            cost_ms = unread * self._pace.prefill_ms_per_byte + load * self._pace.run_ms
-            return (cost_ms, load, -worker.memory_free_bytes, worker.worker_id)
+            unread = wish.prompt_bytes - kept.get(worker.worker_id, 0)
+            return (self._run_ms(unread) * (1 + load), load, -worker.memory_free_bytes, worker.worker_id)
 
         best = min(choices, key=cost)
         return best, kept.get(best.worker_id, 0)
 
     def hold(self, wish: Wish, instead_of: WorkerView, *, kept_bytes: int) -> Hold | None:
         """Hold a job back, if that pays, rather than let it go to a worker that has *kept_bytes* of its prompt."""
-        busy = [one for one in wish.kept if one.busy_slots]
+        busy = [seen for one in wish.kept if (seen := self._now(one)).busy_slots]
         if not busy or self._held.total() >= MOST_HELD:
             return None
-        load = self._free.load(instead_of)
-        gain_ms, saved_ms, best = max(
-            ((*self._gain_ms(one, kept_bytes=kept_bytes, load=load), one) for one in busy), key=itemgetter(0)
-        )
+        cost_ms = self._run_ms(wish.prompt_bytes - kept_bytes) * (1 + self._free.load(instead_of))
+        best = min(busy, key=lambda one: self._waited_ms(wish, one))
+        gain_ms = cost_ms - self._waited_ms(wish, best)
+        saved_ms = (best.busy_bytes - kept_bytes) * self._pace.prefill_ms_per_byte
         since_ms = wish.held_since_ms or self._now_ms
         until_ms = since_ms + round(min(saved_ms, MOST_HELD_MS))
         if gain_ms <= 0 or until_ms <= self._now_ms:
@@ -135,10 +135,28 @@ class _Favours:
         self._held[worker.worker_id] += 1
         return Hold(wish.job_id, worker.worker_id, worker.pool_id, since_ms, until_ms, round(saved_ms))
 
-    def _gain_ms(self, one: Kept, *, kept_bytes: int, load: float) -> tuple[float, float]:
-        """Return what waiting for a worker gains in all, and how much prefill it saves."""
-        saved_ms = (one.busy_bytes - kept_bytes) * self._pace.prefill_ms_per_byte
-        wait_ms = self._pace.run_ms * (1 + self._held[one.worker.worker_id]) / one.busy_slots
+    def take(self, worker: WorkerView, *, kept_bytes: int) -> None:
+        """Note that a job goes to a slot with so much of its prompt, which no other can have then."""
+        self._gone[worker.worker_id, kept_bytes] += 1
+
+    def _is_gone(self, one: Kept) -> bool:
+        return self._gone[one.worker.worker_id, one.kept_bytes] >= one.kept_slots
+
+    def _now(self, one: Kept) -> Kept:
+        """Return what a worker has once other jobs have just gone to slots of it with the same beginning."""
+        gone = self._gone[one.worker.worker_id, one.kept_bytes]
+        if not gone or one.kept_bytes < one.busy_bytes:
+            return one
+        busy = gone + one.busy_slots * (one.kept_bytes == one.busy_bytes)
+        return replace(one, busy_bytes=one.kept_bytes, busy_slots=busy, unread_bytes=0)
+
+    def _run_ms(self, unread_bytes: int) -> float:
+        """Return how long a job takes that has so much of its prompt to compute."""
+        return unread_bytes * self._pace.prefill_ms_per_byte + self._pace.decode_ms
+
+    def _waited_ms(self, wish: Wish, one: Kept) -> float:
+        """Return how long a job takes that waits for a busy slot, behind those that do already."""
+        ahead_ms = self._run_ms(one.unread_bytes) + self._held[one.worker.worker_id] * self._pace.decode_ms
         slots = one.worker.leases + one.worker.free_slots
-        more_load = max(0.0, self._free.load(one.worker) - 1 / slots - load)
-        return saved_ms - wait_ms - more_load * self._pace.run_ms, saved_ms
+        load = self._free.load(one.worker) - 1 / slots
+        return ahead_ms / one.busy_slots + self._run_ms(wish.prompt_bytes - one.busy_bytes) * (1 + load)

@@ -24,13 +24,16 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that has computed the beginning of a job's prompt.
 
-    `kept_bytes` of it are in a slot that is idle, `busy_bytes` in `busy_slots` slots that have other jobs.
+    `kept_bytes` of it are in `kept_slots` slots that are idle, `busy_bytes` in `busy_slots` slots that have other jobs,
+    of whose prompts `unread_bytes` were to be computed.
     """
 
     worker: WorkerView
     kept_bytes: int = 0
+    kept_slots: int = 1
     busy_bytes: int = 0
     busy_slots: int = 0
+    unread_bytes: int = 0
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +46,15 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of a model: reading a prompt, and a job from its slot to its end. Zeros before that."""
+    """What was measured of a model: reading a prompt, and a job from its first token to its end. Zeros before that."""
 
     prefill_ms_per_byte: float = 0.0
-    run_ms: float = 0.0
+    decode_ms: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return self.prefill_ms_per_byte > 0
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -125,7 +125,7 @@ class Supply:
         workers = self.serving.free(model_ref)
         slots = min(MOST_HEADS, sum(worker.free_slots for worker in workers))
         pace = self.affinity.pace(model_ref)
-        heads = demand.heads(slots + MOST_HELD if pace.run_ms else slots) if slots else ()
+        heads = demand.heads(slots + MOST_HELD if pace.known else slots) if slots else ()
         serving, starting = self.serving.workers(model_ref), len(self.progress.of(model_ref))
         base = Snapshot(
             now_ms=now_ms,
@@ -136,7 +136,7 @@ class Supply:
             hungry_since_ms=self.hungry_since(model_ref, demand.oldest_ms),
             workers=workers,
             wishes=tuple(self.affinity.wishes(heads, demand, serving=self.serving, workers=workers))
-            if pace.run_ms
+            if pace.known
             else (),
             pace=pace,
             busy=len(serving) - len(workers) if len(workers) < MOST_HEADS else 0,
