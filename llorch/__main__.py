@@ -28,6 +28,10 @@ def main() -> int:
         from roles.worker.llamacpp_host import main as engine
 
         return engine()
+    if given[:1] == ["__guard"]:
+        from roles.worker.openai_guard import main as guard
+
+        return guard(given[1:])
     if given[:1] == ["__worker"]:
         from llorch.cli.pooled_worker import main as worker
 

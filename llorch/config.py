@@ -19,7 +19,7 @@ import msgspec
 from llorch.errors import InvalidConfiguration, InvalidRequest
 from llorch.models import BUILTIN_ALIASES, parse_name
 from llorch.policy import ModelPolicy, contradictions
-from llorch.settings import SECTIONS, Auth, Host, Orchestrator, Pool, Section, Settings
+from llorch.settings import SECTIONS, Host, Orchestrator, Pool, Section, Server, Settings, server_problems
 from llorch.wire.codec import expectation
 from llorch.wire.engine_options import scaled
 
@@ -50,8 +50,11 @@ def load(
     origin = str(file) if file else ""
     problems: list[str] = []
     built: dict[str, dict[str, object]] = {}
+    pool = data.get("pool")
+    servers = pool.pop("servers", {}) if isinstance(pool, dict) else {}
     for name, section in SECTIONS.items():
         built[name] = _section(name, section, data.pop(name, {}), origin, env, overrides or {}, problems)
+    built["servers"] = _servers(servers, origin, problems)
     built["hosts"] = _hosts(data.pop("hosts", {}), origin, problems)
     aliases = built["aliases"] = _aliases(data.pop("aliases", {}), origin, problems)
     models = _models(data.pop("models", {}), aliases, origin, problems)
@@ -64,7 +67,7 @@ def load(
     if problems:
         raise InvalidConfiguration("configuration: " + "\n".join(problems))
     settings = msgspec.convert(built, Settings)
-    return msgspec.structs.replace(settings, token=_token(settings.auth, env), source=origin)
+    return msgspec.structs.replace(settings, token=_token(settings.auth.token_file, env), source=origin)
 
 
 def data_dir(settings: Orchestrator | Pool, role: str, env: Mapping[str, str] | None = None) -> Path:
@@ -166,6 +169,17 @@ def _hosts(data: object, origin: str, problems: list[str]) -> dict[str, object]:
     return {name: _section(f"hosts.{name}", Host, entry, origin, {}, {}, problems) for name, entry in data.items()}
 
 
+def _servers(data: object, origin: str, problems: list[str]) -> dict[str, object]:
+    if not isinstance(data, dict):
+        problems.append(f"{origin}: [pool.servers]: found {_shown(data)}, expected sections [pool.servers.NAME]")
+        return {}
+    found = {n: _section(f"pool.servers.{n}", Server, entry, origin, {}, {}, problems) for n, entry in data.items()}
+    for name, entry in data.items():
+        told = entry if isinstance(entry, dict) else {}
+        problems += [f"{origin}: [pool.servers.{name}] {text}" for text in server_problems(name, told)]
+    return {**found}
+
+
 def _models(
     data: object, aliases: Mapping[str, object], origin: str, problems: list[str]
 ) -> dict[str, dict[str, object]]:
@@ -197,7 +211,7 @@ def _aliases(data: object, origin: str, problems: list[str]) -> dict[str, object
         return {}
     for name, ref in data.items():
         if not isinstance(ref, str) or not _is_ref(ref):
-            allowed = "file:/absolute/path or hf:org/repo[@revision][::file=path]"
+            allowed = "file:/absolute/path, hf:org/repo[@revision][::file=path] or server:NAME/MODEL"
             problems.append(f"{origin}: [aliases] {name}: found {_shown(ref)}, expected {allowed}")
     return data
 
@@ -218,12 +232,13 @@ def _unknown_variables(env: Mapping[str, str]) -> list[str]:
     return [f"{variable}: unknown variable{_near(variable, known)}" for variable in sorted(strange)]
 
 
-def _token(auth: Auth, env: Mapping[str, str]) -> str:
-    if env.get("LLORCH_API_TOKEN"):
-        return env["LLORCH_API_TOKEN"].strip()
-    if not auth.token_file:
-        return ""
-    file = Path(auth.token_file).expanduser()
+def secret(path: str) -> str:
+    """Return what a file holds that its owner alone may read.
+
+    Raises:
+        InvalidConfiguration: Others can read it too, or it cannot be read, or is empty.
+    """
+    file = Path(path).expanduser()
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise InvalidConfiguration(f"configuration: {file}: others can read the token; run: chmod 600 {file}")
@@ -233,6 +248,12 @@ def _token(auth: Auth, env: Mapping[str, str]) -> str:
     if not token:
         raise InvalidConfiguration(f"configuration: {file}: holds no token")
     return token
+
+
+def _token(token_file: str, env: Mapping[str, str]) -> str:
+    if env.get("LLORCH_API_TOKEN"):
+        return env["LLORCH_API_TOKEN"].strip()
+    return secret(token_file) if token_file else ""
 
 
 def _near(key: str, known: object) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from llorch import models
 from llorch.errors import Forbidden, HubUnreachable, LlorchError, ModelNotFound
-from llorch.models import FileRef, HubRef, RepoRef
+from llorch.models import FileRef, HubRef, RepoRef, ServerRef
 from llorch.wire.models import FileFacts
 
 TIMEOUT_S = 10.0
@@ -117,7 +117,7 @@ class Pins:
             HubUnreachable: The hub is needed and cannot be asked.
         """
         parsed = models.parse_name(name)
-        if isinstance(parsed, FileRef):
+        if isinstance(parsed, FileRef | ServerRef):
             return Pin(str(parsed))
         if isinstance(parsed, HubRef) and parsed.pinned:
             return await self._sized(parsed) if newest else Pin(str(parsed))

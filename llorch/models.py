@@ -4,6 +4,9 @@ A reference says exactly one file: `file:/absolute/path` on the pool's host, or
 `hf:org/repo@revision::file=path` on the Hugging Face hub. Paths under `/builtin/` are the model files inside the
 executable, the same on every host. What a person writes may leave out the revision, the file, or both; `llorch.hub`
 then finds them. A model in several parts is named by its first one.
+
+Or it says a model of a server that is not llorch's: `server:NAME/MODEL`, where NAME is what pools call that server in
+their configuration, and MODEL what it calls the model itself.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from llorch.errors import InvalidRequest, ModelNotFound
@@ -39,6 +42,8 @@ _LOOSE = re.compile(
     re.ASCII,
 )
 _FILE = re.compile(r"^file:(?P<path>/[^\x00-\x1f]{1,1000})$")
+_SERVER = re.compile(r"^server:(?P<server>[A-Za-z0-9][A-Za-z0-9._-]{0,63})/(?P<model>[^\x00-\x1f]{1,512})$", re.ASCII)
+SCHEMES = ("file:", "hf:", "server:")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
 _PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
 _NO_MODEL = re.compile(r"(^|[._-])(mmproj|imatrix)", re.IGNORECASE)
@@ -85,6 +90,18 @@ class HubRef:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerRef:
+    """A model of a server that pools are told of in their configuration; pools that call it alike have the same."""
+
+    server: str
+    model: str
+
+    def __str__(self) -> str:
+        """Return the reference."""
+        return f"server:{self.server}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
 class RepoRef:
     """A repository on the hub of which the file is still to be chosen."""
 
@@ -96,54 +113,67 @@ class RepoRef:
         return f"hf:{self.repo}" + (f"@{self.revision}" if self.revision != DEFAULT_REVISION else "")
 
 
-def parse_ref(text: str) -> FileRef | HubRef:
+def parse_ref(text: str) -> FileRef | HubRef | ServerRef:
     """Parse a resolved reference.
 
     Raises:
-        InvalidRequest: It is not `file:/absolute/path` or `hf:org/repo@revision::file=path`, or its path leads out
-            of where it starts.
+        InvalidRequest: It is not `file:/absolute/path`, `hf:org/repo@revision::file=path` or `server:NAME/MODEL`, or
+            its path leads out of where it starts.
     """
+    if found := _SERVER.fullmatch(text):
+        return ServerRef(found["server"], found["model"])
     if found := _FILE.fullmatch(text):
         if not _leads_out(found["path"]):
             return FileRef(found["path"])
     elif (found := _HF.fullmatch(text)) and not found["path"].startswith("/") and not _leads_out(*found.groups()):
         return HubRef(found["repo"], found["revision"], found["path"])
-    raise _wrong("expected file:/absolute/path or hf:org/repo@revision::file=path")
+    raise _wrong("expected file:/absolute/path, hf:org/repo@revision::file=path or server:NAME/MODEL")
 
 
-def parse_name(text: str) -> FileRef | HubRef | RepoRef:
+def parse_name(text: str) -> FileRef | HubRef | ServerRef | RepoRef:
     """Parse what a person may write as a reference: the revision and the file may be missing.
 
     Raises:
-        InvalidRequest: It is neither of `file:/absolute/path` and `hf:org/repo[@revision][::file=path]`.
+        InvalidRequest: It is none of `file:/absolute/path`, `hf:org/repo[@revision][::file=path]` and
+            `server:NAME/MODEL`.
     """
-    if text.startswith("file:"):
+    if text.startswith(("file:", "server:")):
         return parse_ref(text)
     found = _LOOSE.fullmatch(text)
     if found is None or _leads_out(*(part for part in found.groupdict().values() if part)):
-        raise _wrong("expected file:/absolute/path or hf:org/repo[@revision][::file=path]")
+        raise _wrong("expected file:/absolute/path, hf:org/repo[@revision][::file=path] or server:NAME/MODEL")
     revision = found["revision"] or DEFAULT_REVISION
     if found["path"] is None:
         return RepoRef(found["repo"], revision)
     return HubRef(found["repo"], revision, found["path"]) if found["path"][0] != "/" else parse_ref(text)
 
 
-def resolve(name: str, aliases: Mapping[str, str]) -> str:
+def resolve(name: str, aliases: Mapping[str, str], *, served: Iterable[str] = ()) -> str:
     """Return the reference that *name* (an alias or a reference) stands for; it need not be pinned to a commit.
 
     Args:
         name: What the user wrote.
-        aliases: The user's aliases; they go before the built-in ones.
+        aliases: The user's aliases; they go before the built-in ones, and those before what servers call their models.
+        served: References of the models of servers.
 
     Raises:
-        ModelNotFound: No such alias; the message and `details["near"]` list near ones. Never another model instead.
-        InvalidRequest: It begins like a reference and is none.
+        ModelNotFound: No such name; the message and `details["near"]` list near ones. Never another model instead.
+        InvalidRequest: It begins like a reference and is none, or several servers have a model of that name.
     """
-    if name.startswith(("file:", "hf:")):
+    if name.startswith(SCHEMES):
         return str(parse_name(name))
     known = {**BUILTIN_ALIASES, **aliases}
     if name in known:
         return known[name]
+    refs = sorted(set(served))
+    found = [ref for ref in refs if own_name(ref) == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidRequest(
+            f"several servers have a model of that name; say which: {', '.join(found)}", details={"files": found}
+        )
+    known |= {own_name(ref): ref for ref in refs}
     near = difflib.get_close_matches(name.lower()[:64], list(known), n=3, cutoff=0.5)
     shown = "".join(c if c.isprintable() else "?" for c in name[:64])
     hint = f"did you mean {' or '.join(near)}?" if near else f"known names: {', '.join(sorted(known))}"
@@ -153,7 +183,19 @@ def resolve(name: str, aliases: Mapping[str, str]) -> str:
 def is_pinned(ref: str) -> bool:
     """Tell whether a resolved reference can only ever mean one file: on a host, or of one commit."""
     parsed = parse_name(ref)
-    return isinstance(parsed, FileRef) or (isinstance(parsed, HubRef) and parsed.pinned)
+    return isinstance(parsed, FileRef | ServerRef) or (isinstance(parsed, HubRef) and parsed.pinned)
+
+
+def own_name(ref: str) -> str:
+    """Return what a server itself calls a model; empty for a reference that is no server's."""
+    found = _SERVER.fullmatch(ref)
+    return found["model"] if found else ""
+
+
+def server_name(ref: str) -> str:
+    """Return the name of the server that has a model; empty for a reference that is no server's."""
+    found = _SERVER.fullmatch(ref)
+    return found["server"] if found else ""
 
 
 def stands_for(name: str, ref: str) -> bool:
@@ -161,7 +203,7 @@ def stands_for(name: str, ref: str) -> bool:
     wanted, found = parse_name(name), parse_name(ref)
     if str(wanted) == str(found):
         return True
-    if not isinstance(found, HubRef) or isinstance(wanted, FileRef) or wanted.repo != found.repo:
+    if not isinstance(found, HubRef) or isinstance(wanted, FileRef | ServerRef) or wanted.repo != found.repo:
         return False
     if _COMMIT.fullmatch(wanted.revision):
         return isinstance(wanted, RepoRef) and wanted.revision == found.revision

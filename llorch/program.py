@@ -12,6 +12,7 @@ from pathlib import Path
 
 ENGINE_COMMAND = "__engine"
 WORKER_COMMAND = "__worker"
+GUARD_COMMAND = "__guard"
 WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
 ECHO_S = 0.5
 _PR_SET_PDEATHSIG = 1

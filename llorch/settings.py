@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -13,8 +14,12 @@ from llorch.policy import KeepAlive, ModelPolicy
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=30 * 86_400)]
 Url = Annotated[str, Meta(pattern=r"^(https?://[^\s/]+/?)?$(?!\n)", description="a URL such as http://host:8080")]
+ServedModel = Annotated[
+    str, Meta(pattern=r"^[^\x00-\x1f]{1,512}$(?!\n)", description="what the server calls the model")
+]
 
 Section = msgspec.Struct
+SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,6 +127,50 @@ class Host(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ssh: str = ""
 
 
+class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[pool.servers.NAME]`: a server that is not llorch's and speaks OpenAI's API; NAME is ours.
+
+    `url` is its base URL; `api_key_file` holds what it asks for. With a `command`, the pool's worker starts it when a
+    job needs it, and `models` names its one model; `ready_timeout_s` is how long it may load without a word. Without
+    one it runs by itself, and `models` empty are all that it lists. `slots` and `context` 0 are what it tells.
+    `memory_bytes` of `device` are what the command takes.
+    """
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(https?://[^\s/?#@]+(/[^\s?#]*)?)?$(?!\n)",
+            max_length=512,
+            description="a base URL such as http://host:8000/v1",
+        ),
+    ] = ""
+    api_key_file: str = ""
+    command: tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...] = ()
+    models: tuple[ServedModel, ...] = ()
+    slots: Annotated[int, Meta(ge=0, le=256)] = 0
+    context: Annotated[int, Meta(ge=0, le=2**24)] = 0
+    device: str = ""
+    memory_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 0
+    ready_timeout_s: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
+
+
+def server_problems(name: str, values: Mapping[str, object]) -> list[str]:
+    """Return what is wrong with a server's keys that are each allowed, and with its name."""
+    problems = []
+    if not SERVER_NAME.fullmatch(name):
+        problems.append("the name may have up to 64 letters, digits, dots, underscores and hyphens")
+    if not values.get("url"):
+        problems.append("url: missing, expected a base URL such as http://host:8000/v1")
+    models = values.get("models")
+    if values.get("command") and not (isinstance(models, list | tuple) and len(models) == 1):
+        problems.append("models: expected the one model of the command")
+    if bool(values.get("device")) != bool(values.get("memory_bytes")):
+        problems.append("device, memory_bytes: expected both or neither")
+    if values.get("device") and not values.get("command"):
+        problems.append("device: expected a command beside it, which takes that memory")
+    return problems
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole tree, plus what is not a key: the token and the file it all came from."""
 
@@ -132,6 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     client: Client = Client()
     log: Log = Log()
     hosts: dict[str, Host] = {}
+    servers: dict[str, Server] = {}
     models: dict[str, ModelPolicy] = {}
     aliases: dict[str, str] = {}
     token: str = ""

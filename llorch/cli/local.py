@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from llorch import log
-from llorch.cli.pooled_worker import ready_url
+from llorch.cli.pooled_worker import ready_url, server_of
 from llorch.edge import DRAIN, Handler, reply
 from llorch.errors import LlorchError
 from llorch.serve import Site, running
@@ -79,6 +79,7 @@ class Launcher:
             batch=own.batch,
             reattach_s=own.reattach_s,
             engine_options=spec.options,
+            server=server_of(self._settings, spec.model_ref),
         )
         child = Child(worker(options))
         child.task = self._tasks.create_task(child.run(spec.host, spec.port), name=f"worker-{spec.worker_id}")

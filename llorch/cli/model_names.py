@@ -8,6 +8,7 @@ from llorch import models
 from llorch.client import Client
 from llorch.errors import Conflict, ModelNotFound
 from llorch.hub import Pin, Pins
+from llorch.models import own_name
 from llorch.wire.models import DiskUsage, StoredModel
 from llorch.wire.pools import ModelList
 
@@ -47,6 +48,8 @@ def chosen(stored: Sequence[StoredModel], name: str, aliases: Mapping[str, str])
     ref = models.resolve(name, aliases)
     found = [model for model in stored if models.stands_for(ref, model.model_ref)]
     if not found:
+        if own_name(ref):
+            raise ModelNotFound(f"{name} is a server's model: nothing of it is on this pool's disk")
         raise ModelNotFound(f"{name} is not on this pool's disk; llorch pool models download {name} fetches it")
     if len(found) > 1:
         listed = ", ".join(f"{model.model_id} ({model.model_ref})" for model in found)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from llorch.cli.figures import bar, duration, size
 from llorch.errors import BackendUnavailable
+from llorch.models import own_name
 from llorch.wire.pools import Device, Model, Pool, PoolStatus, Worker
 
 DEVICES = ("DEVICE", "NAME", "MEMORY", "USED", "OF", "FOR MODELS", "LOAD", "TEMPERATURE")
@@ -50,7 +51,7 @@ def worker_row(worker: Worker, names: dict[str, str]) -> Sequence[str]:
         worker.worker_id,
         worker_state(worker),
         names.get(worker.model_ref, worker.model_ref),
-        worker.device,
+        worker.device or NOTHING,
         worker.engine,
         f"{worker.slots_busy}/{worker.slots}",
         str(worker.context_length),
@@ -68,10 +69,10 @@ def worker_state(worker: Worker) -> str:
 def model_row(model: Model) -> Sequence[str]:
     """Return a model's row under `MODELS`."""
     return (
-        ", ".join(model.aliases) or NOTHING,
-        size(model.size_bytes),
-        model.quantization,
-        model.architecture,
+        ", ".join(model.aliases) or own_name(model.model_ref) or NOTHING,
+        size(model.size_bytes) if model.size_bytes else NOTHING,
+        model.quantization or NOTHING,
+        model.architecture or NOTHING,
         str(model.context_length),
         model.model_ref,
     )

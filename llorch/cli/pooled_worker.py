@@ -16,7 +16,7 @@ import msgspec
 
 from llorch.cli.complaints import told, told_group
 from llorch.errors import LlorchError
-from llorch.settings import Settings
+from llorch.settings import Server, Settings
 from llorch.wire.engine_options import EngineOptions, options_of, renamed
 from llorch.wire.pools import Backend, Engine
 
@@ -79,6 +79,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         LlorchError: It cannot go on.
     """
     from llorch import log
+    from llorch.models import server_name
     from llorch.program import WORKER_TOKEN_VARIABLE
     from llorch.serve import Site, serve
     from llorch.serve import run as served
@@ -87,16 +88,18 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
     log.configure(found.log)
     own = found.worker
     token = os.environ.get(WORKER_TOKEN_VARIABLE, "")
+    of_server = bool(server_name(options.model))
+    model_ref = options.model_ref or (options.model if of_server else "")
     worker = WorkerOptions(
         model_path=Path(options.model).expanduser(),
-        model_ref=options.model_ref,
+        model_ref=model_ref,
         worker_id=options.worker_id,
         token=token,
         callback_url=ready_url(options.callback_url),
         backend=options.backend,
         device=options.device,
         split=options.split,
-        engine=options.engine,
+        engine="openai" if of_server else options.engine,
         slots=own.slots,
         ctx=own.ctx,
         threads=own.threads,
@@ -106,8 +109,16 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         snapshots=options.snapshots,
         snapshot_bytes=options.snapshot_bytes,
         engine_options=renamed(options_of(options), lambda path: str(Path(path).expanduser())),
+        server=server_of(found, model_ref),
     )
     return served(lambda: serve([Site(create(worker, launched), own.host, own.port)], token=token))
+
+
+def server_of(found: Settings, model_ref: str) -> Server | None:
+    """Return the server that a reference names, if it is one of a server that is configured."""
+    from llorch.models import server_name
+
+    return found.servers.get(server_name(model_ref))
 
 
 def ready_url(pool_url: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from llorch.cli.figures import age, duration
+from llorch.models import SCHEMES, own_name
 from llorch.wire.operations import LiveJob, Overview
 
 if TYPE_CHECKING:
@@ -142,9 +143,9 @@ def cells(job: LiveJob, rates: Mapping[str, float], *, now_ms: int) -> Mapping[s
 
 def short_model(name: str) -> str:
     """Return the part of a model's name that tells it from others: of a reference, its file's name."""
-    if not name.startswith(("file:", "hf:")):
+    if not name.startswith(SCHEMES):
         return name
-    return name.rpartition("::file=")[2].rpartition("/")[2]
+    return own_name(name) or name.rpartition("::file=")[2].rpartition("/")[2]
 
 
 def hidden(overview: Overview, shown: Sequence[LiveJob]) -> int:

@@ -67,6 +67,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     `memory_bytes` is what a worker takes there that has the pool's own number of slots and context (`memory_slots`,
     `memory_ctx`); `kv_cell_bytes` the part of it that each token of context takes. 0 is not known.
+
+    A model of a server takes no memory, or `memory_bytes` of `device` alone; it is there since `added_ms`.
     """
 
     model_ref: str
@@ -86,6 +88,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     memory_ctx: int = 0
     model_id: str = ""
     added_ms: int = 0
+    device: str = ""
 
 
 class ModelList(msgspec.Struct, frozen=True):

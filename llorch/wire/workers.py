@@ -73,10 +73,14 @@ class CountTokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenCount(msgspec.Struct, frozen=True):
-    """The number of prompt tokens, template and special tokens included, and the context of one slot."""
+    """The number of prompt tokens, template and special tokens included, and the context of one slot.
+
+    Not `exact` is an estimate: the engine cannot count them.
+    """
 
     tokens: int
     context_length: int
+    exact: bool = True
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import msgspec
 from llorch.client import Client
 from llorch.errors import Conflict, LlorchError, PoolNotFound, TimeoutExceeded, Unreachable
 from llorch.job import JobId
+from llorch.models import own_name
 from llorch.policy import ModelPolicy
 from llorch.wire.events import WorkerEnd
 from llorch.wire.meta import Health
@@ -209,6 +210,10 @@ class Fleet:
         """Tell whether the workers of a model read pictures."""
         return bool(self.supply.serving.policy(model_ref).projector)
 
+    def served(self) -> list[str]:
+        """Return the references of the models of servers, those of pools that are away too, each once."""
+        return sorted({ref for pool in self._pools.values() for ref in pool.served})
+
     def client(self, worker_id: str) -> Client | None:
         """Return the connection to a ready worker."""
         return self._clients.get(worker_id)
@@ -275,6 +280,7 @@ class Fleet:
         before = pool.workers
         pool.devices, pool.downloads = list(facts.devices), list(facts.downloads)
         pool.models = {model.model_ref: model for model in facts.models}
+        pool.served = [ref for ref in pool.models if own_name(ref)]
         pool.workers = {worker.worker_id: worker for worker in facts.workers}
         for worker in facts.workers:
             self._homes[worker.worker_id] = pool.pool_id

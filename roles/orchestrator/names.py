@@ -33,19 +33,27 @@ class Names:
 
     @property
     def known(self) -> Mapping[str, str]:
-        """All aliases, and what they stand for."""
-        return {**models.BUILTIN_ALIASES, **self.aliases}
+        """All names and what they stand for: aliases, and what servers call their models where that is no alias."""
+        return {models.own_name(ref): ref for ref in self._fleet.served()} | self._aliases()
+
+    def shown(self, ref: str) -> list[str]:
+        """Return what people call a model: its aliases, else what its server calls it if that can mean no other."""
+        own = models.own_name(ref)
+        if aliases := models.aliases_of(ref, self.aliases):
+            return aliases
+        meant = [one for one in self._fleet.served() if models.own_name(one) == own] if own else []
+        return [own] if meant == [ref] and own not in self._aliases() else []
 
     async def pinned(self, name: str, *, beside: bool = False) -> str:
         """Return the reference that *name* means now; *beside* a model, it may be of a file that is none by itself.
 
         Raises:
-            ModelNotFound: No such alias, repository, revision or file.
+            ModelNotFound: No such alias, repository, revision or file, nor a server's model.
             Forbidden: It is private or gated; the message says what to set.
             InvalidRequest: It is no name, or several files could be meant.
             HubUnreachable: No pool has it, and the hub cannot be asked.
         """
-        ref = models.resolve(name, self.aliases)
+        ref = self._resolved(name)
         if models.is_pinned(ref):
             return ref
         try:
@@ -67,7 +75,7 @@ class Names:
             ModelNotFound: No such alias.
             InvalidRequest: It is no name.
         """
-        ref = models.resolve(name, self.aliases)
+        ref = self._resolved(name)
         return ref if models.is_pinned(ref) else at_hand(ref, self._have()) or ref
 
     async def quantised(self, repo: str, quantisation: str) -> str:
@@ -82,6 +90,13 @@ class Names:
             return f"hf:{repo}::file={models.of_quantisation(repo, quantisation, sorted(paths))}"
         facts = await self._pins.facts(repo, models.DEFAULT_REVISION)
         return f"hf:{repo}::file={models.of_quantisation(repo, quantisation, [file.path for file in facts.files])}"
+
+    def _aliases(self) -> dict[str, str]:
+        return {**models.BUILTIN_ALIASES, **self.aliases}
+
+    def _resolved(self, name: str) -> str:
+        known = name.startswith(models.SCHEMES) or name in self._aliases()
+        return models.resolve(name, self.aliases, served=() if known else self._fleet.served())
 
     def _have(self, *, beside: bool = False) -> list[tuple[str, int]]:
         found = [model for pool in self._fleet.online() for model in pool.models.values()]

@@ -25,6 +25,8 @@ class PoolRecord:
     ending: bool = False
     devices: list[Device] = field(default_factory=list)
     models: dict[str, Model] = field(default_factory=dict)
+    served: list[str] = field(default_factory=list)
+    """Those of its models that are a server's."""
     workers: dict[str, WorkerReport] = field(default_factory=dict)
     downloads: list[Download] = field(default_factory=list)
 

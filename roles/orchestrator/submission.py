@@ -176,7 +176,7 @@ class Submissions:
             if error.status == errors.InvalidRequest.status:
                 raise
             return  # the worker's trouble is not the job's: the one that runs it will count again
-        if count.tokens >= count.context_length:
+        if count.exact and count.tokens >= count.context_length:
             raise too_long(count.tokens, count.context_length, exact=True)
 
     def _accepted(self, job_id: JobId, state: State, seed: int, model_ref: str) -> Accepted:

@@ -32,6 +32,7 @@ from roles.pool.model_cache.pace import Patience as DownloadPatience
 from roles.pool.model_cache.readahead import ReadAhead
 from roles.pool.models_api import POOL
 from roles.pool.registration import Registration
+from roles.pool.servers import Servers
 from roles.pool.worker_lifecycle import engines, identity
 from roles.pool.worker_lifecycle.launcher import Launcher
 from roles.pool.worker_lifecycle.ledger import Ledger
@@ -125,11 +126,15 @@ def create(
             )
             await library.open()
             await downloads.open()
-            readahead = ReadAhead(tasks)
+            readahead, servers = (
+                ReadAhead(tasks),
+                Servers(settings.servers, settings.aliases, changed=changed.set, clock_ms=_now_ms),
+            )
             pool = app[POOL] = Pool(
                 settings,
                 addresses=addresses,
                 library=library,
+                servers=servers,
                 downloads=downloads,
                 readahead=readahead,
                 sampler=sampler,
@@ -139,10 +144,13 @@ def create(
                 instance=mark,
                 clock_ms=_now_ms,
             )
-            facts = Facts(
-                pool.newest_devices, lambda: (record.status for record in supervisor.workers()), lambda: sampler.cost_s
+            metrics.registry.register(
+                Facts(
+                    pool.newest_devices,
+                    lambda: (record.status for record in supervisor.workers()),
+                    lambda: sampler.cost_s,
+                )
             )
-            metrics.registry.register(facts)
 
             async def drain() -> None:
                 if own.keep_workers and supervisor.can_hand_over:
@@ -155,7 +163,8 @@ def create(
             sweeping = tasks.create_task(
                 keep_swept(data / SNAPSHOTS, wanted=own.kv_snapshot_bytes > 0), name="snapshots"
             )
-            loops: list[asyncio.Task[object]] = [addresses, found, watching, proving, sweeping]
+            asking = tasks.create_task(servers.run(), name="servers")
+            loops: list[asyncio.Task[object]] = [addresses, found, watching, proving, sweeping, asking]
             registration = app[REGISTRATION] = Registration(pool, changed, tasks=tasks, token=settings.token)
             if own.orchestrator:
                 registration.begin(own.orchestrator.rstrip("/"))

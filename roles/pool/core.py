@@ -7,13 +7,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from llorch import __version__, config
-from llorch.errors import CallerError, Draining
+from llorch import __version__, config, models
+from llorch.errors import CallerError, Conflict, Draining
+from llorch.models import ServerRef
 from llorch.settings import Settings
 from llorch.wire.engine_options import files, options_of, scaled
 from llorch.wire.models import Preloading
@@ -25,11 +27,13 @@ from roles.pool.model_cache.catalogue import ModelFile
 from roles.pool.model_cache.downloads import Downloads
 from roles.pool.model_cache.library import Library
 from roles.pool.model_cache.readahead import ReadAhead, most
+from roles.pool.servers import Servers
 from roles.pool.worker_lifecycle import preflight, records
 from roles.pool.worker_lifecycle.engines import Engines
 from roles.pool.worker_lifecycle.extras import Extra, Extras
 from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
+from roles.pool.worker_lifecycle.served import plan_served
 from roles.pool.worker_lifecycle.supervisor import Home, Supervisor
 
 ClockMs = Callable[[], int]
@@ -56,6 +60,7 @@ class Pool:
         settings: `[pool]` and the defaults of `[worker]`.
         addresses: Where it is; known once the server is bound.
         library: Its model files.
+        servers: Those that its configuration names.
         downloads: Those on their way.
         readahead: Reads files before workers need them.
         sampler: Its devices.
@@ -72,6 +77,7 @@ class Pool:
         *,
         addresses: asyncio.Future[Addresses],
         library: Library,
+        servers: Servers,
         downloads: Downloads,
         readahead: ReadAhead,
         sampler: Sampler,
@@ -84,6 +90,7 @@ class Pool:
         self.pool_id = config.pool_id(settings.pool)
         self.supervisor = supervisor
         self.library = library
+        self.servers = servers
         self.downloads = downloads
         self.registered = False
         self.orchestrator = ""
@@ -109,6 +116,9 @@ class Pool:
         """
         if self.supervisor.draining:
             raise Draining("this pool is shutting down and starts no workers", retry_after_s=5)
+        parsed = models.parse_ref(request.model_ref)
+        if isinstance(parsed, ServerRef):
+            return await self._start_served(parsed, request)
         refs = [request.model_ref, *files(request)]
         with self.library.holding(*refs):
             record = await self._start(request)
@@ -135,9 +145,8 @@ class Pool:
             defaults=self._defaults,
             extras=extras,
         )
-        port = 0 if request.port is UNSET else request.port
-        home = Home(addresses.worker_host, addresses.callback, port)
-        return self.supervisor.start(file, plan, home, options=extras.located)
+        home, weights = _home(addresses, request), file.metadata.weights_bytes
+        return self.supervisor.start(file.ref, file.path, plan, home, weights_bytes=weights, options=extras.located)
 
     async def _extras(self, model: ModelFile, request: SpawnWorker) -> Extras:
         """Find the files that a worker is to have beside its model."""
@@ -155,6 +164,19 @@ class Pool:
             tokens=tokens,
         )
 
+    async def _start_served(self, ref: ServerRef, request: SpawnWorker) -> Record:
+        server = await self.servers.wanted(ref)
+        addresses = await asyncio.shield(self._addresses)
+        roster = self.supervisor.roster
+        pending = roster.pending()
+        devices = self._reclaim.applied(self._usable(await self._sampler.sample(max_age_s=0)))
+        # As above, nothing else runs from here on.
+        if any(record.live and record.model_ref == request.model_ref for record in roster.all()):
+            raise Conflict("a worker here serves that model already; a server has all its slots in one")
+        commitments = roster.commitments(pending | roster.pending())
+        plan = plan_served(server, request, devices=devices, commitments=commitments)
+        return self.supervisor.start(request.model_ref, Path(request.model_ref), plan, _home(addresses, request))
+
     async def preload(self, model_ref: str) -> Preloading:
         """Read a model's file ahead, because a worker is soon to load it.
 
@@ -168,13 +190,13 @@ class Pool:
         return Preloading(model_ref, size if begun else 0)
 
     async def models(self) -> list[Model]:
-        """Return the sound model files of this host."""
+        """Return the sound model files of this host, and what its servers have."""
         found: list[Model] = []
         for model in await self.library.models():
             with contextlib.suppress(CallerError):  # it went away just now
                 metadata = (await self.library.inspect(model.model_ref)).metadata
                 found.append(preflight.sized(model, metadata, self._defaults))
-        return found
+        return found + self.servers.models()
 
     async def devices(self) -> list[Device]:
         """Return the devices, each with what this pool's workers hold of it."""
@@ -236,6 +258,10 @@ class Pool:
             downloads=self.downloads.news(),
             draining=self.supervisor.draining,
         )
+
+
+def _home(addresses: Addresses, request: SpawnWorker) -> Home:
+    return Home(addresses.worker_host, addresses.callback, 0 if request.port is UNSET else request.port)
 
 
 def allocated(devices: Iterable[Device], workers: Iterable[Record]) -> list[Device]:

@@ -71,7 +71,8 @@ class Core:
         """
         try:
             began_s = time.monotonic()
-            self._executor.model = await self._engine.load(self._loading)
+            facts = self._executor.model = await self._engine.load(self._loading)
+            self.jobs.slots = facts.slots or self.jobs.slots
             self._load_ms = round((time.monotonic() - began_s) * 1000)
             if self._state == "starting":
                 self._state = "ready"
@@ -115,7 +116,8 @@ class Core:
         if self._state == "starting":
             self._check_ready()
         given = await counted(self._engine, prompt_of(request))
-        return TokenCount(tokens=given.count, context_length=self._executor.model.context_length)
+        facts = self._executor.model
+        return TokenCount(given.count, facts.context_length, exact=facts.counts_tokens)
 
     def health(self) -> WorkerHealth:
         """Return what is known without asking anybody."""
@@ -131,7 +133,7 @@ class Core:
             vocab_size=facts.vocab_size,
             context_length=facts.context_length,
             memory_bytes=facts.memory_bytes,
-            slots=o.slots,
+            slots=self.jobs.slots,
             slots_busy=self.jobs.busy,
             tokens_per_second=self._executor.rate.per_second(time.monotonic()),
             uptime_s=round(self._uptime_s(), 3),
@@ -205,7 +207,7 @@ class Core:
             backend=o.backend,
             engine=o.engine,
             capabilities=CAPABILITIES,
-            slots=o.slots,
+            slots=self.jobs.slots,
             context_length=facts.context_length,
             load_ms=self._load_ms,
         )

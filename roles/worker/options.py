@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from llorch.settings import Server
 from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.pools import Backend, Engine
 
@@ -34,6 +35,7 @@ class WorkerOptions:
         orphan_s: How long it goes on without a job and without its pool; 0 for ever.
         snapshots: A folder of the model's own, for what slots hold when the worker is stopped; empty keeps nothing.
         snapshot_bytes: What that folder and those beside it may take together.
+        server: Where the model is, or how it is started, for the engine `openai`; `model_ref` says which it is there.
         max_body_bytes: Larger requests are answered with 413.
     """
 
@@ -56,4 +58,5 @@ class WorkerOptions:
     orphan_s: float = 0.0
     snapshots: str = ""
     snapshot_bytes: int = 0
+    server: Server | None = None
     max_body_bytes: int = 64 * 1024 * 1024

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.errors import HubUnreachable, ModelNotFound
+from llorch.errors import HubUnreachable, InvalidRequest, ModelNotFound
 from llorch.models import HAIKU_REF
 from llorch.policy import ModelPolicy
 from llorch.wire.models import Download
@@ -55,6 +55,26 @@ async def test_a_name_is_pinned_to_the_hubs_commit(hub: Hub) -> None:
         assert await names.pinned("tiny") == hub.ref("org/tiny", "a.gguf")
         assert await names.pinned("mine") == "file:/mine.gguf"
         assert await names.pinned("haiku") == HAIKU_REF
+
+
+async def test_what_a_server_calls_its_model_is_enough_where_it_can_mean_no_other() -> None:
+    async with fleet_without_policies() as fleet:
+        names = Names({"mine": "file:/mine.gguf"}, fleet)
+        refs = ["server:gpu/org/M", "server:gpu/mine", "server:a/twice", "server:b/twice", HAIKU_REF]
+        await fleet.register(register(*map(model, refs)), now_ms=0)
+        other = Register(pool_id="q", endpoint="http://127.0.0.1:2", version="1", models=[model("server:gpu/org/M")])
+        await fleet.register(other, now_ms=0)
+
+        assert await names.pinned("org/M") == names.here("org/M") == "server:gpu/org/M"
+        assert await names.pinned("mine") == "file:/mine.gguf"
+        assert await names.pinned("server:gpu/mine") == "server:gpu/mine"
+        with pytest.raises(InvalidRequest, match="say which: server:a/twice, server:b/twice"):
+            await names.pinned("twice")
+        with pytest.raises(ModelNotFound) as unknown:
+            await names.pinned("org/m")
+        assert unknown.value.details == {"near": ["org/M"]}
+        assert [names.shown(ref) for ref in refs] == [["org/M"], [], [], [], ["haiku"]]
+        assert names.known["org/M"] == "server:gpu/org/M"
 
 
 async def test_what_a_pool_has_is_meant_and_of_several_the_newest(hub: Hub) -> None:

@@ -30,13 +30,14 @@ import json, sys
 from pathlib import Path
 import msgspec
 from llorch import errors, log, serve
-from llorch.settings import Log
+from llorch.settings import Log, Server
 from llorch.wire.engine_options import EngineOptions
 from roles.worker.app import WorkerOptions, create
 log.configure(Log(format="json"))
 told = json.loads(sys.argv[1])
 told["engine_options"] = msgspec.convert(told.pop("engine_options", {}), EngineOptions)
-options = WorkerOptions(Path(told.pop("model_path")), **told)
+server = told.pop("server", None)
+options = WorkerOptions(Path(told.pop("model_path")), server=Server(**server) if server else None, **told)
 async def main():
     return await serve.serve([serve.Site(create(options), "127.0.0.1", 0)])
 try:

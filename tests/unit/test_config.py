@@ -14,6 +14,8 @@ from llorch.policy import ModelPolicy
 from llorch.settings import SECTIONS, Auth, Client, Host, Orchestrator, Pool, Settings
 from llorch.wire.pools import Register
 
+REFERENCES = "file:/absolute/path, hf:org/repo[@revision][::file=path] or server:NAME/MODEL"
+
 
 @pytest.fixture(name="nowhere")
 def _nowhere(tmp_path: Path) -> dict[str, str]:
@@ -124,7 +126,7 @@ def test_every_problem_is_named_at_once_with_where_what_and_what_is_allowed(tmp_
         "--url: found 'orchestrator', expected a URL such as http://host:8080",
         f"{file}: [log] level: found 'loud', expected one of debug, info, warning, error",
         f"{file}: [hosts.blue] urll: unknown key; did you mean url?",
-        f"{file}: [aliases] mine: found '/m.gguf', expected file:/absolute/path or hf:org/repo[@revision][::file=path]",
+        f"{file}: [aliases] mine: found '/m.gguf', expected {REFERENCES}",
         f"{file}: [orchestratr]: unknown section; did you mean orchestrator?",
         "LLORCH_WORKER_SLOT: unknown variable; did you mean LLORCH_WORKER_SLOTS?",
     ]

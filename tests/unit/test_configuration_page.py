@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from llorch.policy import ModelPolicy
-from llorch.settings import SECTIONS, Host, Settings
+from llorch.settings import SECTIONS, Host, Server, Settings
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
 HEADING = re.compile(r"\| \*\*`\[(.+)\]`\*\* \|")
@@ -59,11 +59,15 @@ def test_the_table_tells_the_defaults_that_are_values(section: str) -> None:
 
 def test_every_section_has_its_place() -> None:
     sections = {field.name for field in msgspec.structs.fields(Settings)} - {"token", "source"}
+    called = {"servers": "pool.servers"}
 
-    assert {name for name in sections if f"`[{name}" not in PAGE} == set()
+    assert {name for name in sections if f"`[{called.get(name, name)}" not in PAGE} == set()
 
 
-@pytest.mark.parametrize(("heading", "kind"), [('## `[models."NAME"]`', ModelPolicy), ("## `[hosts.NAME]`", Host)])
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [('## `[models."NAME"]`', ModelPolicy), ("## `[hosts.NAME]`", Host), ("## `[pool.servers.NAME]`", Server)],
+)
 def test_sections_without_variables_are_told_with_every_key(heading: str, kind: type[msgspec.Struct]) -> None:
     text = PAGE.partition(heading)[2].partition("\n## ")[0]
 

@@ -60,16 +60,16 @@ def test_a_name_means_what_the_client_means_by_it(name: str, meant: str | Quanti
 
 def test_a_model_is_shown_by_all_its_names_and_each_leads_back_to_it() -> None:
     aliases = {"small": REF, "small:1b": REF}
-    names = shown_names(REF, aliases)
+    names = shown_names(REF, list(aliases))
 
     assert names == ["small:latest", "small:1b"]
     assert [wanted(name, aliases) for name in names] == ["small", "small:1b"]
-    assert shown_names(REF, {}) == [REF]
-    assert shown_names(HAIKU_REF, {}) == ["haiku:latest"]
+    assert shown_names(REF, []) == [REF]
 
 
 def test_every_model_is_listed_once_however_many_hosts_have_it() -> None:
-    found = tags([MODEL, replace(MODEL, model_ref=HAIKU_REF), MODEL], {})
+    called = {HAIKU_REF: ["haiku"], REF: []}
+    found = tags([MODEL, replace(MODEL, model_ref=HAIKU_REF), MODEL], called.__getitem__)
 
     assert [(tag.name, tag.model, tag.size) for tag in found] == [("haiku:latest", "haiku:latest", 9), (REF, REF, 9)]
     assert (found[1].details, found[1].digest) == (DETAILS, digest(REF))

@@ -35,7 +35,7 @@ DRIVEN = (
     *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery"),
     *("state/attempts", "state/rows", "submission"),
 )
-SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "serving", "snapshot")
+SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "served", "serving", "snapshot")
 TYPES = (
     *("errors", "log", "settings", "wire/anthropic", "wire/batches", "wire/decisions", "wire/meta", "wire/models"),
     *("wire/ollama", "wire/openai", "wire/openai_replies", "wire/responses", "wire/operations", "wire/pools"),
@@ -89,6 +89,11 @@ TESTED_ELSEWHERE = {
     "roles/worker/llamacpp_launch.py": "the same: every worker's engine process is started by it",
     "roles/worker/backend/llamacpp_prompts.py": "test_worker_pictures.py and test_worker_continuation.py need it",
     "roles/worker/backend/llamacpp_http.py": "every test of a worker asks its engine through it",
+    **dict.fromkeys(
+        [f"roles/worker/{name}.py" for name in ("backend/openai_command", "openai_guard")],
+        "test_openai_command.py starts a real server with them, and kills each of those that watch it",
+    ),
+    "roles/worker/backend/openai_tokens.py": "test_openai_engine.py counts with it on a real server",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
     **dict.fromkeys(
         [

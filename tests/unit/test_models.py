@@ -13,15 +13,18 @@ from llorch.models import (
     FileRef,
     HubRef,
     RepoRef,
+    ServerRef,
     aliases_of,
     choose,
     is_pinned,
     model_id,
     of_quantisation,
+    own_name,
     parse_name,
     parse_ref,
     parts,
     resolve,
+    server_name,
     stands_for,
 )
 
@@ -126,18 +129,47 @@ def test_a_whole_reference_is_read_and_written_back_the_same(text: str, referenc
         "hf:o/r@main\n::file=m",
         "hf:o/r@" + "a" * 129 + "::file=m",
         "https://example.org/m.gguf",
+        "server:",
+        "server:gpu",
+        "server:gpu/",
+        "server:/m",
+        "server:../m",
+        "server:a b/m",
+        "server:gpu/a\nb",
     ],
 )
 def test_anything_else_is_no_reference_and_is_not_repeated(text: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         parse_ref(text)
 
-    problem = "expected file:/absolute/path or hf:org/repo@revision::file=path"
+    problem = "expected file:/absolute/path, hf:org/repo@revision::file=path or server:NAME/MODEL"
     assert raised.value.message == f"the request is not valid: model_ref: {problem}"
     assert raised.value.details == {"fields": [{"field": "model_ref", "problem": problem}]}
 
 
-@pytest.mark.parametrize("name", ["file:/a/../b", "file:m", "hf:o", "hf:"])
+def test_a_servers_model_is_named_by_both_and_means_one_thing_only() -> None:
+    ref = "server:gpu.1/org/Model-1B:8bit"
+
+    assert parse_ref(ref) == parse_name(ref) == ServerRef("gpu.1", "org/Model-1B:8bit")
+    assert str(parse_ref(ref)) == ref
+    assert (own_name(ref), server_name(ref), is_pinned(ref)) == ("org/Model-1B:8bit", "gpu.1", True)
+    assert [own_name(other) + server_name(other) for other in (HAIKU_REF, "hf:o/r", "haiku")] == ["", "", ""]
+    assert aliases_of(ref, {"big": ref, "other": "server:gpu.1/org/Model"}) == ["big"]
+
+
+def test_what_servers_call_their_models_comes_behind_every_alias() -> None:
+    served = ["server:a/m", "server:b/m", "server:a/n", "server:a/haiku"]
+
+    assert resolve("n", {}, served=served) == "server:a/n"
+    assert resolve("n", {"n": "file:/n.gguf"}, served=served) == "file:/n.gguf"
+    assert resolve("haiku", {}, served=served) == HAIKU_REF
+    with pytest.raises(InvalidRequest, match="server:a/m, server:b/m"):
+        resolve("m", {}, served=served)
+    with pytest.raises(ModelNotFound, match="no model is called 'nn'; did you mean n"):
+        resolve("nn", {}, served=served)
+
+
+@pytest.mark.parametrize("name", ["file:/a/../b", "file:m", "hf:o", "hf:", "server:x"])
 def test_half_a_reference_is_never_taken_for_an_alias(name: str) -> None:
     with pytest.raises(InvalidRequest):
         resolve(name, {name: "file:/m.gguf"})

@@ -31,7 +31,7 @@ async def tags(request: web.Request) -> web.Response:
     query(request)
     core = request.app[CORE]
     models = [model for pool in core.fleet.online() for model in pool.servable]
-    return reply(Tags(shapes.tags(models, core.aliases)))
+    return reply(Tags(shapes.tags(models, core.names.shown)))
 
 
 async def loaded(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def loaded(request: web.Request) -> web.Response:
         shapes.running(
             worker,
             core.fleet.model(worker.model_ref),
-            shapes.shown_names(worker.model_ref, core.aliases)[0],
+            shapes.shown_names(worker.model_ref, core.names.shown(worker.model_ref))[0],
             until_ms=core.fleet.kept_until_ms(worker.worker_id, now_ms=time_ms),
         )
         for worker in workers

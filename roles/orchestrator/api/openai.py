@@ -8,7 +8,6 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from llorch import models
 from llorch.edge import Endpoint, correlation_id, read, reply, stream
 from llorch.errors import LlorchError
 from llorch.job import JobId
@@ -50,7 +49,7 @@ async def cards(request: web.Request) -> web.Response:
 async def card(request: web.Request) -> web.Response:
     """GET /v1/models/{id}: an alias, or a reference with all its slashes."""
     name = request.match_info["id"]
-    models.resolve(name, request.app[CORE].aliases)
+    request.app[CORE].names.here(name)
     return reply(ModelCard(id=name))
 
 
@@ -95,8 +94,8 @@ async def _stream(
 
 def _names(core: Orchestrator) -> list[str]:
     aliases = {**BUILTIN_ALIASES, **core.aliases}
-    files = {model.model_ref for record in core.fleet.online() for model in record.servable}
-    return sorted(aliases) + sorted(files - set(aliases.values()))
+    files = {model.model_ref for record in core.fleet.online() for model in record.servable} - set(aliases.values())
+    return sorted(aliases) + sorted(name for ref in files for name in core.names.shown(ref) or [ref])
 
 
 _REFUSALS = (404, 409, 429, 502, 503, 504, 507)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from llorch.models import aliases_of
 from llorch.wire.models import Download
 from llorch.wire.ollama import Details, Progress, Running, Shown, Tag
 from llorch.wire.pools import Device, Model, WorkerReport
@@ -50,13 +49,18 @@ def wanted(name: str, known: Collection[str]) -> str | Quantised:
     return plain if name not in known and plain in known else name
 
 
-def shown_names(ref: str, aliases: Mapping[str, str]) -> list[str]:
-    """Return the names by which clients are shown a model; `wanted` understands each of them."""
-    return [name if ":" in name else name + LATEST for name in aliases_of(ref, aliases)] or [ref]
+def shown_names(ref: str, names: Sequence[str]) -> list[str]:
+    """Return the *names* of a model as clients are shown them; `wanted` understands each. Without one it is its ref."""
+    return [name if ":" in name else name + LATEST for name in names] or [ref]
 
 
-def tags(models: Iterable[Model], aliases: Mapping[str, str]) -> list[Tag]:
-    """Return the models that hosts have, each once, by name."""
+def tags(models: Iterable[Model], names: Callable[[str], Sequence[str]]) -> list[Tag]:
+    """Return the models that hosts have, each once, by name.
+
+    Args:
+        models: What they have.
+        names: Tells what people call a model.
+    """
     by_ref = {model.model_ref: model for model in models}
     return sorted(
         (
@@ -69,7 +73,7 @@ def tags(models: Iterable[Model], aliases: Mapping[str, str]) -> list[Tag]:
                 details=details(model),
             )
             for ref, model in by_ref.items()
-            for name in shown_names(ref, aliases)
+            for name in shown_names(ref, names(ref))
         ),
         key=lambda tag: tag.name,
     )

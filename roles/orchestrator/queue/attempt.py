@@ -249,6 +249,8 @@ class Runner:
             if not attempt.started:
                 raise WorkerLost("the worker ended a job that it had not begun")
             attempt.end = body
+            if target.attempt == 1:
+                attempt.tokens_in = body.tokens_in  # some engines cannot count a prompt before they have read it
         else:
             raise RemoteError(body.message, code=body.code, status=502, retriable=body.retriable)
         attempt.moved_s = asyncio.get_running_loop().time()

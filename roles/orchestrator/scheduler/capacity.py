@@ -234,6 +234,14 @@ class Capacity:
             return ()
         return self._fitting((key for key in self._ordered(wanted) if key[2] not in with_file), wanted)
 
+    def anywhere(self, wanted: Wanted) -> tuple[Place, ...]:
+        """Return pools where a worker can start that takes no memory, whatever their devices hold."""
+        open_to = (pool_id for pool_id in sorted(wanted.needs) if pool_id in self._pools and wanted.open((pool_id, "")))
+        return tuple(
+            Place(pool_id=pool_id, device="", backend="cpu", has_file=True, available_bytes=0, need_bytes=0)
+            for pool_id in islice(open_to, ENOUGH)
+        )
+
     def places_together(self, wanted: Wanted) -> tuple[Place, ...]:
         """Return pools with the file over whose devices a worker can be laid now, because none is large enough."""
         found: list[Place] = []

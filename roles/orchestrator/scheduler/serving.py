@@ -171,6 +171,10 @@ class Serving:
         found = self._models.get(model_ref)
         return found.workers if found is not None else ()
 
+    def pools(self, model_ref: str) -> set[str]:
+        """Return the pools that have a worker of a model."""
+        return {self._workers[worker_id].pool_id for worker_id in self.workers(model_ref)}
+
     def slots(self, model_ref: str) -> int:
         """Return how many slots the workers of a model have together."""
         found = self._models.get(model_ref)

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch.job import JobId
+from llorch.models import own_name
 from llorch.policy import ModelPolicy
 from llorch.wire.models import Download
 from llorch.wire.pools import Backend, WorkerReport
@@ -27,6 +28,7 @@ from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
 from roles.orchestrator.scheduler.progress import Loading, Progress
 from roles.orchestrator.scheduler.rooms import Rooms, promised
+from roles.orchestrator.scheduler.served import Served
 from roles.orchestrator.scheduler.serving import MOST_HEADS, ReadyWorker, Serving
 from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Part, Snapshot, Tenant
 
@@ -59,6 +61,7 @@ class Supply:
         self.serving = Serving(policies, default)
         self.backoff = Backoff()
         self.needs = Needs()
+        self.served = Served()
         self.progress = Progress()
         self.affinity = Affinity()
         self.rooms = Rooms(self.capacity, self.serving)
@@ -221,9 +224,12 @@ class Supply:
             return base
         needs = self.needs.of(model_ref)
         blocked = self.backoff.blocked(model_ref, now_ms=now_ms)
-        taken = self.serving.spots(model_ref) if serving else ()
+        taken = self.serving.spots(model_ref) if serving else set()
+        taken |= self.served.closed(model_ref, needs, serving=self.serving.pools(model_ref), capacity=self.capacity)
         least, most = self.needs.range(model_ref)
         wanted = Wanted(needs=needs, need_bytes=most, least_bytes=least, blocked=blocked, taken=taken)
+        if own_name(model_ref) and not most and (places := self.capacity.anywhere(wanted)):
+            return replace(base, places=places)
         if serving:
             places = self.capacity.places(wanted, elsewhere=False) if wanted.need_bytes else ()
             return replace(base, places=places, need_bytes=wanted.need_bytes)
@@ -273,13 +279,14 @@ class Supply:
 
     def _take_models(self, pool_id: str, pool: _Pool, facts: Facts) -> None:
         refs = frozenset(model.model_ref for model in facts.models)
+        before = {model.model_ref: model.added_ms for model in pool.facts.models}
+        self.served.take(pool_id, facts.models)
         for ref in pool.refs - refs:
             self.needs.forget(ref, pool_id)
         for model in facts.models:
-            policy = self.serving.policy(model.model_ref)
-            self.needs.put(model.model_ref, pool_id, need(model, policy, facts.models))
-        for ref in refs - pool.refs:
-            self.backoff.came_up(ref, pool_id)
+            self.needs.put(model.model_ref, pool_id, need(model, self.serving.policy(model.model_ref), facts.models))
+            if model.added_ms > before.get(model.model_ref, -1):  # it is here, or here again
+                self.backoff.came_up(model.model_ref, pool_id)
         pool.refs = refs
         self.changed |= refs
 
@@ -329,7 +336,8 @@ class Supply:
     def _failed(self, pool_id: str, worker: WorkerReport, *, now_ms: int) -> None:
         code = worker.error_code if worker.error_code is not UNSET else "ENGINE_FAILED"
         reason = worker.error if worker.error is not UNSET else "it did not start"
-        message = f"a worker on {worker.device} of pool {pool_id} failed to start: {reason}"
+        where = f"on {worker.device} " if worker.device else ""
+        message = f"a worker {where}of pool {pool_id} failed to start: {reason}"
         self.backoff.refused(worker.model_ref, (pool_id, worker.device), code=code, message=message, now_ms=now_ms)
         self.changed.add(worker.model_ref)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import llorch
 from llorch import models
 from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
-from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, parse_ref
+from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, ServerRef, parse_ref
 from llorch.wire.models import Origin
 from llorch.wire.pools import Disk, Model
 from roles.pool.model_cache import gguf
@@ -186,6 +186,8 @@ def locate(ref: str, models_dir: Path) -> Path:
         ModelNotFound: It is not on this host.
     """
     parsed = parse_ref(ref)
+    if isinstance(parsed, ServerRef):
+        raise ModelNotFound(f"{_shown(ref)}: it is no file of this host, but a model of a server")
     if isinstance(parsed, FileRef):
         if parsed.builtin is None:
             return Path(parsed.path)

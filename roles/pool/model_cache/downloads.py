@@ -335,6 +335,8 @@ def _events(download_id: str) -> str:
 def _unresolved(ref: str) -> CallerError:
     if ref.startswith("file:"):
         return InvalidRequest(f"{ref} needs no download: a file is used where it lies")
+    if ref.startswith("server:"):
+        return InvalidRequest(f"{ref} needs no download: its server has it")
     problem = "expected hf:org/repo@commit::file=path, with a commit of 40 hexadecimal digits"
     return InvalidRequest(
         f"the request is not valid: model_ref: {problem}; llorch pool models download takes shorter names",

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from llorch import log, models
 from llorch.errors import CallerError, Conflict, LlorchError, ModelInvalid, ModelNotFound
-from llorch.models import FileRef, HubRef
+from llorch.models import FileRef, HubRef, ServerRef
 from llorch.wire.models import (
     Deleted,
     DiskUsage,
@@ -305,6 +305,7 @@ class Library:
         if record is not None and len(record.files) == len(entry.paths):
             return record.files
         parsed = models.parse_ref(entry.ref)
+        assert not isinstance(parsed, ServerRef)  # its path was found on the disk
         names = models.parts(parsed.path)
         return [
             FileFacts(path=name, size_bytes=files.size(path), sha256=files.told_by_cache(path))

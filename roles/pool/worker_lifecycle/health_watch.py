@@ -90,7 +90,8 @@ class Watch:
 
     async def _start(self, worker_id: str, child: Child) -> None:
         loop = asyncio.get_running_loop()
-        patience_s = self._ready_timeout_s + self._roster.get(worker_id).weights_bytes / self._load_rate
+        record = self._roster.get(worker_id)
+        patience_s = (record.plan.patience_s or self._ready_timeout_s) + record.weights_bytes / self._load_rate
         deadline = loop.time() + patience_s
         while (record := self._roster.get(worker_id)).status == "starting":
             if loop.time() >= deadline:

@@ -48,7 +48,11 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a worker is to be started; with `shares`, over these devices, the first of which is `device`."""
+    """How a worker is to be started; with `shares`, over these devices, the first of which is `device`.
+
+    An empty `device` is that it takes no memory of its own. `patience_s` is how long it may load without progress,
+    where that is not the pool's own limit.
+    """
 
     device: str
     backend: Backend
@@ -58,6 +62,7 @@ class Plan:
     memory_bytes: int
     shares: tuple[Share, ...] = ()
     options: EngineOptions = PLAIN
+    patience_s: float = 0.0
 
 
 def plan(  # noqa: PLR0913 - what is decided from
@@ -165,7 +170,7 @@ def available(device: Device, commitments: Iterable[Commitment]) -> int:
     return max(0, min(free_now, never_given) - device.reserve_bytes)
 
 
-def _is_called(device: Device, name: str) -> bool:
+def is_called(device: Device, name: str) -> bool:
     """Tell whether a device is meant: by its id or UUID, or by the number in its id."""
     return name in {device.id, device.uuid} or (name.isdecimal() and device.id.partition(":")[2] == name)
 
@@ -181,7 +186,7 @@ def _usable(
         if not found:
             raise BackendUnavailable(f"nothing here computes on {request.backend}; {here}", details=_there_is(devices))
     if request.device is not UNSET:
-        found = [device for device in found if _is_called(device, request.device)]
+        found = [device for device in found if is_called(device, request.device)]
         if not found:
             such = "such device" if request.backend is UNSET else f"such device for {request.backend}"
             raise BackendUnavailable(f"there is no {such}; {here}", details=_there_is(devices))

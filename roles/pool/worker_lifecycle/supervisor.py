@@ -10,13 +10,13 @@ import secrets
 import uuid
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from llorch import log
 from llorch.errors import Conflict, Draining, WorkerNotFound
 from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.workers import Ready
 from roles.pool.metrics import LifecycleMetrics
-from roles.pool.model_cache.catalogue import ModelFile
 from roles.pool.worker_lifecycle import records
 from roles.pool.worker_lifecycle.adoption import Finding
 from roles.pool.worker_lifecycle.health_watch import Measure, Watch, nobody_tells
@@ -111,13 +111,24 @@ class Supervisor:
         """
         return self.roster.get(worker_id)
 
-    def start(self, file: ModelFile, plan: Plan, home: Home, *, options: EngineOptions = PLAIN) -> Record:
+    def start(
+        self,
+        ref: str,
+        path: Path,
+        plan: Plan,
+        home: Home,
+        *,
+        weights_bytes: int = 0,
+        options: EngineOptions = PLAIN,
+    ) -> Record:
         """Start a worker; its memory counts as taken from now on.
 
         Args:
-            file: Its model.
-            plan: How.
-            home: Where it is.
+            ref: The model.
+            path: Its file; the reference itself where it has none.
+            plan: What preflight has decided.
+            home: Where it binds and calls back.
+            weights_bytes: What it has to load.
             options: Those of the plan, with paths for references.
 
         Raises:
@@ -127,17 +138,17 @@ class Supervisor:
             raise Draining("this pool is shutting down and starts no workers", retry_after_s=5)
         record = Record(
             worker_id=str(uuid.uuid4()),
-            model_ref=file.ref,
+            model_ref=ref,
             plan=plan,
             started_ms=self.roster.clock_ms(),
-            weights_bytes=file.metadata.weights_bytes,
+            weights_bytes=weights_bytes,
             token=secrets.token_urlsafe(32),
             memory_bytes=plan.memory_bytes,
         )
         spec = WorkerSpec(
             worker_id=record.worker_id,
-            model_ref=file.ref,
-            path=file.path,
+            model_ref=ref,
+            path=path,
             backend=plan.backend,
             engine=plan.engine,
             device=plan.device,
@@ -151,7 +162,7 @@ class Supervisor:
             options=options,
             split=tuple((share.device, share.layers) for share in plan.shares),
         )
-        life = self._new(record, str(file.path))
+        life = self._new(record, str(path))
         self._run(life, life.begin(spec))
         return record
 

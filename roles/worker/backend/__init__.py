@@ -19,12 +19,21 @@ NO_PROJECTOR = "the model has no projector, and reads text alone"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of a model once it is loaded; `context_length` is one slot's, in tokens."""
+    """What is known of a model once it is loaded; `context_length` is one slot's, in tokens.
+
+    `slots` is how many jobs it takes at a time where the engine knows that itself; 0 is as many as it was told.
+    An engine that does not know its model's tokens (`takes_tokens` false) gets every job as text, through `converse`,
+    tools and the form of the answer included. Where it cannot even count them (`counts_tokens` false), only the length
+    of what `tokenize` returns means something, and that is an estimate.
+    """
 
     context_length: int
     vocab_size: int
     quant_kind: str
     memory_bytes: int
+    slots: int = 0
+    takes_tokens: bool = True
+    counts_tokens: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,8 @@ class Chunk(NamedTuple):
     this step. `prefilled` and `prefill_total` are set while the prompt is still being read, and `cached` then tells how
     many of its tokens had been computed before; `stop` on the last chunk alone. `drafted` and `accepted` count the
     tokens that a draft model guessed up to here, and guessed right, where it is told. `logprobs` are those of the ids,
-    where asked for and known. `reasoning_content` and `tool_calls` come apart from text.
+    where asked for and known. `reasoning_content` and `tool_calls` come apart from text. `tokens_in` counts the
+    prompt's tokens, where only the end tells how many they were, and `cached` comes with it.
     """
 
     text: str = ""
@@ -62,6 +72,7 @@ class Chunk(NamedTuple):
     cached: int = 0
     drafted: int = 0
     accepted: int = 0
+    tokens_in: int = 0
 
 
 class Engine(Protocol):
@@ -114,7 +125,14 @@ class Engine(Protocol):
         ...
 
     def converse(self, prompt: Prompt, talk: Talk, *, max_tokens: int, seed: int) -> AsyncGenerator[list[Chunk], None]:
-        """Yield the next turn of a conversation, with calls of tools and thoughts apart from its text; no ids."""
+        """Yield the next turn of a conversation, with calls of tools and thoughts apart from its text; no ids.
+
+        An engine that takes no tokens gets every job here, prompts too.
+
+        Raises:
+            InvalidRequest: The model cannot be asked that.
+            CannotContinue: The engine cannot go on behind *continue_text*.
+        """
         ...
 
     async def let_go(self) -> None:

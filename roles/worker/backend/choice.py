@@ -6,13 +6,16 @@ import asyncio
 import subprocess
 
 from llorch import errors
+from llorch.models import ServerRef, parse_ref
+from llorch.settings import Server
 from llorch.wire.engine_options import fields_of
 from roles.worker.backend import Engine
 from roles.worker.backend.llamacpp import LlamaCpp
 from roles.worker.backend.llamacpp_options import parse_split
+from roles.worker.backend.openai_engine import OpenAiServer
 from roles.worker.options import WorkerOptions
 
-BUILT_IN = ("llamacpp",)
+BUILT_IN = ("llamacpp", "openai")
 
 
 def check_options(options: WorkerOptions) -> None:
@@ -20,7 +23,7 @@ def check_options(options: WorkerOptions) -> None:
 
     Raises:
         BackendUnavailable: No such engine is built in, or it does not have these options.
-        InvalidConfiguration: The split names no devices.
+        InvalidConfiguration: The split names no devices, or the server of a model is not configured.
     """
     told = fields_of(options.engine_options)
     if told and options.engine != "llamacpp":
@@ -29,6 +32,21 @@ def check_options(options: WorkerOptions) -> None:
         known = ", ".join(BUILT_IN)
         raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: {known}")
     parse_split(options.split)
+    if options.engine == "openai":
+        served(options)
+
+
+def served(options: WorkerOptions) -> tuple[ServerRef, Server]:
+    """Return which model of which server a worker is for; raises as `check_options` does."""
+    try:
+        ref = parse_ref(options.model_ref)
+    except errors.InvalidRequest:
+        ref = None
+    if not isinstance(ref, ServerRef):
+        raise errors.InvalidConfiguration("the engine openai runs models of servers alone: server:NAME/MODEL")
+    if options.server is None:
+        raise errors.InvalidConfiguration(f"there is no [pool.servers.{ref.server}] in the configuration")
+    return ref, options.server
 
 
 def create_engine(
@@ -41,6 +59,8 @@ def create_engine(
         tasks: Owns what watches it.
         launched: A process for it, started ahead of time; see `llamacpp_launch`.
     """
+    if options.engine == "openai":
+        return OpenAiServer(tasks, *served(options))
     return LlamaCpp(
         tasks,
         options.model_path,

@@ -74,14 +74,15 @@ class Executor:
         try:
             check_ready()
             self._check_ids(request)
-            prompt = prompt_of(request, "" if request.continue_ids else request.continue_text + request.continue_held)
+            prompt = self._prompt(request)
             job = self.jobs.reserve(request.job_id, request.attempt, first_token=request.first_token)
         except errors.LlorchError:
             self._metrics.outcomes.labels("refused").inc()
             raise
         try:
             given = await self._prepare(job, request, prompt)
-            max_tokens = self._room(given.count + len(request.continue_ids), request)
+            behind = len(request.continue_ids) if self.model.takes_tokens else 0
+            max_tokens = self._room(given.count + behind, request)
             check_ready()
         except BaseException:
             self.jobs.forget(job)
@@ -130,6 +131,12 @@ class Executor:
         """Count the prompt's tokens; a job that is stopped meanwhile does not wait for an engine that hangs."""
         task = job.task = job.interruptible = asyncio.current_task()
         try:
+            if not self.model.takes_tokens:
+                if request.first_token and not prompt.continue_text:
+                    raise errors.CannotContinue("what an earlier attempt has put out is no text that can be continued")
+                if calls_tools(request):
+                    await self._engine.check(grammar="", tools=True)
+                return await counted(self._engine, prompt)
             grammar, tools = grammar_of(request), calls_tools(request) and not must_call(request)
             if grammar or tools:
                 await self._engine.check(grammar=grammar, tools=tools)
@@ -176,11 +183,19 @@ class Executor:
 
     def _steps(self, request: Execute, given: Given, max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
         """Have the engine generate, in the way that the request needs."""
+        if not self.model.takes_tokens:
+            return self._converse(request, max_tokens)
         if must_call(request):
             return as_calls(self._generate(request, given, max_tokens))
         if calls_tools(request) or request.reasoning_format == "auto":
             return self._engine.converse(prompt_of(request), request, max_tokens=max_tokens, seed=request.seed)
         return self._generate(request, given, max_tokens)
+
+    def _converse(self, request: Execute, max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
+        prompt = self._prompt(request)
+        steps = self._engine.converse(prompt, request, max_tokens=max_tokens, seed=request.seed)
+        formed = request.response_format is not UNSET and request.response_format.type != "text"
+        return as_json(steps) if formed and not must_call(request) else steps
 
     def _generate(self, request: Execute, given: Given, max_tokens: int) -> AsyncGenerator[list[Chunk], None]:
         grammar, engine, seed = grammar_of(request), self._engine, request.seed
@@ -228,8 +243,10 @@ class Executor:
     def _room(self, tokens: int, request: Execute) -> int:
         """Return how many tokens may be generated behind so many."""
         context = self.model.context_length
-        if tokens >= context and request.continue_ids:
+        if tokens >= context and request.continue_ids and self.model.takes_tokens:
             return 0
+        if tokens >= context and not self.model.counts_tokens:
+            return 1  # that is an estimate: the engine knows better
         if tokens >= context:
             raise errors.InvalidRequest(
                 f"the prompt has {tokens} tokens, and a slot's context of {context} holds at most {context - 1} "
@@ -240,10 +257,18 @@ class Executor:
         return min(wanted, context - tokens)
 
     def _check_ids(self, request: Execute) -> None:
+        if not self.model.takes_tokens:
+            return
         biased = map(int, request.logit_bias or ()) if isinstance(request.logit_bias, dict) else ()
         for field, ids in (("continue_ids", request.continue_ids), ("logit_bias", biased)):
             if max(ids, default=0) >= max(1, self.model.vocab_size):
                 raise invalid([FieldProblem(field, f"the model has only {self.model.vocab_size} tokens")])
+
+    def _prompt(self, request: Execute) -> Prompt:
+        """Return what is to be continued, with the text behind it unless the engine goes on with the tokens of that."""
+        if self.model.takes_tokens and request.continue_ids:
+            return prompt_of(request)
+        return prompt_of(request, request.continue_text + request.continue_held)
 
 
 async def counted(engine: Engine, prompt: Prompt) -> Given:

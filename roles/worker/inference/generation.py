@@ -119,6 +119,8 @@ async def write(job: Job, steps: AsyncIterator[list[Chunk]], draft: Draft, tally
             continue
         if chunks[-1].drafted:
             tally.drafted, tally.accepted = chunks[-1].drafted, chunks[-1].accepted
+        if chunks[-1].tokens_in:
+            tally.tokens_in, tally.tokens_cached = chunks[-1].tokens_in, chunks[-1].cached
         pieces, reason = draft.add(chunks)
         if draft.count != tally.tokens_out:
             if tally.first_token_s is None:

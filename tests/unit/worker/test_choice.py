@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llorch import errors
+from llorch.models import ServerRef
+from llorch.settings import Server
 from llorch.wire.engine_options import EngineOptions
-from roles.worker.backend.choice import BUILT_IN, check_options
+from roles.worker.backend.choice import BUILT_IN, check_options, served
 from roles.worker.options import WorkerOptions
 
 
@@ -24,7 +27,9 @@ def test_a_split_that_names_no_devices_is_refused() -> None:
 
 @pytest.mark.parametrize("engine", BUILT_IN)
 def test_what_is_built_in_is_taken(engine: str) -> None:
-    check_options(WorkerOptions(Path("model.gguf"), engine=engine))  # type: ignore[arg-type]
+    ref, server = ("server:gpu/m", Server(url="http://h/v1")) if engine == "openai" else ("", None)
+
+    check_options(WorkerOptions(Path("model.gguf"), model_ref=ref, server=server, engine=engine))  # type: ignore[arg-type]
 
 
 def test_options_of_llamacpp_are_refused_for_another_engine() -> None:
@@ -33,3 +38,15 @@ def test_options_of_llamacpp_are_refused_for_another_engine() -> None:
     with pytest.raises(errors.BackendUnavailable, match="the engine torch does not have kv_type, lora"):
         check_options(WorkerOptions(Path("model.gguf"), engine="torch", engine_options=options))
     check_options(WorkerOptions(Path("model.gguf"), engine_options=options))
+
+
+def test_a_server_is_taken_for_its_own_models_where_it_is_configured() -> None:
+    server = Server(url="http://h/v1")
+    known = WorkerOptions(Path("x"), model_ref="server:gpu/org/m", engine="openai", server=server)
+
+    assert served(known) == (ServerRef("gpu", "org/m"), server)
+    with pytest.raises(errors.InvalidConfiguration, match=r"no \[pool.servers.gpu\]"):
+        check_options(replace(known, server=None))
+    for ref in ("file:/m.gguf", "m"):
+        with pytest.raises(errors.InvalidConfiguration, match="server:NAME/MODEL"):
+            check_options(replace(known, model_ref=ref))
