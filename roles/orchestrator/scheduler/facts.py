@@ -1,9 +1,11 @@
-"""What the supply is told: of a pool, and of what waits for a model. Types only."""
+"""What the supply is told: of a pool, and of what waits for a model. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from msgspec import UNSET
 
 from llorch.wire.models import Download
 from llorch.wire.pools import Device, Model, WorkerReport
@@ -37,3 +39,18 @@ class Demand:
     heads: Callable[[int], tuple[str, ...]]
     waits: Callable[[str], int]
     prefix: Callable[[str], tuple[Prefix | None, int]] = field(default=unknown)
+
+
+def failed_to_start(worker: WorkerReport, before: WorkerReport | None, *, first: bool) -> bool:
+    """Tell whether a worker has failed since the pool spoke last, and was never ready."""
+    if worker.status != "failed" or worker.ready_ms is not UNSET:
+        return False
+    return before.status == "starting" if before is not None else not first
+
+
+def complaint(pool_id: str, worker: WorkerReport) -> tuple[str, str]:
+    """Return the code and the message of a worker that has failed to start."""
+    code = worker.error_code if worker.error_code is not UNSET else "ENGINE_FAILED"
+    reason = worker.error if worker.error is not UNSET else "it did not start"
+    where = f"on {worker.device} " if worker.device else ""
+    return code, f"a worker {where}of pool {pool_id} failed to start: {reason}"

@@ -22,7 +22,7 @@ from roles.orchestrator.scheduler.backoff import Backoff
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
 from roles.orchestrator.scheduler.dispatching import MOST_HELD
-from roles.orchestrator.scheduler.facts import Demand, Facts
+from roles.orchestrator.scheduler.facts import Demand, Facts, complaint, failed_to_start
 from roles.orchestrator.scheduler.identity import served
 from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
@@ -97,7 +97,7 @@ class Supply:
         for worker in facts.workers:
             was = before.get(worker.worker_id)
             worker = self._seen(worker)
-            if _failed_to_start(worker, was, first=known is None):
+            if failed_to_start(worker, was, first=known is None):
                 self._failed(pool_id, worker, now_ms=now_ms)
             self._take_worker(pool_id, worker, was, now_ms=now_ms)
         self.grown |= known is None
@@ -334,10 +334,7 @@ class Supply:
                 )
 
     def _failed(self, pool_id: str, worker: WorkerReport, *, now_ms: int) -> None:
-        code = worker.error_code if worker.error_code is not UNSET else "ENGINE_FAILED"
-        reason = worker.error if worker.error is not UNSET else "it did not start"
-        where = f"on {worker.device} " if worker.device else ""
-        message = f"a worker {where}of pool {pool_id} failed to start: {reason}"
+        code, message = complaint(pool_id, worker)
         self.backoff.refused(worker.model_ref, (pool_id, worker.device), code=code, message=message, now_ms=now_ms)
         self.changed.add(worker.model_ref)
 
@@ -349,10 +346,3 @@ class Supply:
             self.serving.remove(worker_id)
             self.changed |= {worker.model_ref, worker.claimed} - {""}
             self.grown = True
-
-
-def _failed_to_start(worker: WorkerReport, before: WorkerReport | None, *, first: bool) -> bool:
-    """Tell whether a worker has failed since the pool spoke last, and was never ready."""
-    if worker.status != "failed" or worker.ready_ms is not UNSET:
-        return False
-    return before.status == "starting" if before is not None else not first
