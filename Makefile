@@ -6,11 +6,11 @@ PIP    := $(BIN)/pip install -qq --disable-pip-version-check --no-input
 LOCKED := $(PIP) --no-deps --require-hashes -r
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format exe lock clean
+.PHONY: help demo test lint format exe exe-torch lock clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/run.stamp  ## start everything on this machine and ask the built-in model for a poem
 	@$(BIN)/llorch demo
@@ -31,6 +31,9 @@ format: .venv/dev.stamp  ## put the code into the one layout there is
 exe: .venv/dev.stamp  ## build dist/llorch, one file that needs no Python, and try it
 	@$(BIN)/python build/build.py
 
+exe-torch: .venv-torch/exe.stamp  ## build dist/llorch-torch, with the packages of the torch engine: 245 MB, not part of .ci/run
+	@.venv-torch/bin/python build/build.py --flavour torch
+
 # The locks name PyPI's files for every platform. uv writes them; nothing else here needs it.
 lock:  ## write requirements/*.txt anew, with the newest versions pyproject.toml allows
 	@set -e; uv=$$(mktemp -d); trap 'rm -rf "$$uv"' EXIT; \
@@ -41,7 +44,7 @@ lock:  ## write requirements/*.txt anew, with the newest versions pyproject.toml
 	$$compile pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 
 clean:  ## remove the environment and everything else that is made here
-	rm -rf .venv dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-torch dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find llorch roles build tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
@@ -60,4 +63,14 @@ clean:  ## remove the environment and everything else that is made here
 .venv/dev.stamp: requirements/dev.txt .venv/run.stamp | .venv/bin/pip
 	@echo "Installing what its tests need"
 	@$(LOCKED) requirements/dev.txt
+	@touch $@
+
+# An environment of its own: torch is large, and nothing but its engine may find it. PyInstaller is the one that the other
+# executable is made with.
+.venv-torch/exe.stamp: requirements/run.txt requirements/dev.txt pyproject.toml
+	@echo "Making an environment in .venv-torch, with torch"
+	@$(PYTHON) -m venv .venv-torch
+	@.venv-torch/$(subst .venv/,,$(LOCKED)) requirements/run.txt
+	@.venv-torch/$(subst .venv/,,$(PIP)) $$(grep -o '^pyinstaller[a-z-]*==[^ ;]*' requirements/dev.txt)
+	@.venv-torch/$(subst .venv/,,$(PIP)) --no-build-isolation --editable '.[torch]'
 	@touch $@

@@ -1,7 +1,11 @@
-"""Builds dist/llorch, one file that needs no Python, and tries it the way its first user would."""
+"""Builds dist/llorch, one file that needs no Python, and tries it the way its first user would.
+
+`--flavour torch` builds dist/llorch-torch, with the packages of the torch engine; `make exe-torch` makes what it needs.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -11,12 +15,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
-EXECUTABLE = DIST / ("llorch.exe" if sys.platform == "win32" else "llorch")
+FLAVOURS = ("torch",)
 DEMO_TIMEOUT_S = 120
 
 
-def build() -> None:
-    """Freeze the program with llorch.spec.
+def build(flavour: str) -> Path:
+    """Freeze the program with llorch.spec; return the executable.
 
     Work folder and cache are temporary: PyInstaller's own default is ./build, which holds sources here.
     """
@@ -29,14 +33,16 @@ def build() -> None:
             ],
             check=True,
             cwd=ROOT,
-            env=os.environ | {"PYINSTALLER_CONFIG_DIR": str(Path(work, "cache"))},
+            env=os.environ | {"PYINSTALLER_CONFIG_DIR": str(Path(work, "cache")), "LLORCH_FLAVOUR": flavour},
         )
+    name = f"llorch-{flavour}" if flavour else "llorch"
+    return DIST / (f"{name}.exe" if sys.platform == "win32" else name)
 
 
-def run(*arguments: str, folder: str, timeout_s: float = 30) -> str:
+def run(executable: Path, *arguments: str, folder: str, timeout_s: float = 60) -> str:
     """Run the executable in *folder* and return what it printed; a failure ends the build."""
     done = subprocess.run(
-        [str(EXECUTABLE), *arguments],
+        [str(executable), *arguments],
         check=False,
         cwd=folder,
         stdin=subprocess.DEVNULL,
@@ -50,22 +56,23 @@ def run(*arguments: str, folder: str, timeout_s: float = 30) -> str:
     return done.stdout
 
 
-def try_out() -> None:
+def try_out(executable: Path) -> None:
     """Ask the executable for its version and its help, and let it run the demo, far from the sources."""
     with tempfile.TemporaryDirectory(prefix="llorch-try-") as folder:
         start_up_s = []
         for _ in range(3):
             began = time.perf_counter()
-            version = run("--version", folder=folder)
+            version = run(executable, "--version", folder=folder)
             start_up_s.append(time.perf_counter() - began)
-        commands = run("--help", folder=folder)
-        print(f"{version.strip()}: {EXECUTABLE.stat().st_size / 1e6:.0f} MB, starts in {min(start_up_s):.2f} s")
+        commands = run(executable, "--help", folder=folder)
+        print(f"{version.strip()}: {executable.stat().st_size / 1e6:.0f} MB, starts in {min(start_up_s):.2f} s")
         if " demo " in commands:
             began = time.perf_counter()
-            print(run("demo", folder=folder, timeout_s=DEMO_TIMEOUT_S).strip())
+            print(run(executable, "demo", folder=folder, timeout_s=DEMO_TIMEOUT_S).strip())
             print(f"The demo took {time.perf_counter() - began:.1f} s")
 
 
 if __name__ == "__main__":
-    build()
-    try_out()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--flavour", choices=FLAVOURS, default="", help="which engine it has besides [none]")
+    try_out(build(parser.parse_args().flavour))
