@@ -65,6 +65,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model file on a pool's disk, from its metadata; or what is only a part of one, as its `kind` says.
 
+    `capabilities` are what it can do, see `Capability`.
+
     `memory_bytes` is what a worker takes there that has the pool's own number of slots and context (`memory_slots`,
     `memory_ctx`); `kv_cell_bytes` the part of it that each token of context takes. 0 is not known.
 
@@ -78,6 +80,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int
     vocab_size: int
     max_token_bytes: int
+    capabilities: list[str] = msgspec.field(default_factory=lambda: ["text-gen"])
     aliases: list[str] = msgspec.field(default_factory=list)
     parameters: int | UnsetType = UNSET
     weights_bytes: int = 0

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems
 from llorch.wire.conversation import MAX_TOOLS, Message, NamedTool, ResponseFormat, Tool, ToolChoice, tool_problems
+from llorch.wire.embedding import ONE_SHAPE, Capability, Inputs, Rerank, Truncate, shape_problems
 
 MAX_SEED = 2**64 - 1
 DEFAULT_MAX_TOKENS = 512
@@ -21,7 +22,6 @@ MAX_TOP_LOGPROBS = 20
 Priority = Literal["interactive", "batch"]
 OnDisconnect = Literal["continue", "cancel"]
 JobState = Literal["queued", "dispatched", "running", "cancelling", "completed", "failed", "cancelled"]
-ONE_OF_PROMPT_AND_MESSAGES: Mapping[str, object] = {"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
 MAX_KEEP_ALIVE_S = 30 * 86_400
 UNITS_S: Mapping[str, int] = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 KeepAlive = (
@@ -121,6 +121,14 @@ def shared(talk: Talk) -> dict[str, Any]:
     return {field: getattr(talk, field) for field in Talk.__struct_fields__}
 
 
+def changed(talk: Talk) -> list[str]:
+    """Return the fields that are not as they are by default."""
+    return [field for field in Talk.__struct_fields__ if getattr(talk, field) != getattr(_PLAIN, field)]
+
+
+_PLAIN = Talk()
+
+
 def can_go_on(talk: Talk) -> bool:
     """Tell whether another worker can go on behind what one has put out.
 
@@ -137,13 +145,16 @@ def calls_tools(talk: Talk) -> bool:
 
 
 class SubmitTask(Talk, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request for inference: exactly one of `prompt` and `messages`."""
+    """A request for inference: exactly one of `prompt`, `messages`, `input` and `rerank`."""
 
-    extra_json_schema: ClassVar[Mapping[str, object]] = ONE_OF_PROMPT_AND_MESSAGES
+    extra_json_schema: ClassVar[Mapping[str, object]] = ONE_SHAPE
 
     model: Annotated[str, Meta(min_length=1, max_length=1024, description="An alias or a model reference")]
     prompt: Annotated[str, Meta(min_length=1, description="Given to the model as it is")] | UnsetType = UNSET
     messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)] | UnsetType = UNSET
+    input: Inputs | UnsetType = UNSET
+    rerank: Rerank | UnsetType = UNSET
+    truncate: Truncate = False
     max_tokens: (
         Annotated[int, Meta(ge=1, le=2**31 - 1, description="Default 512, or what the context has room for")]
         | UnsetType
@@ -173,9 +184,8 @@ class SubmitTask(Talk, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Check what spans fields."""
-        problems: list[FieldProblem] = []
-        if (self.prompt is UNSET) == (self.messages is UNSET):
-            problems.append(FieldProblem("prompt", "exactly one of prompt and messages is required", ("messages",)))
+        given = [field for field in ("max_tokens", "seed") if getattr(self, field) is not UNSET]
+        problems = shape_problems(self, [*changed(self), *given])
         if self.seed is not UNSET and self.seed > MAX_SEED:
             problems.append(FieldProblem("seed", f"expected `int` <= {MAX_SEED}"))
         if self.keep_alive is not UNSET and keep_alive_s(self.keep_alive) > MAX_KEEP_ALIVE_S:
@@ -266,6 +276,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     events_url: str
     prompt_sha256: str
+    kind: Capability = "text-gen"
     queue_position: int | UnsetType = UNSET
     session_id: str | UnsetType = UNSET
     worker_id: str | UnsetType = UNSET

@@ -10,10 +10,12 @@ from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems
 from llorch.wire.conversation import Message, Tool
+from llorch.wire.embedding import ONE_SHAPE, Inputs, Rerank, Truncate
 from llorch.wire.pools import Backend, Engine, Id, WorkerState
-from llorch.wire.tasks import MAX_SEED, ONE_OF_PROMPT_AND_MESSAGES, Talk, talk_problems
+from llorch.wire.tasks import MAX_SEED, Talk, talk_problems
 
 PROTOCOL = 1
+ONE_OF_PROMPT_AND_MESSAGES: Mapping[str, object] = {"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
 MemoryArchitecture = Literal["vram-only", "unified", "system"]
 
 
@@ -23,15 +25,18 @@ class Execute(Talk, frozen=True, kw_only=True):
     `first_token` is the index that the first new token event gets, so that event ids go on where an earlier attempt
     stopped. `continue_text` is the text that attempt had put out, `continue_ids` its tokens as the model chose them
     and `continue_held` the text of them that was not put out yet (see `WorkerToken`). They go behind the prompt: the
-    ids where there are any, else the text.
+    ids where there are any, else the text. Of `input` and `rerank`, those before `first_token` have been done.
     """
 
-    extra_json_schema: ClassVar[Mapping[str, object]] = ONE_OF_PROMPT_AND_MESSAGES
+    extra_json_schema: ClassVar[Mapping[str, object]] = ONE_SHAPE
 
     job_id: Id
     attempt: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
     prompt: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
     messages: Annotated[list[Message], Meta(min_length=1)] | UnsetType = UNSET
+    input: Inputs | UnsetType = UNSET
+    rerank: Rerank | UnsetType = UNSET
+    truncate: Truncate = False
     max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | UnsetType = UNSET
     seed: Annotated[int, Meta(ge=0, extra_json_schema={"maximum": MAX_SEED})] = 0
     first_token: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0

@@ -31,7 +31,6 @@ from roles.worker.metrics import WorkerMetrics
 from roles.worker.options import WorkerOptions
 from roles.worker.orphan import callback_waits
 
-CAPABILITIES = ["text-gen"]
 MEMORY: dict[str, MemoryArchitecture] = {"cpu": "system", "cuda": "vram-only", "metal": "unified"}
 END_S = 2.0
 PROGRESS_STEP = 10.0
@@ -137,7 +136,7 @@ class Core:
             slots_busy=self.jobs.busy,
             tokens_per_second=self._executor.rate.per_second(time.monotonic()),
             uptime_s=round(self._uptime_s(), 3),
-            capabilities=CAPABILITIES,
+            capabilities=list(facts.can),
             protocol=PROTOCOL,
             engine=o.engine,
             backend=o.backend,
@@ -206,7 +205,7 @@ class Core:
             memory_architecture=MEMORY[o.backend],
             backend=o.backend,
             engine=o.engine,
-            capabilities=CAPABILITIES,
+            capabilities=list(facts.can),
             slots=self.jobs.slots,
             context_length=facts.context_length,
             load_ms=self._load_ms,

@@ -74,6 +74,9 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN
     p.n_ctx = options["ctx"] * options["slots"]  # divided among the slots
     batch = max(options["batch"], PICTURE_BATCH) if options["projector"] else options["batch"]
     p.n_batch = p.n_ubatch = batch  # a cancel takes effect between batches
+    if options.get("pooling"):
+        p.embedding = True
+        p.pooling_type = xllamacpp.llama_pooling_type(options["pooling"])
     p.ctx_shift = False  # a full context ends the output, it never forgets silently
     p.cache_ram_mib = 0  # otherwise up to 8 GiB of old prompts that no memory estimate knows of
     p.fit_params = False  # what was asked for, or an error

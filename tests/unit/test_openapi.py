@@ -128,10 +128,10 @@ def test_refusals_of_a_submission_are_listed(described: dict[str, Any]) -> None:
     assert responses["429"]["content"] == responses["default"]["content"]
 
 
-def test_exactly_one_of_prompt_and_messages_is_described(described: dict[str, Any]) -> None:
+def test_exactly_one_of_prompt_and_messages_and_inputs_is_described(described: dict[str, Any]) -> None:
     fields = described["components"]["schemas"]["SubmitTask"]
 
-    assert fields["oneOf"] == [{"required": ["prompt"]}, {"required": ["messages"]}]
+    assert fields["oneOf"] == [{"required": [field]} for field in ("prompt", "messages", "input", "rerank")]
 
 
 def test_only_health_asks_for_no_token(described: dict[str, Any]) -> None:

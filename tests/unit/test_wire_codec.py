@@ -132,7 +132,7 @@ LARGE = b'"prompt": "' + b"x" * LARGE_BYTES + b'"'
         (b'{"prompt": "p"' + b', "model" : "m"' * (MAX_KEYS + 1) + b"}", ("", "keys are given more than once")),
         (
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], ' + LARGE + b"}",
-            ("prompt", "exactly one of prompt and messages is required"),
+            ("prompt", "exactly one of prompt, messages, input and rerank is required"),
         ),
     ],
     ids=lambda value: repr(value[:24]),

@@ -131,6 +131,7 @@ WRONG: dict[str, list[tuple[object, str]]] = {
         ("-5m", "expected a length of time such as 90s or 5m"),
         ("", "expected a length of time such as 90s or 5m"),
     ],
+    "truncate": [("yes", "expected `bool`, got `str`"), (1, "expected `bool`, got `int`")],
     "on_disconnect": [("stop", "not one of the allowed values"), (None, "expected `str`, got `null`")],
 }
 
@@ -145,7 +146,8 @@ def test_a_value_beyond_its_limit_is_refused_by_name(field: str, value: object, 
 
 
 def test_the_table_of_wrong_values_knows_every_field() -> None:
-    assert {*WRONG, "messages"} == {field.encode_name for field in msgspec.structs.fields(SubmitTask)}
+    shapes = {"messages", "input", "rerank"}
+    assert {*WRONG, *shapes} == {field.encode_name for field in msgspec.structs.fields(SubmitTask)}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,9 @@ def test_a_wrong_stop_sequence_is_refused_by_its_place(stop: object) -> None:
     "body", [{"model": "m"}, {"model": "m", "prompt": "p", "messages": [{"role": "user", "content": "x"}]}]
 )
 def test_exactly_one_of_prompt_and_messages_is_required(body: dict[str, object]) -> None:
-    assert refused(json.dumps(body).encode()) == [("prompt", "exactly one of prompt and messages is required")]
+    assert refused(json.dumps(body).encode()) == [
+        ("prompt", "exactly one of prompt, messages, input and rerank is required")
+    ]
 
 
 def test_every_problem_is_named_at_once() -> None:
@@ -194,7 +198,7 @@ def test_every_problem_is_named_at_once() -> None:
 
 def test_problems_that_span_fields_are_named_together() -> None:
     assert refused(b'{"model": "m", "seed": 18446744073709551616}') == [
-        ("prompt", "exactly one of prompt and messages is required"),
+        ("prompt", "exactly one of prompt, messages, input and rerank is required"),
         ("seed", "expected `int` <= 18446744073709551615"),
     ]
 

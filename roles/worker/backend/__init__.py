@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from llorch.wire.conversation import Message, TokenLogprob, Tool, ToolCallDelta
+from llorch.wire.embedding import Capability
 from llorch.wire.events import StopReason
 from llorch.wire.tasks import Sampling, Talk
 
@@ -19,7 +20,7 @@ NO_PROJECTOR = "the model has no projector, and reads text alone"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of a model once it is loaded; `context_length` is one slot's, in tokens.
+    """What is known of a model once it is loaded; `context_length` is one slot's, in tokens, `can` what it can do.
 
     `slots` is how many jobs it takes at a time where the engine knows that itself; 0 is as many as it was told.
     An engine that does not know its model's tokens (`takes_tokens` false) gets every job as text, through `converse`,
@@ -34,6 +35,7 @@ class ModelFacts:
     slots: int = 0
     takes_tokens: bool = True
     counts_tokens: bool = True
+    can: tuple[Capability, ...] = ("text-gen",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +162,21 @@ class Seeing(Protocol):
         self, prompt: Prompt, sampling: Sampling, *, max_tokens: int, seed: int, grammar: str = ""
     ) -> AsyncGenerator[list[Chunk], None]:
         """Yield what is generated behind a prompt with pictures, as `Engine.generate` does; no ids."""
+        ...
+
+
+@runtime_checkable
+class Embedding(Protocol):
+    """What an engine has beside all others whose models make embeddings or rerank, as their `ModelFacts.can` says."""
+
+    async def embed(self, inputs: Sequence[Sequence[int]]) -> Sequence[Sequence[float]]:
+        """Return a vector of length 1 for each input, which are tokens that fit the context; cancel it to stop it."""
+        ...
+
+    async def pair_size(self, query: str, document: str) -> int:
+        """Return how many tokens the model reads to score a document."""
+        ...
+
+    async def rank(self, query: str, documents: Sequence[str]) -> Sequence[float]:
+        """Return a score for each document, which fit the context; cancel it to stop it."""
         ...

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from llorch import errors
+from llorch.abilities import RANK, abilities, pooling_of
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.conversation import image_problems
 from llorch.wire.engine_options import PLAIN, EngineOptions, files, renamed, scaled
@@ -26,6 +27,7 @@ from llorch.wire.tasks import Sampling, Talk
 from roles.worker.backend import NO_PROJECTOR, REPLACEMENT, Chunk, ModelFacts, Prompt
 from roles.worker.backend.grammar import SIGN, probe
 from roles.worker.backend.llamacpp_chat import ChatReader, Properties, chat
+from roles.worker.backend.llamacpp_embedding import PROBE, batch_of, overhead, scores, vectors
 from roles.worker.backend.llamacpp_http import EngineHttp, Refused
 from roles.worker.backend.llamacpp_lines import LineReader
 from roles.worker.backend.llamacpp_options import (
@@ -109,6 +111,7 @@ class LlamaCpp:
         self._prompts = Prompts(self._http)
         self._pieces = Pieces({})
         self._sound_grammars: set[str] = set()
+        self._around_pair = 0
 
     async def load(self, on_progress: Callable[[float], None]) -> ModelFacts:
         """Load the model; see `Engine.load`."""
@@ -118,6 +121,9 @@ class LlamaCpp:
         ctx = self._ctx or DEFAULT_CTX
         if header.context_length:
             ctx = min(ctx, header.context_length)
+        pooling = pooling_of(header.architecture, header.pooling)
+        if pooling:
+            self._snapshot_folder = ""  # what it holds of one text is of no use for another
         reading = asyncio.get_running_loop().run_in_executor(None, _pieces, self._path)
         options = HostOptions(
             model_path=str(self._path),
@@ -127,23 +133,27 @@ class LlamaCpp:
             slots=self._slots,
             ctx=ctx,
             threads=self._threads,
-            batch=self._batch,
+            batch=batch_of(pooling, ctx=ctx, batch=self._batch),
             kv_type=self._options.kv_type,
             lora=tuple(map(scaled, self._options.lora)),
             draft=self._options.draft,
             projector=self._options.projector,
             snapshots=self._snapshot_folder,
+            pooling=pooling,
         )
         loaded = await self._process.load(options, on_progress)
         self._http.open(self._process.socket, self._process.key)
         await self._restore(options)
         self._pieces = await reading
         await self._prompts.open(loaded.vocab_type)
+        if pooling == RANK:
+            self._around_pair = await overhead(self._http, len(await self._prompts.tokens(PROBE, special=False)))
         return ModelFacts(
             context_length=min(ctx, loaded.n_ctx),
             vocab_size=loaded.n_vocab,
             quant_kind=quant_kind(loaded.ftype),
             memory_bytes=self._process.memory_bytes(),
+            can=abilities(pooling),
         )
 
     async def died(self) -> str:
@@ -247,6 +257,19 @@ class LlamaCpp:
         except Refused:
             raise invalid([FieldProblem("tools", "the engine does not accept them, or these messages")]) from None
         raise errors.EngineFailed("the engine ended its answer before the text's end")
+
+    async def embed(self, inputs: Sequence[Sequence[int]]) -> Sequence[Sequence[float]]:
+        """Return a vector for each input; see `Embedding.embed`."""
+        return await vectors(self._http, inputs)
+
+    async def pair_size(self, query: str, document: str) -> int:
+        """Return how many tokens a query and a document are; see `Embedding.pair_size`."""
+        sizes = [len(await self._prompts.tokens(text, special=False)) for text in (query, document) if text]
+        return sum(sizes) + self._around_pair
+
+    async def rank(self, query: str, documents: Sequence[str]) -> Sequence[float]:
+        """Return a score for each document; see `Embedding.rank`."""
+        return await scores(self._http, query, documents)
 
     async def let_go(self) -> None:
         """Wait for a slot that works without a reader; see `Engine.let_go`.

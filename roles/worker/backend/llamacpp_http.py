@@ -21,7 +21,7 @@ URL = "http://engine"
 
 
 class EngineHttp:
-    """Asks one engine process. `working` counts the requests that the engine is answering bit by bit."""
+    """Asks one engine process. `working` counts the slots of its that may be at work on what is still wanted."""
 
     def __init__(self) -> None:
         self.working = 0
@@ -40,19 +40,23 @@ class EngineHttp:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, method: str, path: str, body: object, kind: type[T]) -> T:
-        """Return an answer that comes in one piece.
+    async def ask(self, method: str, path: str, body: object, kind: type[T], *, slots: int = 0) -> T:
+        """Return an answer that comes in one piece, and may take so many *slots* of the engine.
 
         Raises:
             Refused: The engine answered with an error.
             EngineFailed: It does not answer.
         """
-        with _translated():
-            response = await self._open(method, path, body)
-            try:
-                return msgspec.json.decode(await response.read(), type=kind)
-            finally:
-                response.close()
+        self.working += slots
+        try:
+            with _translated():
+                response = await self._open(method, path, body)
+                try:
+                    return msgspec.json.decode(await response.read(), type=kind)
+                finally:
+                    response.close()
+        finally:
+            self.working -= slots
 
     async def lines(self, path: str, body: object) -> AsyncGenerator[list[bytes], None]:
         """Yield the lines with data of an answer that comes bit by bit, all that have come; raises as `ask` does."""

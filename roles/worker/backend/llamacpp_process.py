@@ -43,6 +43,7 @@ class HostOptions:
 
     `lora` are the adapters' paths with their scales. `snapshots` is the folder for what slots hold; see
     `llamacpp_snapshots`.
+    `pooling` is what makes one vector of a text's; 0 for models that generate text.
     """
 
     model_path: str
@@ -58,6 +59,7 @@ class HostOptions:
     draft: str = ""
     projector: str = ""
     snapshots: str = ""
+    pooling: int = 0
 
     def cache_setup(self) -> dict[str, object]:
         """Return what changes the contents of a KV cache, and not only how fast or for how many it is filled."""

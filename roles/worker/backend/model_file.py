@@ -19,6 +19,7 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+VOCABULARY = "tokenizer."
 MAX_KEYS = 65_536
 MAX_TOKENS = 1 << 24
 MAX_STRING_BYTES = 1 << 20
@@ -26,10 +27,11 @@ MAX_STRING_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the file says of itself; `context_length` 0 when it does not."""
+    """What the file says of itself; `context_length` and `pooling` 0 when it does not."""
 
     architecture: str
     context_length: int
+    pooling: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def _header(file: BinaryIO, name: str) -> Header:
-    architecture, contexts = "", dict[str, int]()
+    """Read what stands before the vocabulary, which is long; where it is somewhere else, read on."""
+    architecture, contexts, poolings = "", dict[str, int](), dict[str, int]()
     for _ in range(_keys(file, name)):
         key = _string(file)
         (kind,) = _unpack(file, "I")
@@ -83,13 +86,15 @@ def _header(file: BinaryIO, name: str) -> Header:
             architecture = _string(file)
         elif key.endswith(".context_length") and kind in SCALARS:
             contexts[key.removesuffix(".context_length")] = int(_unpack(file, SCALARS[kind])[0])
+        elif key.endswith(".pooling_type") and kind in SCALARS:
+            poolings[key.removesuffix(".pooling_type")] = int(_unpack(file, SCALARS[kind])[0])
+        elif key.startswith(VOCABULARY) and architecture in contexts:
+            break
         else:
             _skip(file, kind)
-        if architecture in contexts:
-            break
     if not architecture:
         raise errors.ModelInvalid(f"{name} does not say what architecture it is; it is not a language model")
-    return Header(architecture, contexts.get(architecture, 0))
+    return Header(architecture, contexts.get(architecture, 0), poolings.get(architecture, 0))
 
 
 def _vocabulary(file: BinaryIO, name: str) -> Vocabulary:

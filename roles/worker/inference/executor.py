@@ -14,6 +14,7 @@ from msgspec import UNSET
 from llorch import errors, log
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.conversation import image_problems, images_of
+from llorch.wire.embedding import kind_of
 from llorch.wire.events import StopReason, WorkerStarted
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS, calls_tools
 from llorch.wire.workers import CancelAccepted, CountTokens, Execute
@@ -25,6 +26,7 @@ from roles.worker.inference.generation import Draft, Tally, write
 from roles.worker.inference.job import Job
 from roles.worker.inference.jobs import Jobs
 from roles.worker.inference.rate import Rate
+from roles.worker.inference.scoring import Work, check_able, planned, write_lines
 from roles.worker.metrics import WorkerMetrics
 
 NOTHING_LOADED = ModelFacts(context_length=0, vocab_size=0, quant_kind="", memory_bytes=0)
@@ -73,16 +75,19 @@ class Executor:
         """
         try:
             check_ready()
+            check_able(request, self.model)
             self._check_ids(request)
-            prompt = self._prompt(request)
+            prompt = self._prompt(request) if kind_of(request) == "text-gen" else None
             job = self.jobs.reserve(request.job_id, request.attempt, first_token=request.first_token)
         except errors.LlorchError:
             self._metrics.outcomes.labels("refused").inc()
             raise
         try:
             given = await self._prepare(job, request, prompt)
-            behind = len(request.continue_ids) if self.model.takes_tokens else 0
-            max_tokens = self._room(given.count + behind, request)
+            max_tokens = 0
+            if isinstance(given, Given):
+                behind = len(request.continue_ids) if self.model.takes_tokens else 0
+                max_tokens = self._room(given.count + behind, request)
             check_ready()
         except BaseException:
             self.jobs.forget(job)
@@ -127,10 +132,12 @@ class Executor:
             if job.task is not None:
                 job.task.cancel()
 
-    async def _prepare(self, job: Job, request: Execute, prompt: Prompt) -> Given:
-        """Count the prompt's tokens; a job that is stopped meanwhile does not wait for an engine that hangs."""
+    async def _prepare(self, job: Job, request: Execute, prompt: Prompt | None) -> Given | Work:
+        """Count the tokens of what is asked; a stopped job does not wait for an engine that hangs."""
         task = job.task = job.interruptible = asyncio.current_task()
         try:
+            if prompt is None:
+                return await planned(self._engine, self.model, request)
             if not self.model.takes_tokens:
                 if request.first_token and not prompt.continue_text:
                     raise errors.CannotContinue("what an earlier attempt has put out is no text that can be continued")
@@ -148,7 +155,7 @@ class Executor:
         finally:
             job.interruptible = None
 
-    async def _run(self, job: Job, request: Execute, given: Given, max_tokens: int) -> None:
+    async def _run(self, job: Job, request: Execute, given: Given | Work, max_tokens: int) -> None:
         tally = Tally(tokens_in=given.count)
         self._metrics.tokens_in.inc(given.count)
         outcome = "completed"
@@ -157,7 +164,10 @@ class Executor:
             if job.stopping is not None:
                 raise job.stopping
             job.event("started", self._started(job, given.count, max_tokens))
-            reason = await self._write(job, request, given, max_tokens, tally)
+            if isinstance(given, Work):
+                reason = await write_lines(job, given, tally, first=request.first_token)
+            else:
+                reason = await self._write(job, request, given, max_tokens, tally)
             job.event("end", tally.end(reason))
         except asyncio.CancelledError:
             if job.stopping is None:

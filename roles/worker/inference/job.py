@@ -109,6 +109,7 @@ class Job:
         self._serial = 0
         self._reader: _Reader | None = None
         self._read_to = 0
+        self._taken = asyncio.Event()
 
     @property
     def is_read(self) -> bool:
@@ -121,16 +122,24 @@ class Job:
         Raises:
             WorkerLost: The buffer is full of events that nobody has read.
         """
+        self.add(pieces)
+        if self._crowded():
+            raise errors.WorkerLost("nobody read the job's events until their buffer was full")
+
+    def add(self, pieces: Iterable[Piece]) -> None:
+        """Write pieces, whether or not there is room for more; for who then waits for `room`."""
         for piece in pieces:
             index = self._next_token
             self._next_token = number = index + 1
             body = codec.encode(piece.token(index))
             self._replay.append((number, 0), encode_event("token", f"{number}.0", body))
         self._wake()
-        if self._replay.full:
-            self._replay.let_go(self._read_to)
-            if self._replay.full:
-                raise errors.WorkerLost("nobody read the job's events until their buffer was full")
+
+    async def room(self) -> None:
+        """Wait until the buffer is not full of events that nobody has read."""
+        while self._crowded():
+            self._taken.clear()
+            await self._taken.wait()
 
     def event(self, kind: str, body: object) -> None:
         """Write an event that is not a token; `end` and `error` are the last."""
@@ -186,6 +195,7 @@ class Job:
                     if block is None:
                         return
                     self._read_to = position = self._replay.end
+                    self._taken.set()
                     if block:
                         yield block
                 elif self.done:
@@ -203,6 +213,12 @@ class Job:
         """Let the reader say that it is still there when the job has been quiet for long."""
         if self._reader is not None and self._reader.waiting is not None and now_s - self.changed_s > KEEPALIVE_S:
             self._wake()
+
+    def _crowded(self) -> bool:
+        """Tell whether the buffer is full, after letting go of what has been read."""
+        if self._replay.full:
+            self._replay.let_go(self._read_to)
+        return self._replay.full
 
     def _wake(self) -> None:
         self.changed_s = time.monotonic()
