@@ -37,3 +37,8 @@ def abilities(pooling: int) -> tuple[Capability, ...]:
     if not pooling:
         return ("text-gen",)
     return ("rerank",) if pooling == RANK else ("embedding",)
+
+
+def batch_of(pooling: int, *, ctx: int, batch: int) -> int:
+    """Return how many tokens are computed at once: a text is read as a whole, unless its last token says it all."""
+    return batch if pooling in {0, LAST} else max(ctx, batch)

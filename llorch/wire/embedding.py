@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
 import msgspec
@@ -83,6 +83,15 @@ def count_of(input_: Sequence[object] | UnsetType, rerank: Rerank | UnsetType) -
     if input_ is not UNSET:
         return len(input_)
     return 0 if rerank is UNSET else len(rerank.documents)
+
+
+def unable(task: Shaped, can: Collection[str]) -> list[FieldProblem]:
+    """Return what is wrong with a job of a model that *can* do only so much."""
+    if kind_of(task) in can:
+        return []
+    field = next((field for field in SHAPES if getattr(task, field) is not UNSET), "prompt")
+    able = " and ".join(noun for kind, noun in NOUNS.items() if kind in can)
+    return [FieldProblem(field, f"the model cannot do that: it is for {able or 'something else'}")]
 
 
 def shape_problems(task: Shaped, changed: Sequence[str]) -> list[FieldProblem]:

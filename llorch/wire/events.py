@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from llorch.errors import InvalidRequest
 from llorch.wire.conversation import TokenLogprob, ToolCallDelta
+from llorch.wire.embedding import Capability
 
 StopReason = Literal["eos", "max_tokens", "stop_sequence"]
 
@@ -75,7 +76,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
     `first_token` is the index of the first token event that comes from this attempt: above 0, it goes on behind what
     readers have. `exact` says that it does so from the model's own tokens; otherwise the text was tokenised anew.
-    `tokens_in` counts the prompt.
+    `tokens_in` counts the prompt. `kind` is absent for text; the token events of another one are whole lines.
     """
 
     job_id: str
@@ -88,6 +89,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     first_token: int = 0
     exact: bool = True
     tokens_in: int = 0
+    kind: Capability | UnsetType = UNSET
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -55,7 +55,7 @@ def _tokens(relay: Relay, row: LiveRow) -> int:
     stream = relay.find(row.id)
     if row.tokens_out is not None or stream is None:
         return row.tokens_out or 0
-    return stream.count
+    return stream.count if stream.kind == "text-gen" else 0
 
 
 def _job(row: LiveRow, tokens: int, position: int | None) -> LiveJob:

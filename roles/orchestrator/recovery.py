@@ -53,6 +53,7 @@ async def _recover(store: Store, relay: Relay, dispatcher: Dispatcher, row: JobR
         correlation_id=row.correlation_id,
         on_disconnect=row.on_disconnect,
         tag=row.tag,
+        kind=row.kind,
         attempt=row.attempt,
         not_before_ms=row.not_before_ms,
     )
@@ -62,7 +63,7 @@ async def _recover(store: Store, relay: Relay, dispatcher: Dispatcher, row: JobR
         attempts = await store.attempts(row.seq)
         ticket.failures = sum(attempt.outcome not in UNCOUNTED for attempt in attempts)
         generated = await store.generated(row.seq)
-        await relay.restore(relay.open(row.id, row.seq), row, generated)
+        await relay.restore(relay.open(row.id, row.seq, row.kind), row, generated)
     if row.state == State.QUEUED:
         dispatcher.add(ticket)
     elif place is not None:

@@ -23,6 +23,7 @@ from llorch.job import FINAL, JobId
 from llorch.sse import KEEPALIVE, encode_event, parse_block
 from llorch.wire import events
 from llorch.wire.codec import encode
+from llorch.wire.embedding import Capability
 from llorch.wire.events import START, EventId, parse_event_id
 from roles.orchestrator.job_events import terminal, token
 from roles.orchestrator.state.rows import Chunk, Generated, JobRow
@@ -44,6 +45,8 @@ class Stream:
 
     job_id: JobId
     seq: int
+    kind: Capability = "text-gen"
+    """What the job is for: another than text is exact without the model's tokens, because each event is a whole."""
     first: int = 0
     """Index of the first token event that is still in memory."""
     tokens: list[bytes] = field(default_factory=list)
@@ -94,10 +97,10 @@ class Relay:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def open(self, job_id: JobId, seq: int) -> Stream:
+    def open(self, job_id: JobId, seq: int, kind: Capability = "text-gen") -> Stream:
         """Return the stream of a job that has not ended, to write to: it is kept until `finish`."""
         stream = self._stream(job_id, seq)
-        stream.kept = True
+        stream.kept, stream.kind = True, kind
         return stream
 
     def find(self, job_id: JobId) -> Stream | None:
@@ -126,7 +129,7 @@ class Relay:
             if piece.ids:
                 stream.ids.extend(piece.ids)
             elif not (piece.t and stream.held.startswith(piece.t)):  # what was held back had its ids told before
-                stream.exact = False
+                stream.exact = stream.kind != "text-gen"
             stream.held = piece.held
         self._store.texts.add(stream.seq, stream.job_id, _chunk(stream, first, known))
         _wake(stream)

@@ -15,6 +15,7 @@ from llorch import errors
 from llorch.job import JobId, State
 from llorch.wire.codec import encode
 from llorch.wire.conversation import images_of
+from llorch.wire.embedding import kind_of
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, SubmitTask, calls_tools
 from llorch.wire.workers import CountTokens, TokenCount
 from roles.orchestrator.clock import ClockMs
@@ -106,12 +107,15 @@ class Submissions:
             draining=self.draining,
         )
         fit = admit(task, queue, self._fleet.model(model_ref), sees=self._fleet.sees(model_ref))
-        if not fit.certainly_fits and not images_of(task.messages):  # whoever runs it looks at pictures once
+        if not fit.certainly_fits and kind_of(task) == "text-gen" and not images_of(task.messages):
+            # whoever runs it looks at pictures once, and at inputs
             await self._count(task, model_ref)
         request_sha256 = _sha256(task)
-        seed = task.seed if task.seed is not UNSET else random.getrandbits(64)
-        max_tokens = task.max_tokens if task.max_tokens is not UNSET else DEFAULT_MAX_TOKENS
-        task = msgspec.structs.replace(task, seed=seed, max_tokens=max_tokens)
+        seed = max_tokens = 0
+        if kind_of(task) == "text-gen":
+            seed = task.seed if task.seed is not UNSET else random.getrandbits(64)
+            max_tokens = task.max_tokens if task.max_tokens is not UNSET else DEFAULT_MAX_TOKENS
+        task = _filled(task, seed, max_tokens)
         self.last_seq += 1
         session_id = task.session_id if task.session_id is not UNSET else None
         return NewJob(
@@ -133,6 +137,7 @@ class Submissions:
             request_sha256=request_sha256,
             submitted_ms=now_ms,
             deadline_ms=now_ms + task.timeout_ms,
+            kind=kind_of(task),
         )
 
     async def _enter(self, job: NewJob, task: SubmitTask) -> bool:
@@ -157,10 +162,10 @@ class Submissions:
             return
         self._metrics.enqueued.labels("accepted").inc()
         ticket = _ticket(job)
-        if self._prefix_key is not None and len(self._dispatcher.queue) < KEEP_PREFIXES:
+        if self._prefix_key is not None and job.kind == "text-gen" and len(self._dispatcher.queue) < KEEP_PREFIXES:
             ticket.prefix = prefix_of(task, job.model_ref, key=self._prefix_key)
         if len(job.request) <= KEEP_BYTES and len(self._dispatcher.queue) < KEEP_JOBS:
-            ticket.task = msgspec.structs.replace(task, seed=job.seed, max_tokens=job.max_tokens)
+            ticket.task = _filled(task, job.seed, job.max_tokens)
         self._dispatcher.add(ticket)
 
     async def _count(self, task: SubmitTask, model_ref: str) -> None:
@@ -193,6 +198,11 @@ class Submissions:
         return self._accepted(row.id, row.state, row.seed, row.model_ref)
 
 
+def _filled(task: SubmitTask, seed: int, max_tokens: int) -> SubmitTask:
+    """Return the job as it goes to workers: with what was not said, where it has a meaning."""
+    return msgspec.structs.replace(task, seed=seed, max_tokens=max_tokens) if kind_of(task) == "text-gen" else task
+
+
 def _sha256(task: SubmitTask) -> str:
     return hashlib.sha256(encode(task)).hexdigest()
 
@@ -209,4 +219,5 @@ def _ticket(job: NewJob) -> Ticket:
         correlation_id=job.correlation_id,
         on_disconnect=job.on_disconnect,
         tag=job.tag,
+        kind=job.kind,
     )

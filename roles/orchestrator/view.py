@@ -50,6 +50,7 @@ def task_of(row: JobRow, *, position: int | None, attempts: Sequence[AttemptRow]
         correlation_id=row.correlation_id,
         events_url=events_url(row.id),
         prompt_sha256=row.prompt_sha256,
+        kind=row.kind,
         queue_position=_given(position),
         session_id=_given(row.session_id),
         worker_id=_given(row.worker_id),

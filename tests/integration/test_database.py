@@ -67,7 +67,7 @@ async def test_a_database_of_the_first_version_is_brought_up_with_its_jobs(tmp_p
     db.executescript(resources.files("roles.orchestrator.state").joinpath(MIGRATIONS[0]).read_text("utf-8"))
     db.execute("PRAGMA user_version = 1")
     old = new_job(1)
-    names = [field.name for field in fields(old)]
+    names = [field.name for field in fields(old) if field.name != "kind"]  # of a later version
     marks = ", ".join("?" * len(names))
     db.execute(
         f"INSERT INTO jobs (state, {', '.join(names)}) VALUES ('queued', {marks})",

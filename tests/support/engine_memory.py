@@ -42,7 +42,9 @@ class Taken:
         return max(self.mapped, self.copied) + self.kv + self.compute
 
 
-def measure(model: Path, *, slots: int, ctx: int, batch: int = 128, options: EngineOptions = PLAIN) -> Taken:
+def measure(
+    model: Path, *, slots: int, ctx: int, batch: int = 128, options: EngineOptions = PLAIN, pooling: int = 0
+) -> Taken:
     """Load a model in a process of its own, with the files that *options* name; return what it took."""
     with tempfile.TemporaryDirectory(prefix="llorch-") as folder:
         told = {
@@ -53,6 +55,7 @@ def measure(model: Path, *, slots: int, ctx: int, batch: int = 128, options: Eng
             "ctx": ctx,
             "threads": 1,
             "batch": batch,
+            "pooling": pooling,
             "socket": f"{folder}/e.sock",
             "key": "k",
             "kv_type": options.kv_type,
@@ -75,7 +78,7 @@ def measure(model: Path, *, slots: int, ctx: int, batch: int = 128, options: Eng
     return Taken(
         mapped=sizes.get("mapped", 0),
         copied=sizes.get("copied", 0),
-        kv=sizes["KV"],
+        kv=sizes.get("KV", 0),
         compute=sizes["compute"] + sizes.get("output", 0),
         anonymous=pages["Pss_Anon"],
         file=pages["Pss_File"],

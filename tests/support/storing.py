@@ -69,6 +69,7 @@ def row(**changes: Any) -> JobRow:  # noqa: ANN401 - fields of several types
         "correlation_id": "c-1",
         "on_disconnect": "continue",
         "seed": 7,
+        "kind": "text-gen",
         "max_tokens": 5,
         "tag": 3,
         "request_sha256": "bb",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llorch.abilities import LAST, MEAN, RANK, abilities, pooling_of
+from llorch.abilities import LAST, MEAN, RANK, abilities, batch_of, pooling_of
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,8 @@ def test_a_model_is_for_what_its_pooling_says_and_an_encoder_for_embeddings(
 ) -> None:
     assert pooling_of(architecture, told) == pooling
     assert abilities(pooling) == can
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [(0, 128), (MEAN, 512), (RANK, 512), (LAST, 128)])
+def test_a_text_is_computed_at_once_unless_its_last_token_says_it_all(pooling: int, expected: int) -> None:
+    assert batch_of(pooling, ctx=512, batch=128) == expected

@@ -88,6 +88,7 @@ TESTED_ELSEWHERE = {
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",
     "roles/worker/llamacpp_launch.py": "the same: every worker's engine process is started by it",
     "roles/worker/backend/llamacpp_prompts.py": "test_worker_pictures.py and test_worker_continuation.py need it",
+    "roles/worker/backend/llamacpp_embedding.py": "test_worker_embedding.py has a real engine make vectors and scores",
     "roles/worker/backend/llamacpp_http.py": "every test of a worker asks its engine through it",
     **dict.fromkeys(
         [f"roles/worker/{name}.py" for name in ("backend/openai_command", "openai_guard")],

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from llorch.errors import Draining, InvalidRequest, QueueFull
 from llorch.wire.codec import FieldProblem, encode, invalid
 from llorch.wire.conversation import image_problems, images_of
+from llorch.wire.embedding import kind_of, unable
 from llorch.wire.images import MAX_IMAGES
 from llorch.wire.pools import Model
 from llorch.wire.tasks import SubmitTask
@@ -53,8 +54,8 @@ def admit(task: SubmitTask, queue: QueueState, model: Model | None, *, sees: boo
     Raises:
         Draining: The orchestrator is shutting down.
         QueueFull: With a `Retry-After` from the rate at which jobs are finished.
-        InvalidRequest: Pictures for a model that reads none, more tokens asked for than the context has, or a prompt
-            that cannot fit it.
+        InvalidRequest: The model was not made for that, or reads no pictures, more tokens asked for than the context
+            has, or a prompt that cannot fit it.
     """
     if queue.draining:
         raise Draining("the orchestrator is shutting down; submit again when it is back", retry_after_s=5)
@@ -71,6 +72,10 @@ def admit(task: SubmitTask, queue: QueueState, model: Model | None, *, sees: boo
         raise invalid([FieldProblem("messages", f"{len(images)} pictures are more than {MAX_IMAGES}")])
     if model is None:
         return Fit(0, certainly_fits=False)
+    if problems := [*unable(task, model.capabilities), *_long_inputs(task, model.context_length)]:
+        raise invalid(problems)
+    if kind_of(task) != "text-gen":
+        return Fit(0, certainly_fits=True)  # as far as bytes tell: a word that the model does not know is one token
     context = model.context_length
     if task.max_tokens is not UNSET and task.max_tokens > context:
         raise invalid([FieldProblem("max_tokens", f"{task.max_tokens} is more than the model's context of {context}")])
@@ -80,6 +85,16 @@ def admit(task: SubmitTask, queue: QueueState, model: Model | None, *, sees: boo
         raise too_long(least, context, exact=False)
     fits = text_bytes + overhead < context and not images
     return Fit(least, certainly_fits=fits)
+
+
+def _long_inputs(task: SubmitTask, context: int) -> list[FieldProblem]:
+    if task.input is UNSET or task.truncate or not context:
+        return []
+    sizes = [len(each) if isinstance(each, list) else 0 for each in task.input]
+    problem = "tokens are more than the context of"
+    return [
+        FieldProblem(f"input[{n}]", f"{size} {problem} {context}") for n, size in enumerate(sizes) if size > context
+    ]
 
 
 def too_long(tokens: int, context: int, *, exact: bool) -> InvalidRequest:
@@ -115,6 +130,9 @@ def prompt_bytes(task: SubmitTask) -> tuple[int, int]:
 
 
 def prompt_sha256(task: SubmitTask) -> str:
-    """Return the hash that stays when the prompt is gone: of the text, or of the messages as compact JSON."""
-    text = task.prompt.encode() if task.prompt is not UNSET else encode(task.messages)
+    """Return the hash that stays when the prompt is gone: of the text, or of what there is else as compact JSON."""
+    if task.prompt is not UNSET:
+        text = task.prompt.encode()
+    else:
+        text = encode(next(each for each in (task.messages, task.input, task.rerank) if each is not UNSET))
     return hashlib.sha256(text).hexdigest()

@@ -19,6 +19,7 @@ import msgspec
 from llorch.client import Client
 from llorch.errors import CannotContinue, LlorchError, Refused, RemoteError, TimeoutExceeded, Unreachable, WorkerLost
 from llorch.wire import events
+from llorch.wire.embedding import kind_of
 from llorch.wire.events import EventId
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS, SubmitTask, can_go_on, shared
 from llorch.wire.workers import CancelAccepted, CancelJob, Execute
@@ -140,6 +141,15 @@ class Runner:
         return failure
 
     async def _execution(self, stream: Stream, task: SubmitTask, target: Target) -> Execute:
+        if kind_of(task) != "text-gen":
+            return Execute(
+                job_id=stream.job_id,
+                attempt=target.attempt,
+                input=task.input,
+                rerank=task.rerank,
+                truncate=task.truncate,
+                first_token=stream.count,
+            )
         wanted = task.max_tokens if task.max_tokens is not msgspec.UNSET else DEFAULT_MAX_TOKENS
         written = len(stream.ids) if stream.exact else stream.count
         return Execute(
@@ -271,6 +281,7 @@ class Runner:
             first_token=stream.count,
             exact=stream.exact,
             tokens_in=body.tokens_in,
+            kind=msgspec.UNSET if stream.kind == "text-gen" else stream.kind,
         )
         serial = self._relay.notice(stream, "started", started, now_ms=now_ms, lasting=True)
         self._store.start(

@@ -21,6 +21,7 @@ from operator import itemgetter
 from sortedcontainers import SortedDict, SortedList
 
 from llorch.job import JobId
+from llorch.wire.embedding import Capability
 from llorch.wire.tasks import OnDisconnect, Priority, SubmitTask
 from roles.orchestrator.scheduler.prefix import Prefix
 
@@ -49,6 +50,7 @@ class Ticket:
     failures: int = 0
     not_before_ms: int = 0
     promoted: bool = False
+    kind: Capability = "text-gen"
     task: SubmitTask | None = None
     """What was asked for, while it is worth keeping in memory; it is on disk in any case."""
     prefix: Prefix | None = None

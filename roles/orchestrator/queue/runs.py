@@ -168,7 +168,7 @@ class Runs:
                 return
             pool, worker = found
             running.pool_id = pool.pool_id
-            stream = self._relay.open(ticket.id, ticket.seq)
+            stream = self._relay.open(ticket.id, ticket.seq, ticket.kind)
             attempt.tokens_before = len(stream.ids) if stream.exact else stream.count
             place = Whereabouts(
                 attempt=ticket.attempt,
@@ -206,7 +206,7 @@ class Runs:
         ticket = running.ticket
         try:
             async with Client(place.url, token=place.token, what=f"worker {place.worker_id}") as running.client:
-                await self._run(running, self._relay.open(ticket.id, ticket.seq), None)
+                await self._run(running, self._relay.open(ticket.id, ticket.seq, ticket.kind), None)
         finally:
             self._left(running)
 

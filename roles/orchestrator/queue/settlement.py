@@ -47,7 +47,7 @@ class Settlement:
             attempt: The last attempt, if there was one.
         """
         now_ms = self._clock_ms()
-        stream = self._relay.open(ticket.id, ticket.seq)
+        stream = self._relay.open(ticket.id, ticket.seq, ticket.kind)
         self._relay.store_rest(stream)
         ending = await self._ending(stream, error, attempt, now_ms=now_ms)
         state = await self._store.settle(ticket.id, move, ending)
@@ -66,6 +66,7 @@ class Settlement:
     ) -> Ending:
         end = attempt.end if attempt is not None and error is None else None
         before = attempt.tokens_before if attempt is not None else 0
+        written = stream.count if stream.kind == "text-gen" else 0
         text = await self._relay.text(stream) if error is None else ""
         if attempt is not None:
             attempt.answer = text
@@ -74,7 +75,7 @@ class Settlement:
             event_serial=stream.next_serial(now_ms),
             tokens_in=attempt.tokens_in if attempt is not None and attempt.started else None,
             tokens_cached=end.tokens_cached if end is not None else None,
-            tokens_out=before + end.tokens_out if end is not None else stream.count,
+            tokens_out=before + end.tokens_out if end is not None else written,
             pieces=stream.count,
             decode_ms=end.decode_ms if end is not None else None,
             stop_reason=end.stop_reason if end is not None else None,

@@ -15,7 +15,8 @@ from typing import Self
 from llorch.errors import InvalidConfiguration
 from roles.orchestrator.state.writer import Reader, Writer, trouble_of
 
-MIGRATIONS = ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql", "schema_5.sql", "schema_6.sql")
+MIGRATIONS = ("schema.sql", *(f"schema_{version}.sql" for version in range(2, 8)))
+
 """File i brings the database from version i to i + 1."""
 CHECKED_BYTES = 64 * 1024 * 1024
 """Up to this size every page is looked at before the database is used: 0.1 s."""

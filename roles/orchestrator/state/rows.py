@@ -6,6 +6,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from llorch.job import JobId, State
+from llorch.wire.embedding import Capability
 from llorch.wire.tasks import OnDisconnect, Priority
 from roles.orchestrator.scheduler.startup import Startup
 
@@ -32,6 +33,7 @@ class NewJob:
     request_sha256: str
     submitted_ms: int
     deadline_ms: int
+    kind: Capability = "text-gen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class JobRow:
     error_code: str | None
     error_message: str | None
     error_retriable: bool | None
+    kind: Capability = "text-gen"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

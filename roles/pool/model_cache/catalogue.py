@@ -14,6 +14,7 @@ from pathlib import Path
 
 import llorch
 from llorch import models
+from llorch.abilities import abilities
 from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
 from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, ServerRef, parse_ref
 from llorch.wire.models import Origin
@@ -70,6 +71,7 @@ class Entry:
             weights_bytes=metadata.weights_bytes,
             kv_cell_bytes=metadata.kv_cell_bytes,
             kind=metadata.kind,
+            capabilities=list(abilities(metadata.pooling)),
             model_id=models.model_id(self.ref),
             added_ms=record.added_ms if record is not None and record.added_ms else self.modified_ms,
         )

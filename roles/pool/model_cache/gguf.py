@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from llorch.abilities import ENCODERS, pooling_of
 from llorch.errors import ModelInvalid
 from llorch.wire.pools import ModelKind
 from roles.pool.model_cache import vocabulary
@@ -72,7 +73,7 @@ class Metadata:
     length of the longest text that one token stands for; `split_count` is above 1 for a part of a model. `sliding` has
     one entry a layer: whether it looks back no further than `sliding_window`; empty when none does. `adapter` is what
     an adapter is, such as `lora`. Of a projector the lengths are those of its image encoder, and `patches` is how many
-    parts it cuts an image into.
+    parts it cuts an image into. `pooling` makes one vector of a text's, and is 0 for a model that generates text.
     """
 
     architecture: str
@@ -97,10 +98,18 @@ class Metadata:
     kind: ModelKind = "model"
     adapter: str = ""
     patches: int = 0
+    pooling: int = 0
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it reads a text as a whole, and has no KV cache."""
+        return self.architecture in ENCODERS
 
     @property
     def kv_cell_bytes(self) -> int:
         """What a token takes in the KV cache: for each layer and key/value head one key and one value."""
+        if self.is_encoder:
+            return 0
         return sum(self.kv_heads) * (self.key_length + self.value_length) * KV_BYTES
 
 
@@ -267,6 +276,7 @@ def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, wei
         kind=kind,
         adapter=_text(values, "adapter.type"),
         patches=(_integer(values, f"{architecture}.image_size") // patch) ** 2 if patch else 0,
+        pooling=pooling_of(architecture, _integer(values, f"{architecture}.pooling_type")),
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llorch.abilities import batch_of
 from llorch.wire.engine_options import KV_BLOCKS, KvType
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.extras import NO_EXTRAS, Extras
@@ -25,6 +26,9 @@ BATCH = 128
 NUMBER_BYTES = 4
 STREAMS_WIDE, STREAMS_INNER = 5, 3
 """How many vectors of the model's width, and of its feed-forward width, are held for each token of a batch."""
+ENCODER_WIDE, ENCODER_INNER = 1, 3
+"""The same for encoders, whose feed-forward part has a gate; that of `BERT` has none, and so one less."""
+BERT = "bert"
 
 PICTURE_BATCH = 512
 """The least that is computed at once where pictures are read; as the engine process has it."""
@@ -77,6 +81,7 @@ def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, ex
 
 
 def _model(metadata: Metadata, *, slots: int, ctx: int, batch: int, kv_type: KvType) -> Estimate:
+    batch = batch_of(metadata.pooling, ctx=ctx, batch=batch)
     return Estimate(
         metadata.weights_bytes,
         kv_bytes(metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type),
@@ -87,8 +92,11 @@ def _model(metadata: Metadata, *, slots: int, ctx: int, batch: int, kv_type: KvT
 def kv_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int, kv_type: KvType = "f16") -> int:
     """Return the KV cache: one key and one value for each layer, key/value head and cell of each slot.
 
-    A layer with a sliding window looks back no further, and so has cells for the window and the batch behind it.
+    A layer with a sliding window looks back no further, and so has cells for the window and the batch behind it. An
+    encoder has none.
     """
+    if metadata.is_encoder:
+        return 0
     all_cells = _cells(ctx)
     few_cells = min(all_cells, _cells(metadata.sliding_window + batch))
     sliding = metadata.sliding or (False,) * len(metadata.kv_heads)
@@ -102,7 +110,10 @@ def kv_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int, kv_type: K
 def compute_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> int:
     """Return the buffers for one batch: its vectors, the mask of what each token may look at, and the scores."""
     inner = metadata.feed_forward_length or 4 * metadata.embedding_length
-    vectors = batch * NUMBER_BYTES * (STREAMS_WIDE * metadata.embedding_length + STREAMS_INNER * inner)
+    wide, inner_streams = STREAMS_WIDE, STREAMS_INNER
+    if metadata.is_encoder:
+        wide, inner_streams = ENCODER_WIDE, ENCODER_INNER - (metadata.architecture == BERT)
+    vectors = batch * NUMBER_BYTES * (wide * metadata.embedding_length + inner_streams * inner)
     mask = _cells(ctx) * batch * MASK_BYTES
     scores = slots * metadata.vocab_size * NUMBER_BYTES
     return vectors + mask + scores

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from llorch import errors
-from llorch.abilities import RANK, abilities, pooling_of
+from llorch.abilities import RANK, abilities, batch_of, pooling_of
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.conversation import image_problems
 from llorch.wire.engine_options import PLAIN, EngineOptions, files, renamed, scaled
@@ -27,7 +27,7 @@ from llorch.wire.tasks import Sampling, Talk
 from roles.worker.backend import NO_PROJECTOR, REPLACEMENT, Chunk, ModelFacts, Prompt
 from roles.worker.backend.grammar import SIGN, probe
 from roles.worker.backend.llamacpp_chat import ChatReader, Properties, chat
-from roles.worker.backend.llamacpp_embedding import PROBE, batch_of, overhead, scores, vectors
+from roles.worker.backend.llamacpp_embedding import PROBE, overhead, scores, vectors
 from roles.worker.backend.llamacpp_http import EngineHttp, Refused
 from roles.worker.backend.llamacpp_lines import LineReader
 from roles.worker.backend.llamacpp_options import (

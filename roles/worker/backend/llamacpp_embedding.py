@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from llorch.abilities import LAST
 from roles.worker.backend.llamacpp_http import EngineHttp
 
 PROBE = "a"
@@ -40,11 +39,6 @@ class _Usage(msgspec.Struct, frozen=True):
 class _Scores(msgspec.Struct, frozen=True):
     results: list[_Score]
     usage: _Usage
-
-
-def batch_of(pooling: int, *, ctx: int, batch: int) -> int:
-    """Return how many tokens are computed at once: a text is read as a whole, unless its last token says it all."""
-    return batch if pooling in {0, LAST} else max(ctx, batch)
 
 
 async def vectors(http: EngineHttp, inputs: Sequence[Sequence[int]]) -> list[array[float]]:

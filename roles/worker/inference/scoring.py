@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from llorch import errors
 from llorch.wire.codec import FieldProblem, invalid
-from llorch.wire.embedding import NOUNS, SHAPES, kind_of, score_line, vector_line
+from llorch.wire.embedding import score_line, unable, vector_line
 from llorch.wire.events import StopReason
 from llorch.wire.workers import Execute
 from roles.worker.backend import Embedding, Engine, ModelFacts, Prompt
@@ -46,11 +46,8 @@ def check_able(request: Execute, model: ModelFacts) -> None:
     Raises:
         InvalidRequest: The model cannot do it.
     """
-    kind = kind_of(request)
-    if kind not in model.can:
-        field = next((field for field in SHAPES if getattr(request, field) is not UNSET), "prompt")
-        able = " and ".join(NOUNS[each] for each in model.can)
-        raise invalid([FieldProblem(field, f"the model cannot do that: it is for {able or 'nothing'}")])
+    if problems := unable(request, model.can):
+        raise invalid(problems)
 
 
 async def planned(engine: Engine, model: ModelFacts, request: Execute) -> Work:
