@@ -56,9 +56,11 @@ def rate(tokens: int, ms: float) -> str:
     return f"{tokens * 1000 / ms:.1f} tokens/s" if ms > 0 else "–"
 
 
-def summary(*, tokens: int, decode_ms: float, first_token_ms: float, queue_ms: float) -> str:
-    """Return the line of figures at the end of a job."""
+def summary(*, tokens: int, decode_ms: float, first_token_ms: float, queue_ms: float, read: bool = False) -> str:
+    """Return the line of figures at the end of a job; its tokens were *read* or written."""
     counted = f"{tokens} token{'' if tokens == 1 else 's'}"
+    if read:
+        return f"{counted} read · first result after {duration(first_token_ms)} · {duration(queue_ms)} in queue"
     return (
         f"{counted} · {rate(tokens, decode_ms)} · first token after {duration(first_token_ms)}"
         f" · {duration(queue_ms)} in queue"

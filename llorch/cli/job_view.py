@@ -8,27 +8,33 @@ from datetime import UTC, datetime
 from msgspec import UNSET, UnsetType
 
 from llorch.cli.figures import duration
+from llorch.wire.embedding import NOUNS
 from llorch.wire.tasks import Breakdown, Task
 
 HEADER = ("ID", "STATUS", "MODEL", "AGE", "TOKENS", "TIME")
 
 
 def row(task: Task, now_ms: int) -> Sequence[str]:
-    """Return a job's row under `HEADER`; its time is what it took, or takes so far."""
+    """Return a job's row under `HEADER`; its time is what it took, or takes so far.
+
+    Its tokens are those that it has written; of a job that writes no text, those that it has read.
+    """
     timings = task.timings
+    counted = task.tokens_out if task.kind == "text-gen" else task.tokens_in
     ended_ms = timings.finished_ms if isinstance(timings.finished_ms, int) else now_ms
     return (
         task.job_id,
         task.status,
         task.model,
         duration(now_ms - timings.submitted_ms),
-        str(task.tokens_out) if isinstance(task.tokens_out, int) else "–",
+        str(counted) if isinstance(counted, int) else "–",
         duration(ended_ms - timings.submitted_ms),
     )
 
 
 def facts(task: Task) -> Sequence[tuple[str, str]]:
     """Return everything known about a job, as names and values; what is not known yet is left out."""
+    writes = task.kind == "text-gen"
     named: list[tuple[str, object]] = [
         ("id", task.job_id),
         ("status", task.status),
@@ -37,8 +43,9 @@ def facts(task: Task) -> Sequence[tuple[str, str]]:
         ("model reference", task.model_ref),
         ("priority", task.priority),
         ("session", task.session_id),
-        ("seed", task.seed),
-        ("max tokens", task.max_tokens),
+        ("kind", UNSET if writes else NOUNS[task.kind]),
+        ("seed", task.seed if writes else UNSET),
+        ("max tokens", task.max_tokens if writes else UNSET),
         ("on disconnect", task.on_disconnect),
         *_times(task),
         ("attempts", task.attempts),
@@ -51,7 +58,7 @@ def facts(task: Task) -> Sequence[tuple[str, str]]:
         ("engine", task.engine),
         ("tokens in", task.tokens_in),
         ("of them cached", task.tokens_cached),
-        ("tokens out", task.tokens_out),
+        ("tokens out", task.tokens_out if writes else UNSET),
         ("stop reason", task.stop_reason),
         ("error", UNSET if task.error is UNSET else f"{task.error.code}: {task.error.message}"),
         ("prompt SHA-256", task.prompt_sha256),

@@ -20,7 +20,8 @@ from llorch.errors import LlorchError, Unreachable
 from llorch.sse import Event
 from llorch.tls import aiohttp
 from llorch.wire.codec import decode_reply
-from llorch.wire.events import End, Failed, Loading, Queued, Token
+from llorch.wire.embedding import Capability, read_vector
+from llorch.wire.events import End, Failed, Loading, Queued, Started, Token
 from llorch.wire.tasks import Accepted, CancelReply, SubmitTask
 
 PATIENCE_S = 600.0
@@ -123,13 +124,17 @@ class EventPrinter:
 
 
 class TextPrinter:
-    """Prints the text as it comes; what happens before it, on a terminal, as one line that goes away."""
+    """Prints the text as it comes; what happens before it, on a terminal, as one line that goes away.
+
+    A vector is a line of numbers, and so is a score.
+    """
 
     status = 0
 
     def __init__(self) -> None:
         self._line = Status()
         self._last = ""
+        self._kind: Capability = "text-gen"
 
     def take(self, event: Event) -> None:
         """Print what one event brings.
@@ -140,7 +145,9 @@ class TextPrinter:
         if event.kind == "token":
             self._line.close()
             self._last = decode_reply(event.data, Token).t or self._last
-            write_text(self._last)
+            write_text(shown_vector(self._last) if self._kind == "embedding" else self._last)
+        elif event.kind == "started":
+            self._kind = decode_reply(event.data, Started).kind or "text-gen"
         elif event.kind == "queued" and not self._last:  # once there is text, a job that waits again is a pause
             self._line.show(queued_text(decode_reply(event.data, Queued)))
         elif event.kind == "loading" and not self._last:
@@ -150,7 +157,8 @@ class TextPrinter:
             end = decode_reply(event.data, End)
             note(
                 summary(
-                    tokens=end.tokens_out,
+                    tokens=end.tokens_out if self._kind == "text-gen" else end.tokens_in,
+                    read=self._kind != "text-gen",
                     decode_ms=end.decode_time_ms,
                     first_token_ms=end.first_token_ms,
                     queue_ms=end.queue_ms,
@@ -167,6 +175,11 @@ class TextPrinter:
         if self._last and not self._last.endswith("\n"):
             self._last = ""
             write("\n")
+
+
+def shown_vector(line: str) -> str:
+    """Return a vector as people read it."""
+    return f"[{', '.join(f'{number:.7g}' for number in read_vector(line))}]\n"
 
 
 def queued_text(event: Queued) -> str:

@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from llorch.cli.figures import age, duration
 from llorch.models import SCHEMES, own_name
+from llorch.wire.embedding import NOUNS
 from llorch.wire.operations import LiveJob, Overview
 
 if TYPE_CHECKING:
@@ -128,13 +129,14 @@ def cells(job: LiveJob, rates: Mapping[str, float], *, now_ms: int) -> Mapping[s
     """Return what stands in each column for a job."""
     ended_ms = job.finished_ms if isinstance(job.finished_ms, int) else now_ms
     worker = f"{job.pool_id}/{job.worker_id[:8]}" if isinstance(job.worker_id, str) else ""
+    writes = job.kind == "text-gen"
     return {
         "STATE": job.status,
         "MODEL": short_model(job.model),
         "PRIO": job.priority,
         "POS": str(job.queue_position) if isinstance(job.queue_position, int) else "",
-        "TOKENS": str(job.tokens_out) if job.tokens_out or job.status in BUSY else "",
-        "TOK/S": f"{rates[job.job_id]:.1f}" if job.job_id in rates else "",
+        "TOKENS": str(job.tokens_out) if writes and (job.tokens_out or job.status in BUSY) else "",
+        "TOK/S": f"{rates[job.job_id]:.1f}" if writes and job.job_id in rates else "",
         "AGE": age(ended_ms - job.submitted_ms),
         "WORKER": worker,
         "ID": job.job_id,
@@ -174,7 +176,8 @@ def change_line(job: LiveJob, *, now_ms: int) -> str:
     if isinstance(job.worker_id, str) and job.status in BUSY:
         words.append(f"worker {job.worker_id} of pool {job.pool_id}")
     if isinstance(job.finished_ms, int):
-        words.append(f"{job.tokens_out} tokens in {duration(job.finished_ms - job.submitted_ms)}")
+        written = f"{job.tokens_out} tokens" if job.kind == "text-gen" else NOUNS[job.kind]
+        words.append(f"{written} in {duration(job.finished_ms - job.submitted_ms)}")
     elif job.status == "queued":
         words.append(f"age {duration(now_ms - job.submitted_ms)}")
     if isinstance(job.error_code, str):

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.codec import FieldProblem, FieldProblems
 from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
+from llorch.wire.embedding import MAX_INPUTS
 from llorch.wire.tasks import MAX_SEED, Stop
 
 DoneReason = Literal["stop", "length", "load", "unload"]
@@ -103,6 +104,40 @@ class OllamaGenerate(Asked, frozen=True, kw_only=True):
     template: str | None = None
     context: list[int] | None = None
     images: list[str] | None = None
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /api/embed`: what is too long is cut off, unless `truncate` is false."""
+
+    model: Name
+    input: str | Annotated[list[str], Meta(max_length=MAX_INPUTS)] = ""
+    truncate: bool | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=2**16)] | None = None
+    keep_alive: float | str | None = None
+
+
+class Embeds(msgspec.Struct, frozen=True, kw_only=True):
+    """The vectors of all inputs. Durations are in nanoseconds."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+
+
+class OldEmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /api/embeddings`: the older way, for one text."""
+
+    model: Name
+    prompt: str = ""
+    keep_alive: float | str | None = None
+
+
+class OldEmbeddings(msgspec.Struct, frozen=True):
+    """Its vector."""
+
+    embedding: list[float]
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

@@ -157,12 +157,16 @@ class CompletionRequest(Asked, frozen=True, kw_only=True):
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """A model that can be asked for: an alias, or the reference of a file on some host."""
+    """A model that can be asked for: an alias, or the reference of a file on some host.
+
+    `capabilities` are llorch's own: they are told of a model that does something else than write text.
+    """
 
     id: str
     created: int = 0
     owned_by: str = "llorch"
     object: Literal["model"] = "model"
+    capabilities: list[str] | UnsetType = UNSET
 
 
 class ModelCards(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from llorch.wire.embedding import Capability
 from llorch.wire.tasks import JobState, Priority
 
 FinalState = Literal["completed", "failed", "cancelled"]
@@ -31,6 +32,7 @@ class LiveJob(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str | UnsetType = UNSET
     pool_id: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
+    kind: Capability = "text-gen"
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,6 +75,7 @@ def _job(row: LiveRow, tokens: int, position: int | None) -> LiveJob:
         worker_id=_given(row.worker_id),
         pool_id=_given(row.pool_id),
         error_code=_given(row.error_code),
+        kind=row.kind,
     )
 
 

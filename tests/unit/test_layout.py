@@ -38,7 +38,15 @@ DRIVEN = (
 SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "served", "serving", "snapshot")
 TYPES = (
     *("errors", "log", "settings", "wire/anthropic", "wire/batches", "wire/decisions", "wire/meta", "wire/models"),
-    *("wire/ollama", "wire/openai", "wire/openai_replies", "wire/responses", "wire/operations", "wire/pools"),
+    *(
+        "wire/ollama",
+        "wire/openai",
+        "wire/openai_embeddings",
+        "wire/openai_replies",
+        "wire/responses",
+        "wire/operations",
+        "wire/pools",
+    ),
     *("wire/tasks", "wire/workers"),
 )
 TESTED_ELSEWHERE = {
@@ -110,6 +118,7 @@ TESTED_ELSEWHERE = {
         [f"roles/orchestrator/api/{name}.py" for name in ("ollama", "ollama_models")],
         "test_ollama_client.py drives them with Ollama's own library",
     ),
+    "roles/orchestrator/api/embeddings.py": "test_embeddings.py drives it with the libraries of OpenAI and Ollama",
     "roles/orchestrator/api/openai.py": "test_openai_client.py drives it with OpenAI's own library",
     "roles/orchestrator/api/responses.py": "test_openai_client.py drives it with OpenAI's own library",
     "roles/orchestrator/app.py": "wiring only: every integration test of the orchestrator starts it",

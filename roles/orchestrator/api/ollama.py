@@ -121,7 +121,7 @@ async def _lines(request: web.Request, job: JobId, lines: words.Lines, began_ns:
 
 
 _REFUSALS = (404, 409, 429, 502, 503, 504, 507)
-_UNABLE = ("embed", "embeddings", "create", "copy", "push")
+_UNABLE = ("create", "copy", "push")
 ENDPOINTS = (
     Endpoint(
         "POST",

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from aiohttp import web
+from msgspec import UNSET
 
 from llorch.edge import Endpoint, correlation_id, read, reply, stream
 from llorch.errors import LlorchError
@@ -42,15 +43,14 @@ async def complete(request: web.Request) -> web.StreamResponse:
 
 async def cards(request: web.Request) -> web.Response:
     """GET /v1/models."""
-    return reply(ModelCards(data=[ModelCard(id=name) for name in _names(request.app[CORE])]))
+    core = request.app[CORE]
+    return reply(ModelCards(data=[_card(core, name) for name in _names(core)]))
 
 
 @speaking(replies.error_reply)
 async def card(request: web.Request) -> web.Response:
     """GET /v1/models/{id}: an alias, or a reference with all its slashes."""
-    name = request.match_info["id"]
-    request.app[CORE].names.here(name)
-    return reply(ModelCard(id=name))
+    return reply(_card(request.app[CORE], request.match_info["id"]))
 
 
 async def _answer(request: web.Request, asked: Asked, tasks: Sequence[SubmitTask], *, chat: bool) -> web.StreamResponse:
@@ -90,6 +90,12 @@ async def _stream(
         yield chunks.last(ends)
     except LlorchError as error:
         yield replies.error_event(error, correlation_id(request))
+
+
+def _card(core: Orchestrator, name: str) -> ModelCard:
+    known = core.fleet.model(core.names.here(name))
+    plain = known is None or known.capabilities == ["text-gen"]
+    return ModelCard(id=name, capabilities=UNSET if known is None or plain else known.capabilities)
 
 
 def _names(core: Orchestrator) -> list[str]:

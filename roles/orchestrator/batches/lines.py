@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET
@@ -12,10 +12,13 @@ from llorch.errors import InvalidRequest, LlorchError
 from llorch.wire.batches import BatchLine, BatchProblem, BatchStatus, LineError, LineResponse, LineResult
 from llorch.wire.codec import FieldProblem, decode, encode, invalid
 from llorch.wire.openai import ChatRequest, CompletionRequest
+from llorch.wire.openai_embeddings import EmbeddingRequest
 from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
 from roles.orchestrator.batches.folder import Line
 from roles.orchestrator.dialects import openai as words
 from roles.orchestrator.dialects import openai_replies as replies
+from roles.orchestrator.dialects.answer import Answer
+from roles.orchestrator.dialects.embeddings import embedding_task, embeddings
 from roles.orchestrator.state.batches import LineRow
 
 MAX_LINES = 50_000
@@ -73,23 +76,27 @@ def duplicate(number: int) -> BatchProblem:
     return BatchProblem(code="duplicate_custom_id", message=message, line=number, param="custom_id")
 
 
-def asked(line: BatchLine) -> ChatRequest | CompletionRequest:
+Wanted = ChatRequest | CompletionRequest | EmbeddingRequest
+_KINDS: Mapping[str, type[Wanted]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/embeddings": EmbeddingRequest,
+}
+
+
+def asked(line: BatchLine) -> Wanted:
     """Return what a line asks for.
 
     Raises:
         InvalidRequest: Its body says not what it must.
     """
-    body = encode(line.body)
-    is_chat = line.url == "/v1/chat/completions"
-    found = decode(body, ChatRequest) if is_chat else decode(body, CompletionRequest)
-    if found.stream:
+    found: Wanted = decode(encode(line.body), _KINDS[line.url])
+    if not isinstance(found, EmbeddingRequest) and found.stream:
         raise invalid([FieldProblem("stream", "not supported in a batch")])
     return found
 
 
-def tasks(
-    wanted: ChatRequest | CompletionRequest, batch_id: str, *, room: int | None, left_ms: int
-) -> list[SubmitTask]:
+def tasks(wanted: Wanted, batch_id: str, *, room: int | None, left_ms: int) -> list[SubmitTask]:
     """Return the jobs that a line asks for: behind what is urgent, and in turn with other batches.
 
     Args:
@@ -101,7 +108,12 @@ def tasks(
     Raises:
         InvalidRequest: It asks for what llorch cannot do.
     """
-    found = words.chat_tasks(wanted, room=room) if isinstance(wanted, ChatRequest) else words.completion_tasks(wanted)
+    if isinstance(wanted, EmbeddingRequest):
+        found = [embedding_task(wanted)]
+    elif isinstance(wanted, ChatRequest):
+        found = words.chat_tasks(wanted, room=room)
+    else:
+        found = words.completion_tasks(wanted)
     return [
         msgspec.structs.replace(
             task,
@@ -112,6 +124,18 @@ def tasks(
         )
         for task in found
     ]
+
+
+def body(wanted: Wanted, found: list[Answer], *, created_s: int) -> msgspec.Struct:
+    """Return what a line is answered with, from what its jobs have put out.
+
+    Raises:
+        InvalidRequest: They have not what was asked for.
+    """
+    if isinstance(wanted, EmbeddingRequest):
+        return embeddings(found[0], wanted)
+    build = replies.chat_reply if isinstance(wanted, ChatRequest) else replies.completion_reply
+    return build(found, name=wanted.model, created_s=created_s)
 
 
 def key(batch_id: str, number: int, answer: int, again: int) -> str:

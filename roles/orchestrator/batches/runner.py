@@ -16,7 +16,6 @@ from llorch.errors import BusyError, LlorchError, PeerError
 from llorch.job import JobId
 from llorch.wire.batches import BatchLine, BatchProblem, BatchProblems, BatchStatus
 from llorch.wire.codec import decode, encode
-from llorch.wire.openai import ChatRequest
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator import answers
 from roles.orchestrator.batches import folder as disk
@@ -24,7 +23,6 @@ from roles.orchestrator.batches import lines
 from roles.orchestrator.batches.folder import Folder
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.core import Orchestrator
-from roles.orchestrator.dialects import openai_replies as replies
 from roles.orchestrator.state.batches import BatchRow, BatchTables, FileRow, LineRow
 from roles.orchestrator.state.store import Store
 
@@ -188,9 +186,7 @@ class Runner:
                     raise
                 again += 1
                 continue
-            build = replies.chat_reply if isinstance(wanted, ChatRequest) else replies.completion_reply
-            body = build(found, name=wanted.model, created_s=self._clock_ms() // 1000)
-            return lines.answered(row.custom_id, body)
+            return lines.answered(row.custom_id, lines.body(wanted, found, created_s=self._clock_ms() // 1000))
 
     async def _job(self, batch: BatchRow, task: SubmitTask, key: str) -> JobId:
         """Return the job of a key: the one that is there, or a new one, once there is room for it."""

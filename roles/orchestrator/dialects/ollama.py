@@ -37,8 +37,10 @@ from llorch.wire.ollama import (
     ChatLine,
     Done,
     DoneReason,
+    EmbedRequest,
     GenerateLine,
     Offered,
+    OldEmbedRequest,
     OllamaChat,
     OllamaError,
     OllamaGenerate,
@@ -108,7 +110,7 @@ def loading(name: str, keep_alive: float | UnsetType) -> SubmitTask:
     )
 
 
-def keeping(asked: Asked) -> float | UnsetType:
+def keeping(asked: Asked | EmbedRequest | OldEmbedRequest) -> float | UnsetType:
     """Return how long a request wants its worker kept, in seconds; -1 is for ever."""
     kept = kept_s(asked.keep_alive)
     return UNSET if kept is None else min(float(MAX_KEEP_ALIVE_S), kept) if kept >= 0 else -1.0

@@ -18,6 +18,7 @@ LATEST = ":latest"
 FOR_EVER = "2318-01-01T00:00:00.000Z"
 """Ollama shows such a far time for what it never unloads."""
 _HUB = re.compile(r"^(?:https?://)?(?:hf\.co|huggingface\.co)/(?P<repo>[^/:]+/[^/:]+)(?::(?P<tag>.+))?$")
+_CAPABILITIES = {"text-gen": "completion"}
 _STEPS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
@@ -112,7 +113,7 @@ def shown(model: Model, *, sees: bool = False) -> Shown:
     return Shown(
         details=details(model),
         model_info=info,
-        capabilities=["completion", "vision"] if sees else ["completion"],
+        capabilities=[*(_CAPABILITIES.get(each, each) for each in model.capabilities), *(["vision"] if sees else [])],
         modified_at=rfc3339(model.added_ms),
         modelfile=f"FROM {model.model_ref}\n",
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from llorch.job import JobId, State
+from llorch.wire.embedding import Capability
 from llorch.wire.tasks import Priority
 
 
@@ -28,6 +29,7 @@ class LiveRow:
     max_tokens: int
     tokens_out: int | None
     error_code: str | None
+    kind: Capability
 
 
 _NAMES = [field.name for field in fields(LiveRow)]
