@@ -24,6 +24,10 @@ def arguments(argv: list[str]) -> list[str]:
 def main() -> int:
     """Run the command line; return the exit status."""
     given = arguments(sys.argv)
+    if given[:2] == ["__engine", "torch"]:
+        from roles.worker.backend.torch_host import main as torch_engine
+
+        return torch_engine(given[2:])
     if given[:1] == ["__engine"]:
         from roles.worker.llamacpp_host import main as engine
 

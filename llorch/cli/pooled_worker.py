@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -31,6 +32,7 @@ class Told(EngineOptions, frozen=True, kw_only=True):
     device: str = ""
     split: str = ""
     engine: Engine = "llamacpp"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     callback_url: str = ""
     orphan_s: float = 0.0
     snapshots: str = ""
@@ -100,6 +102,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         device=options.device,
         split=options.split,
         engine="openai" if of_server else options.engine,
+        dtype=options.dtype,
         slots=own.slots,
         ctx=own.ctx,
         threads=own.threads,

@@ -64,7 +64,7 @@ def pool(
 @app.command("worker", epilog="Example: llorch serve worker --model ./model.gguf --port 9300")
 def worker(
     *,
-    model: Annotated[str, typer.Option("--model", metavar="PATH", help="The model file, or server:NAME/MODEL.")],
+    model: Annotated[str, typer.Option("--model", metavar="PATH", help="A GGUF file, a folder, or server:NAME/MODEL.")],
     model_ref: Annotated[
         str, typer.Option("--model-ref", metavar="REF", help="The reference it serves [its path].")
     ] = "",
@@ -77,6 +77,9 @@ def worker(
     engine: Annotated[
         Literal["llamacpp", "torch", "ctransformers", "openai"], typer.Option("--engine", help="The code that does it.")
     ] = "llamacpp",
+    dtype: Annotated[
+        Literal["bfloat16", "float16", "float32"], typer.Option("--dtype", help="What the engine torch computes in.")
+    ] = "bfloat16",
     slots: Annotated[int | None, typer.Option("--slots", help="Jobs at once [4].")] = None,
     ctx: Annotated[int | None, typer.Option("--ctx", help="Context of one slot, in tokens [the model's].")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads [one a core].")] = None,
@@ -109,6 +112,7 @@ def worker(
         device=device,
         split=split,
         engine=engine,
+        dtype=dtype,
         callback_url=callback_url,
         orphan_s=orphan_s,
         kv_type=kv_type,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from llorch.settings import Server
 from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.pools import Backend, Engine
+
+Dtype = Literal["bfloat16", "float16", "float32"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class WorkerOptions:
         device: Which one: `cuda:1`, `1`; empty is the first.
         split: Lays the model over several devices: of each, how many parts of it, such as `cuda:0 = 17, cuda:1 = 16`.
         engine: The code that does it.
+        dtype: What the engine torch computes in.
         slots: Jobs at a time.
         ctx: Context of one slot in tokens; 0 is the model's own, up to 8192. Never more than the model's own.
         threads: CPU threads; 0 is one a core.
@@ -48,6 +52,7 @@ class WorkerOptions:
     device: str = ""
     split: str = ""
     engine: Engine = "llamacpp"
+    dtype: Dtype = "bfloat16"
     slots: int = 4
     ctx: int = 0
     threads: int = 0

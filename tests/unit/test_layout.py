@@ -103,6 +103,14 @@ TESTED_ELSEWHERE = {
         "test_openai_command.py starts a real server with them, and kills each of those that watch it",
     ),
     "roles/worker/backend/openai_tokens.py": "test_openai_engine.py counts with it on a real server",
+    **dict.fromkeys(
+        [
+            f"roles/worker/backend/torch_{name}.py"
+            for name in ("answer", "engine", "host", "messages", "process", "service")
+        ],
+        "test_engine_contract.py runs the whole engine, with and without faults",
+    ),
+    "roles/worker/backend/torch_weights.py": "test_torch_model.py loads every family with it",
     "llorch/serve.py": "every role that the end-to-end tests start and stop is served by it",
     **dict.fromkeys(
         [

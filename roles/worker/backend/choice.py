@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 from llorch import errors
 from llorch.models import ServerRef, parse_ref
@@ -13,25 +15,39 @@ from roles.worker.backend import Engine
 from roles.worker.backend.llamacpp import LlamaCpp
 from roles.worker.backend.llamacpp_options import parse_split
 from roles.worker.backend.openai_engine import OpenAiServer
+from roles.worker.backend.torch_engine import Torch
 from roles.worker.options import WorkerOptions
 
-BUILT_IN = ("llamacpp", "openai")
+NEEDED: Mapping[str, Sequence[str]] = {
+    "llamacpp": ("xllamacpp",),
+    "openai": (),
+    "torch": ("torch", "safetensors", "tokenizers", "jinja2"),
+}
+"""The packages of each engine that is built in."""
 
 
 def check_options(options: WorkerOptions) -> None:
     """Refuse what no engine can be made of, before anything starts.
 
     Raises:
-        BackendUnavailable: No such engine is built in, or it does not have these options.
-        InvalidConfiguration: The split names no devices, or the server of a model is not configured.
+        BackendUnavailable: No such engine is built in, or its packages are not installed, or it does not have these
+            options.
+        InvalidConfiguration: The split names no devices, or the engine uses one device alone, or the server of a model
+            is not configured.
     """
     told = fields_of(options.engine_options)
     if told and options.engine != "llamacpp":
         raise errors.BackendUnavailable(f"the engine {options.engine} does not have {', '.join(told)}; llamacpp does")
-    if options.engine not in BUILT_IN:
-        known = ", ".join(BUILT_IN)
-        raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: {known}")
-    parse_split(options.split)
+    if options.engine not in NEEDED:
+        raise errors.BackendUnavailable(f"the engine {options.engine!r} is not built in; there is: {', '.join(NEEDED)}")
+    missing = [package for package in NEEDED[options.engine] if find_spec(package) is None]
+    if missing:
+        raise errors.BackendUnavailable(
+            f"the engine {options.engine} is not installed here, it lacks {', '.join(missing)}; "
+            f"install it with: pip install 'llorch[{options.engine}]'"
+        )
+    if parse_split(options.split) and options.engine != "llamacpp":
+        raise errors.InvalidConfiguration(f"--split: the engine {options.engine} uses one device")
     if options.engine == "openai":
         served(options)
 
@@ -61,6 +77,18 @@ def create_engine(
     """
     if options.engine == "openai":
         return OpenAiServer(tasks, *served(options))
+    if options.engine == "torch":
+        return Torch(
+            tasks,
+            options.model_path,
+            backend=options.backend,
+            device=options.device,
+            dtype=options.dtype,
+            slots=options.slots,
+            ctx=options.ctx,
+            threads=options.threads,
+            batch=options.batch,
+        )
     return LlamaCpp(
         tasks,
         options.model_path,

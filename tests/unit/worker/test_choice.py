@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,12 @@ from llorch import errors
 from llorch.models import ServerRef
 from llorch.settings import Server
 from llorch.wire.engine_options import EngineOptions
-from roles.worker.backend.choice import BUILT_IN, check_options, served
+from roles.worker.backend.choice import NEEDED, check_options, served
 from roles.worker.options import WorkerOptions
 
 
 def test_an_engine_that_is_not_built_in_is_refused_with_those_that_are() -> None:
-    with pytest.raises(errors.BackendUnavailable, match=", ".join(BUILT_IN)):
+    with pytest.raises(errors.BackendUnavailable, match=", ".join(NEEDED)):
         check_options(WorkerOptions(Path("model.gguf"), engine="unheard-of"))  # type: ignore[arg-type]
 
 
@@ -25,11 +26,17 @@ def test_a_split_that_names_no_devices_is_refused() -> None:
         check_options(WorkerOptions(Path("model.gguf"), split="everywhere"))
 
 
-@pytest.mark.parametrize("engine", BUILT_IN)
-def test_what_is_built_in_is_taken(engine: str) -> None:
+@pytest.mark.parametrize("engine", NEEDED)
+def test_what_is_installed_is_taken_and_what_is_not_says_how_to_install_it(engine: str) -> None:
     ref, server = ("server:gpu/m", Server(url="http://h/v1")) if engine == "openai" else ("", None)
+    options = WorkerOptions(Path("model"), model_ref=ref, server=server, engine=engine)  # type: ignore[arg-type]
+    missing = [package for package in NEEDED[engine] if find_spec(package) is None]
 
-    check_options(WorkerOptions(Path("model.gguf"), model_ref=ref, server=server, engine=engine))  # type: ignore[arg-type]
+    if not missing:
+        check_options(options)
+    else:
+        with pytest.raises(errors.BackendUnavailable, match=rf"lacks {', '.join(missing)}.*llorch\[{engine}\]"):
+            check_options(options)
 
 
 def test_options_of_llamacpp_are_refused_for_another_engine() -> None:

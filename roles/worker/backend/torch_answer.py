@@ -1,0 +1,50 @@
+"""One text on its way out of the torch engine: tokens become whole characters, with the ids they came from. Pure."""
+
+from __future__ import annotations
+
+from llorch.wire.conversation import TokenChance, TokenLogprob
+from roles.worker.backend.torch_batching import Step
+from roles.worker.backend.torch_messages import Piece
+from roles.worker.backend.torch_tokenizer import Words, Writing
+
+LEAST_LOGPROB = -9999.0
+"""What OpenAI tells of a token that cannot be."""
+
+
+class Answer:
+    """Turns the steps of one text into pieces of it; ids wait until their characters are whole."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._writing = Writing(words)
+        self._count = 0
+        self._ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+
+    def add(self, step: Step) -> Piece | None:
+        """Return what a step adds; None while there is nothing to tell."""
+        if step.token is None:
+            return Piece(id=step.id, read=step.read, prompt=step.prompt, cached=step.cached)
+        self._count += 1
+        if step.stop == "eos":
+            # The token that ends the text is not part of it: whoever goes on behind the ids comes to it again.
+            return Piece(id=step.id, text=self._writing.rest(), count=self._count, stop="eos")
+        text = self._writing.add(step.token)
+        self._ids.append(step.token)
+        if step.chance is not None:
+            self._logprobs.append(self._told(step.token, step.chance, step.others))
+        if text is None:
+            if step.stop is None:
+                return None
+            return Piece(id=step.id, text=self._writing.rest(), count=self._count, stop=step.stop)
+        ids, logprobs = self._ids, self._logprobs
+        self._ids, self._logprobs = [], []
+        return Piece(id=step.id, text=text, count=self._count, stop=step.stop, ids=ids, logprobs=logprobs)
+
+    def _told(self, token: int, chance: float, others: list[tuple[int, float]]) -> TokenLogprob:
+        text, data = self._words.told(token)
+        top = []
+        for other, logprob in others:
+            other_text, other_data = self._words.told(other)
+            top.append(TokenChance(other_text, max(logprob, LEAST_LOGPROB), other_data))
+        return TokenLogprob(text, max(chance, LEAST_LOGPROB), data, top)

@@ -1,0 +1,184 @@
+"""The engines that the contract's tests run, one `Kind` each: how its models are made, and how it is started.
+
+An engine is added by one more function that returns a `Kind`, and its name in `KINDS`. An engine whose packages are not
+installed is skipped, with that reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from llorch.wire.tasks import Sampling
+from roles.worker.backend import Chunk, Engine
+from roles.worker.backend.llamacpp import LlamaCpp
+from roles.worker.backend.torch_engine import Torch
+from tests.support import checkpoints, models
+from tests.support.models import TINY, Shape
+
+PATIENCE_S = 60.0
+Start = Callable[[asyncio.TaskGroup, Path, int, int], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An engine under test.
+
+    Attributes:
+        name: What `--engine` calls it.
+        needs: The packages without which it is skipped.
+        make: Writes a random-weight model with the vocabulary of `models` under a folder and returns its path:
+            the folder, the shape, and roughly what the end token's score is moved by.
+        start: Returns the engine, not loaded: its tasks, the model, slots, and tokens read at once.
+        spoil: Of each way in which a model can be bad, what makes it so: gets the path of a sound model, returns the
+            path of the bad one.
+        pid: The process that computes, if it is one of ours.
+        lacks: What it does not do: `logprobs`, `slots`, `grammar`, `bias`, `cancel-prefill`.
+    """
+
+    name: str
+    needs: Sequence[str]
+    make: Callable[[Path, Shape, float], Path]
+    start: Start
+    spoil: Mapping[str, Callable[[Path], Path]]
+    pid: Callable[[Any], int]
+    lacks: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def missing(self) -> list[str]:
+        """Which of the packages are not installed."""
+        return [package for package in self.needs if find_spec(package) is None]
+
+
+def llamacpp() -> Kind:
+    """GGUF in llama.cpp."""
+
+    def foreign(path: Path) -> Path:
+        path.write_text("this is not a model\n" * 100)
+        return path
+
+    def cut(path: Path) -> Path:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        return path
+
+    return Kind(
+        name="llamacpp",
+        needs=["xllamacpp"],
+        make=lambda folder, shape, eos: models.make(folder / "model.gguf", shape, eos_logit=eos),
+        start=lambda tasks, path, slots, batch: LlamaCpp(tasks, path, slots=slots, threads=1, batch=batch),
+        spoil={
+            "missing": lambda path: path.with_name("missing.gguf"),
+            "foreign": foreign,
+            "cut": cut,
+            "unknown": lambda path: models.make(path, architecture="zebra"),
+        },
+        pid=lambda engine: engine._process.pid,
+    )
+
+
+def torch() -> Kind:
+    """Safetensors in torch."""
+
+    def foreign(path: Path) -> Path:
+        (path / "model.safetensors").write_text("this is not a model\n" * 100)
+        return path
+
+    def cut(path: Path) -> Path:
+        weights = path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+        return path
+
+    def unknown(path: Path) -> Path:
+        config = path / "config.json"
+        config.write_text(config.read_text().replace('"llama"', '"zebra"'))
+        return path
+
+    return Kind(
+        name="torch",
+        needs=["torch", "safetensors", "tokenizers", "jinja2"],
+        make=lambda folder, shape, eos: checkpoints.make(folder / "model", shape, eos_logit=eos),
+        start=lambda tasks, path, slots, batch: Torch(
+            tasks, path, slots=slots, threads=1, batch=batch, dtype="float32"
+        ),
+        spoil={
+            "missing": lambda path: path.with_name("missing"),
+            "foreign": foreign,
+            "cut": cut,
+            "unknown": unknown,
+        },
+        pid=lambda engine: engine._process.pid,
+        lacks=frozenset({"grammar"}),
+    )
+
+
+KINDS: Mapping[str, Callable[[], Kind]] = {"llamacpp": llamacpp, "torch": torch}
+
+
+@contextlib.asynccontextmanager
+async def unloaded(kind: Kind, path: Path, *, slots: int = 1, batch: int = 128) -> AsyncIterator[Engine]:
+    """Make an engine that is closed at the end."""
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+        engine = kind.start(tasks, path, slots, batch)
+        try:
+            yield engine
+        finally:
+            await engine.close()
+
+
+@contextlib.asynccontextmanager
+async def running(kind: Kind, path: Path, *, slots: int = 1, batch: int = 128) -> AsyncIterator[Engine]:
+    """Run an engine."""
+    async with unloaded(kind, path, slots=slots, batch=batch) as engine:
+        await engine.load(lambda _: None)
+        yield engine
+
+
+@dataclass(slots=True)
+class Text:
+    """All that came of one generation."""
+
+    chunks: list[Chunk]
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def ids(self) -> list[int]:
+        return [token for chunk in self.chunks for token in chunk.ids]
+
+    @property
+    def stop(self) -> str | None:
+        return self.chunks[-1].stop
+
+
+async def generate(
+    engine: Engine, tokens: Sequence[int], *, max_tokens: int = 24, seed: int = 1, **rules: object
+) -> Text:
+    """Generate to the end; greedy, unless the rules say otherwise."""
+    sampling = Sampling(**{"temperature": 0.0, **rules})  # type: ignore[arg-type]  # tests name the rules they need
+    async with aclosing(engine.generate(tokens, sampling, max_tokens=max_tokens, seed=seed)) as steps:
+        return Text([chunk async for chunks in steps for chunk in chunks])
+
+
+def vocabulary(shape: Shape = TINY) -> tuple[list[bytes], int, int]:
+    """Return what each token of such a model stands for, and the tokens that begin and end a text."""
+    tokens, _, _ = models._vocabulary(shape.words, shape.unused)
+    stand_ins = {name: byte for byte, name in enumerate(models._byte_names())}
+    special = ("<s>", "</s>")
+    said = [b"" if name in special else bytes(stand_ins[c] for c in name) for name in tokens]
+    return said, tokens.index("<s>"), tokens.index("</s>")
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """Copy a model, which may be a file or a folder, into *folder*."""
+    if path.is_dir():
+        return Path(shutil.copytree(path, folder / path.name))
+    return Path(shutil.copy(path, folder))
