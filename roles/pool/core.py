@@ -190,12 +190,14 @@ class Pool:
         return Preloading(model_ref, size if begun else 0)
 
     async def models(self) -> list[Model]:
-        """Return the sound model files of this host, and what its servers have."""
+        """Return the sound models of this host that an engine here can run, and what its servers have."""
         found: list[Model] = []
+        engines = await asyncio.shield(self._engines)
         for model in await self.library.models():
             with contextlib.suppress(CallerError):  # it went away just now
                 metadata = (await self.library.inspect(model.model_ref)).metadata
-                found.append(preflight.sized(model, metadata, self._defaults))
+                if preflight.runs_here(metadata, engines):
+                    found.append(preflight.sized(model, metadata, self._defaults))
         return found + self.servers.models()
 
     async def devices(self) -> list[Device]:

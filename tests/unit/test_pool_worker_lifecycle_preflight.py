@@ -13,7 +13,7 @@ from llorch.wire.pools import Backend, Device, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.engines import Engines
 from roles.pool.worker_lifecycle.estimate import estimate
-from roles.pool.worker_lifecycle.preflight import Commitment, Defaults, Plan, available, context, plan
+from roles.pool.worker_lifecycle.preflight import Commitment, Defaults, Plan, available, context, plan, runs_here
 
 MODEL = Metadata(
     architecture="llama",
@@ -222,3 +222,35 @@ def test_a_request_that_leaves_everything_open_is_the_default_of_the_wire() -> N
     request = SpawnWorker(model_ref="file:/m")
 
     assert (request.backend, request.device, request.engine, request.slots, request.ctx) == (UNSET,) * 5
+
+
+FOLDER = replace(MODEL, form="safetensors")
+WITH_TORCH: Engines = {**ALL, "torch": frozenset({"cpu"})}
+
+
+def test_the_engine_is_chosen_by_the_form_of_the_files() -> None:
+    assert decide(engines=WITH_TORCH).engine == "llamacpp"
+    assert decide(model=FOLDER, engines=WITH_TORCH).engine == "torch"
+
+
+def test_a_host_without_torch_says_what_a_folder_of_safetensors_takes() -> None:
+    with pytest.raises(BackendUnavailable, match="torch is not installed on this host, and folders of safetensors"):
+        decide(model=FOLDER)
+    assert runs_here(MODEL, ALL)
+    assert not runs_here(FOLDER, ALL)
+    assert runs_here(FOLDER, WITH_TORCH)
+
+
+def test_an_engine_that_does_not_read_the_files_is_refused_with_the_one_that_does() -> None:
+    with pytest.raises(ModelIncompatible, match="llamacpp does not read folders of safetensors; torch does"):
+        decide(SpawnWorker(model_ref="file:/m", engine="llamacpp"), model=FOLDER, engines=WITH_TORCH)
+    with pytest.raises(ModelIncompatible, match="torch does not read GGUF files; llamacpp does"):
+        decide(SpawnWorker(model_ref="file:/m", engine="torch"), engines=WITH_TORCH)
+
+
+def test_torch_is_never_laid_over_several_devices() -> None:
+    large = replace(FOLDER, weights_bytes=2**29 + 2**27)
+    engines: Engines = {"torch": frozenset({"cpu", "cuda"})}
+
+    with pytest.raises(InsufficientMemory):
+        decide(model=large, devices=GPUS, engines=engines)

@@ -19,7 +19,7 @@ from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
 from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, ServerRef, parse_ref
 from llorch.wire.models import Origin
 from llorch.wire.pools import Disk, Model
-from roles.pool.model_cache import gguf
+from roles.pool.model_cache import checkpoint, gguf
 from roles.pool.model_cache.ledger import ModelRecord
 
 ASSETS = Path(llorch.__file__).parent / "assets"
@@ -29,7 +29,10 @@ MAX_DEPTH = 8
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model that was found and read: its reference, its (first) file, what it says. Sizes are those of all parts."""
+    """A model that was found and read: its reference, its (first) file or its folder, what it says.
+
+    Sizes are those of all parts.
+    """
 
     ref: str
     path: Path
@@ -39,7 +42,7 @@ class ModelFile:
     @property
     def paths(self) -> list[Path]:
         """All its files."""
-        return _parts(self.path)
+        return checkpoint.files(self.path) if self.metadata.form == "safetensors" else _parts(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,12 @@ class Catalogue:
         Raises:
             InvalidRequest: Not a resolved reference.
             ModelNotFound: No readable file there, or a part is missing.
-            ModelInvalid: Not a GGUF file, or a truncated one.
+            ModelInvalid: Not a GGUF file or a folder of safetensors, or a truncated one.
             ModelIncompatible: A GGUF file of a kind not known here.
         """
         first = locate(ref, self.models_dir)
+        if first.is_dir():
+            return self._checkpoint(ref, first)
         try:
             read = [(path, *self._metadata(path)) for path in _parts(first)]
         except FileNotFoundError as error:
@@ -140,6 +145,9 @@ class Catalogue:
         for ref, origin, first in _candidates(self.models_dir, records or {}):
             if ref in found:
                 continue
+            if first.is_dir():
+                found[ref] = self._folder(ref, origin, first, seen)
+                continue
             read: list[gguf.Metadata | None] = []
             total, newest, paths = 0, 0, _parts(first)
             for path in paths:
@@ -168,6 +176,34 @@ class Catalogue:
         where = next(path for path in (self.models_dir, *self.models_dir.parents) if path.exists())
         system = os.statvfs(where)
         return Disk(total_bytes=system.f_blocks * system.f_frsize, free_bytes=system.f_bavail * system.f_frsize)
+
+    def _checkpoint(self, ref: str, folder: Path) -> ModelFile:
+        if not checkpoint.is_one(folder):
+            raise ModelInvalid(f"{_shown(ref)}: the folder holds no model: it has no config.json with safetensors")
+        try:
+            _, size, key = _measured(folder)
+            metadata = self._read.get(key) or checkpoint.read(folder)
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename)).name
+            raise ModelNotFound(f"{_shown(ref)}: its file {missing} is not on this host") from None
+        except OSError as error:
+            raise ModelNotFound(f"{_shown(ref)}: the model cannot be read: {error.strerror}") from None
+        self._read[key] = metadata
+        return ModelFile(ref, folder, size, metadata)
+
+    def _folder(self, ref: str, origin: Origin, folder: Path, seen: set[tuple[str, int, int]]) -> Entry:
+        """Return a checkpoint as it is listed."""
+        try:
+            paths, size, key = _measured(folder)
+        except (OSError, ModelInvalid):
+            return Entry(ref, origin, (folder / checkpoint.CONFIG,), 0, 0, None)
+        seen.add(key)
+        if key not in self._read:
+            try:
+                self._read[key] = checkpoint.read(folder)
+            except (OSError, ModelInvalid, ModelIncompatible):
+                self._read[key] = None
+        return Entry(ref, origin, tuple(paths), size, key[2] // 1_000_000, self._read[key])
 
     def _metadata(self, path: Path) -> tuple[int, gguf.Metadata]:
         size, modified = _file(path)
@@ -210,8 +246,10 @@ def _candidates(models_dir: Path, records: Records) -> Iterator[tuple[str, Origi
     for record in records.values():
         if record.registered:
             yield record.model_ref, "registered", Path(record.model_ref.removeprefix("file:"))
-    for path in _gguf_files(models_dir):
-        if _parts(path)[0] == path:
+    for path in _model_files(models_dir):
+        if path.is_dir():
+            yield str(FileRef(str(path.absolute()))), "file", path
+        elif _parts(path)[0] == path:
             ref = _ref(path, models_dir)
             yield ref, "hub" if ref.startswith("hf:") else "file", path
 
@@ -233,12 +271,23 @@ def _joined(parts: list[gguf.Metadata]) -> gguf.Metadata:
     )
 
 
-def _gguf_files(models_dir: Path) -> Iterator[Path]:
+def _measured(folder: Path) -> tuple[list[Path], int, tuple[str, int, int]]:
+    """Return a checkpoint's files, their length, and what changes with any of them."""
+    paths = checkpoint.files(folder)
+    measured = [_file(path) for path in paths]
+    total = sum(size for size, _ in measured)
+    return paths, total, (str(folder), total, max(modified for _, modified in measured))
+
+
+def _model_files(models_dir: Path) -> Iterator[Path]:
     count = 0
     for folder, folders, names in os.walk(models_dir):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if len(Path(folder).relative_to(models_dir).parts) >= MAX_DEPTH:
             folders.clear()
+        if checkpoint.is_one(Path(folder)) and count < MAX_FILES:
+            count += 1
+            yield Path(folder)
         for name in sorted(names):
             if name.endswith(".gguf") and count < MAX_FILES:
                 count += 1

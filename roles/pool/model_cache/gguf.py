@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from llorch.abilities import ENCODERS, pooling_of
 from llorch.errors import ModelInvalid
@@ -74,6 +74,7 @@ class Metadata:
     one entry a layer: whether it looks back no further than `sliding_window`; empty when none does. `adapter` is what
     an adapter is, such as `lora`. Of a projector the lengths are those of its image encoder, and `patches` is how many
     parts it cuts an image into. `pooling` makes one vector of a text's, and is 0 for a model that generates text.
+    `form` is that of the model's files.
     """
 
     architecture: str
@@ -99,6 +100,7 @@ class Metadata:
     adapter: str = ""
     patches: int = 0
     pooling: int = 0
+    form: Literal["gguf", "safetensors"] = "gguf"
 
     @property
     def is_encoder(self) -> bool:

@@ -306,7 +306,9 @@ class Library:
             return record.files
         parsed = models.parse_ref(entry.ref)
         assert not isinstance(parsed, ServerRef)  # its path was found on the disk
-        names = models.parts(parsed.path)
+        folder = Path(parsed.path)
+        inside = entry.paths[0].parent == folder
+        names = [str(path) for path in entry.paths] if inside else models.parts(parsed.path)
         return [
             FileFacts(path=name, size_bytes=files.size(path), sha256=files.told_by_cache(path))
             for name, path in zip(names, entry.paths, strict=True)

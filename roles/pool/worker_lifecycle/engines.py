@@ -12,7 +12,12 @@ from llorch.wire.pools import Backend, Engine
 Engines = Mapping[Engine, frozenset[Backend]]
 """Of each installed engine, the backends it can use."""
 
-_MODULES: Mapping[Engine, str] = {"llamacpp": "xllamacpp", "torch": "torch", "ctransformers": "ctransformers"}
+_MODULES: Mapping[Engine, tuple[str, ...]] = {
+    "llamacpp": ("xllamacpp",),
+    "torch": ("torch", "safetensors", "tokenizers", "jinja2"),
+    "ctransformers": ("ctransformers",),
+}
+"""What each needs; the first is what computes."""
 _CUDA_MARKS = (b"libcuda.so", b"libcudart", b"ggml_backend_cuda_init")
 
 ARCHITECTURES: Mapping[Engine, frozenset[str]] = {
@@ -34,7 +39,7 @@ ARCHITECTURES: Mapping[Engine, frozenset[str]] = {
         starcoder starcoder2 step35 t5 t5encoder talkie xverse
         """.split()
     ),
-    "torch": frozenset({"llama"}),
+    "torch": frozenset({"llama", "mistral", "qwen2", "qwen3"}),
     "ctransformers": frozenset({"falcon", "llama"}),
 }
 
@@ -42,10 +47,10 @@ ARCHITECTURES: Mapping[Engine, frozenset[str]] = {
 def installed() -> Engines:
     """Find the engines; looks at files, so call it once and in a thread."""
     found: dict[Engine, frozenset[Backend]] = {}
-    for engine, module in _MODULES.items():
-        spec = importlib.util.find_spec(module)
-        if spec is not None:
-            cuda = engine != "ctransformers" and _has_cuda(Path(spec.origin or ""))
+    for engine, modules in _MODULES.items():
+        specs = [importlib.util.find_spec(module) for module in modules]
+        if (first := specs[0]) is not None and None not in specs:
+            cuda = engine != "ctransformers" and _has_cuda(Path(first.origin or ""))
             found[engine] = frozenset({"cpu", "cuda"}) if cuda else frozenset({"cpu"})
     return found
 
@@ -53,6 +58,8 @@ def installed() -> Engines:
 def _has_cuda(module: Path) -> bool:
     """Tell whether a package's libraries use CUDA: by the libraries they ask for."""
     folder = module.parent
+    if folder.name == "torch":  # its libraries are gigabytes, and one of them says it by its name
+        return any(folder.glob("lib/libtorch_cuda*"))
     libraries = [*folder.glob("*.so"), *folder.glob("lib/*.so"), *folder.parent.glob(f"{folder.name}.libs/*.so*")]
     return any("cuda" in library.name or _mentions(library, _CUDA_MARKS) for library in libraries)
 

@@ -4,8 +4,11 @@ Counted are the weights once, the KV cache, the buffers that the engine computes
 are mapped from their file: the system calls such pages free, and they are not; where an engine keeps another layout of
 them beside it, the mapped ones are not used any more and the system may take them back, so they count once.
 
-The formulas are those of llama.cpp (src/llama-kv-cache.cpp, src/llama-context.cpp), as it computes on a CPU with flash
-attention; the factors of the compute buffers were found by measuring, see `test_pool_worker_lifecycle_estimate.py`.
+For torch, what the interpreter and the library take is counted too; its weights are copied, never mapped.
+
+The formulas for GGUF are those of llama.cpp (src/llama-kv-cache.cpp, src/llama-context.cpp), as it computes on a CPU
+with flash attention; the factors of the compute buffers were found by measuring, see
+`test_pool_worker_lifecycle_estimate.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ PICTURE_BATCH = 512
 """The least that is computed at once where pictures are read; as the engine process has it."""
 PATCH_STREAMS = 4
 """How many vectors of its encoder's width are held for each patch of an image, beside one of its inner width."""
+TORCH_RUNTIME_BYTES = 230 * 1024 * 1024
+"""What a process with torch takes before it has a model, as measured on a CPU."""
+TORCH_CELLS = 64
+TORCH_NUMBER_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class Estimate:
     weights_bytes: int
     kv_bytes: int
     compute_bytes: int
+    runtime_bytes: int = 0
 
     def __add__(self, other: Estimate) -> Estimate:
         """Return what both take together."""
@@ -50,12 +58,13 @@ class Estimate:
             self.weights_bytes + other.weights_bytes,
             self.kv_bytes + other.kv_bytes,
             self.compute_bytes + other.compute_bytes,
+            self.runtime_bytes + other.runtime_bytes,
         )
 
     @property
     def total_bytes(self) -> int:
         """All of it and a tenth more."""
-        return (self.weights_bytes + self.kv_bytes + self.compute_bytes) * 11 // 10
+        return (self.weights_bytes + self.kv_bytes + self.compute_bytes + self.runtime_bytes) * 11 // 10
 
 
 def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, extras: Extras = NO_EXTRAS) -> Estimate:
@@ -68,6 +77,8 @@ def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, ex
         batch: Tokens computed at once.
         extras: What it has beside the model.
     """
+    if metadata.form == "safetensors":
+        return _of_torch(metadata, slots=slots, ctx=ctx, batch=batch)
     kv_type = extras.options.kv_type
     batch = max(batch, PICTURE_BATCH) if extras.projector is not None else batch
     found = _model(metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type)
@@ -123,6 +134,21 @@ def projecting_bytes(projector: Metadata) -> int:
     """Return the buffers for one image: the vectors of its patches."""
     return (
         projector.patches * NUMBER_BYTES * (PATCH_STREAMS * projector.embedding_length + projector.feed_forward_length)
+    )
+
+
+def _of_torch(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> Estimate:
+    """Return what the engine torch takes; see `torch_model.py` of the worker's engines."""
+    cells = (ctx // TORCH_CELLS + 1) * TORCH_CELLS
+    inner = metadata.feed_forward_length or 4 * metadata.embedding_length
+    vectors = batch * TORCH_NUMBER_BYTES * (STREAMS_WIDE * metadata.embedding_length + STREAMS_INNER * inner)
+    looks = batch * cells * metadata.head_count
+    scores = slots * metadata.vocab_size * NUMBER_BYTES
+    return Estimate(
+        metadata.weights_bytes,
+        cells * slots * metadata.kv_cell_bytes,
+        vectors + looks + scores,
+        TORCH_RUNTIME_BYTES,
     )
 
 

@@ -23,7 +23,10 @@ from roles.pool.worker_lifecycle.estimate import BATCH, Estimate, estimate
 from roles.pool.worker_lifecycle.extras import NO_EXTRAS, Extras, check_extras
 from roles.pool.worker_lifecycle.split import Share, split
 
-DEFAULT_ENGINE: Engine = "llamacpp"
+ENGINES: Mapping[str, Engine] = {"gguf": "llamacpp", "safetensors": "torch"}
+"""By the form of a model's files, what runs it unless another engine is asked for."""
+READS: Mapping[Engine, str] = {"llamacpp": "gguf", "torch": "safetensors", "ctransformers": "gguf"}
+FORMS: Mapping[str, str] = {"gguf": "GGUF files", "safetensors": "folders of safetensors"}
 MAX_DEFAULT_CTX = 8192
 PREFERENCE: Sequence[Backend] = ("cuda", "metal", "cpu")
 
@@ -92,11 +95,12 @@ def plan(  # noqa: PLR0913 - what is decided from
             does not go with it.
         InsufficientMemory: It fits none of the devices in question.
     """
-    engine = DEFAULT_ENGINE if request.engine is UNSET else request.engine
+    engine = ENGINES[metadata.form] if request.engine is UNSET else request.engine
     backends = engines.get(engine)
     if backends is None:
         raise BackendUnavailable(
-            f"the engine {engine} is not installed on this host; installed: {_list(engines)}",
+            f"the engine {engine} is not installed on this host, and {FORMS[metadata.form]} take it; "
+            f"installed: {_list(engines)}",
             details={"engines": sorted(engines)},
         )
     check_compatible(metadata, engine)
@@ -109,7 +113,8 @@ def plan(  # noqa: PLR0913 - what is decided from
     usable = _usable(request, devices, engine, backends)
     fitting = [device for device in usable if required <= free[device.id]]
     chosen = min(fitting or usable, key=lambda device: (device.suspect is not UNSET, -free[device.id]))
-    if not fitting and request.device is UNSET and (shares := _shares(metadata, needed, usable, free)):
+    lone = engine != "llamacpp" or request.device is not UNSET
+    if not fitting and not lone and (shares := _shares(metadata, needed, usable, free)):
         whole = sum(share.memory_bytes for share in shares)
         return Plan(shares[0].device, chosen.backend, engine, slots, ctx, whole, shares, extras.options)
     if not fitting:
@@ -137,6 +142,11 @@ def check_compatible(metadata: Metadata, engine: Engine) -> None:
     """
     if metadata.kind != "model":
         raise ModelIncompatible(f"the file is no model by itself: it is one's {metadata.kind}")
+    if READS.get(engine) != metadata.form:
+        raise ModelIncompatible(
+            f"the engine {engine} does not read {FORMS[metadata.form]}; {ENGINES[metadata.form]} does",
+            details={"form": metadata.form, "engine": engine},
+        )
     if metadata.architecture not in ARCHITECTURES.get(engine, frozenset()):
         raise ModelIncompatible(
             f"the engine {engine} does not know models of the architecture {metadata.architecture!r}",
@@ -146,6 +156,11 @@ def check_compatible(metadata: Metadata, engine: Engine) -> None:
         raise ModelIncompatible(
             f"the file is one of {metadata.split_count} parts of a model; join them with llama-gguf-split --merge"
         )
+
+
+def runs_here(metadata: Metadata, engines: Engines) -> bool:
+    """Tell whether the engine for a model's files is installed."""
+    return ENGINES[metadata.form] in engines
 
 
 def context(model: Metadata, *, asked: int, default: int) -> int:

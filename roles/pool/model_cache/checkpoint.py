@@ -1,0 +1,152 @@
+"""What a folder in Hugging Face's layout says about its model, read without loading it. Reads files; starts nothing.
+
+Formats: https://github.com/huggingface/safetensors#format, and config.json as `transformers` writes it.
+
+Strategy: a folder may be hostile. Lengths are checked before they are used, and only headers are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from llorch.errors import ModelIncompatible, ModelInvalid
+from roles.pool.model_cache.gguf import MAX_LAYERS, Metadata
+
+CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
+BESIDE = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""What is read beside the weights, where it is there."""
+MAX_HEADER_BYTES = 64 * 1024 * 1024
+MAX_TEXT_BYTES = 16 * 1024 * 1024
+COMPUTED_BYTES = 2
+"""Bytes of one number as the engine computes by default, in bfloat16, whatever the files hold."""
+NUMBER_BYTES: Mapping[str, int] = {"BF16": 2, "F16": 2, "F32": 4}
+
+_Kind = TypeVar("_Kind")
+
+
+class _Config(msgspec.Struct, frozen=True):
+    model_type: str
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    vocab_size: int
+    intermediate_size: int = 0
+    num_key_value_heads: int | None = None
+    head_dim: int | None = None
+    max_position_embeddings: int = 0
+
+
+class _Index(msgspec.Struct, frozen=True):
+    weight_map: dict[str, str]
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+def is_one(folder: Path) -> bool:
+    """Tell whether a folder is a checkpoint: a config.json, and weights as safetensors."""
+    return (folder / CONFIG).is_file() and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint: config.json, all weights, and what is there beside them.
+
+    Raises:
+        ModelInvalid: The index of the weights cannot be read.
+        OSError: The same.
+    """
+    found = [folder / CONFIG]
+    if (folder / INDEX).exists():
+        index = _decoded(folder / INDEX, _Index)
+        names = sorted(set(index.weight_map.values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise ModelInvalid(f"{INDEX} names no files of its own folder")
+        found += [folder / INDEX, *(folder / name for name in names)]
+    else:
+        found.append(folder / SINGLE)
+    return found + [folder / name for name in BESIDE if (folder / name).is_file()]
+
+
+def read(folder: Path) -> Metadata:
+    """Read a checkpoint's metadata and check that all its weights are there.
+
+    Raises:
+        ModelInvalid: A file is damaged or truncated.
+        ModelIncompatible: Weights of a type that is not known here.
+        OSError: A file is missing, or cannot be read.
+    """
+    config = _decoded(folder / CONFIG, _Config)
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
+    sizes = (config.hidden_size, heads, kv_heads, config.vocab_size, config.num_hidden_layers)
+    if min(sizes) < 1 or max(sizes) >= 2**31 or config.num_hidden_layers > MAX_LAYERS:
+        raise ModelInvalid(f"{CONFIG} has sizes that no model can have")
+    parameters, kinds = 0, dict[str, int]()
+    for path in files(folder):
+        if path.suffix == ".safetensors":
+            for tensor in _tensors(path):
+                count = 1
+                for length in tensor.shape:
+                    count *= length
+                parameters += count
+                kinds[tensor.dtype] = kinds.get(tensor.dtype, 0) + count
+    head = config.head_dim or config.hidden_size // heads
+    return Metadata(
+        architecture=config.model_type[:64],
+        name=folder.name,
+        context_length=max(0, config.max_position_embeddings),
+        block_count=config.num_hidden_layers,
+        embedding_length=config.hidden_size,
+        head_count=heads,
+        kv_heads=(kv_heads,) * config.num_hidden_layers,
+        key_length=head,
+        value_length=head,
+        quantization=max(kinds, key=lambda kind: kinds[kind], default="unknown"),
+        vocab_size=config.vocab_size,
+        max_token_bytes=0,
+        chat_template="",
+        parameters=parameters,
+        weights_bytes=parameters * COMPUTED_BYTES,
+        split_count=0,
+        feed_forward_length=max(0, config.intermediate_size),
+        form="safetensors",
+    )
+
+
+def _tensors(path: Path) -> list[_Tensor]:
+    """Return what a file holds; it must have a byte for each of them."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+            raise ModelInvalid(f"{path.name} is truncated or no safetensors file; fetch it again")
+        raw = file.read(length)
+    try:
+        header = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        found = [msgspec.json.decode(each, type=_Tensor) for name, each in header.items() if name != "__metadata__"]
+    except msgspec.DecodeError:
+        raise ModelInvalid(f"{path.name} is damaged: its header is not what such a file has") from None
+    end = max((tensor.data_offsets[1] for tensor in found), default=0)
+    if 8 + length + end > size:
+        raise ModelInvalid(f"{path.name} is truncated; fetch it again")
+    for tensor in found:
+        if tensor.dtype not in NUMBER_BYTES:
+            raise ModelIncompatible(f"the model holds numbers of the type {tensor.dtype[:32]}, which is not known here")
+        if any(not 0 < rows < 2**40 for rows in tensor.shape):
+            raise ModelInvalid(f"{path.name} is damaged: a tensor has no size that can be")
+    return found
+
+
+def _decoded(path: Path, kind: type[_Kind]) -> _Kind:
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ModelInvalid(f"{path.name} is too large to be what it is called")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise ModelInvalid(f"{path.name} is not what such a file has: {error}") from None
