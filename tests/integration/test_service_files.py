@@ -14,7 +14,7 @@ import pytest
 
 from llorch.config import load
 from llorch.policy import ModelPolicy
-from llorch.settings import SECTIONS, Host, Settings
+from llorch.settings import SECTIONS, Host, Server, Settings
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 SYSTEM, USER = sorted((BUILD / "systemd").glob("*.service")), sorted((BUILD / "systemd" / "user").glob("*.service"))
@@ -133,10 +133,14 @@ def test_the_sample_configuration_names_every_key_with_its_default(tmp_path: Pat
     loaded = load(str(file), env={})
     written = tomllib.loads(uncommented)
 
+    servers = written["pool"].pop("servers")
+    assert sorted(servers["gpu"]) == sorted(Server.__struct_fields__)
+    assert msgspec.convert(servers["gpu"], Server) == Server(url="http://127.0.0.1:8000/v1")
     for name, section in SECTIONS.items():
         assert sorted(written[name]) == sorted(section.__struct_fields__)
         assert written[name] == msgspec.to_builtins(getattr(Settings(), name))
-    assert written["models"] == {"haiku": msgspec.to_builtins(ModelPolicy())}
+    assert sorted(written["models"]["haiku"]) == sorted(ModelPolicy.__struct_fields__)
+    assert msgspec.convert(written["models"], dict[str, ModelPolicy]) == {"haiku": ModelPolicy()}
     assert list(loaded.hosts) == ["mac"]
     assert list(written["hosts"]["mac"]) == list(Host.__struct_fields__)
     assert list(loaded.aliases) == ["coder"]
