@@ -1,7 +1,7 @@
 """Which token comes next: the wire's sampling rules over one row of scores. Computes on the device; no state.
 
 Strategy: a draw depends on the seed and on the token's place in its text alone. A text that is continued elsewhere, by
-its ids, is therefore the same text, also when it is sampled.
+its ids, goes on as it would have, as far as the scores are the same.
 
 The order of the rules is llama.cpp's: bias, penalties, top_k, top_p, min_p, and the temperature last.
 """

@@ -1,0 +1,40 @@
+"""A folder of safetensors in a whole system: one that has torch runs it, and a job that has begun goes on elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra torch is not installed")
+
+from llorch.sse import Event
+from tests.e2e.processes import orchestrator_role, pool_role, text_of, until
+from tests.support import checkpoints
+from tests.support.models import Shape
+
+
+async def test_a_job_starts_a_worker_for_a_folder_and_goes_on_after_its_worker_was_killed(tmp_path: Path) -> None:
+    folder = checkpoints.make(tmp_path / "mine", Shape(n_embd=256, n_layer=8, n_head=4, n_ff=704, ctx=2048))
+    messages = [{"role": "user", "content": "bake kilo"}]
+
+    async with orchestrator_role(tmp_path) as orchestrator, pool_role(tmp_path, orchestrator.url) as pool:
+        job = await orchestrator.submit(model=f"file:{folder}", messages=messages, seed=7, max_tokens=400)
+        seen: list[Event] = []
+        async for event in orchestrator.follow(job.job_id):
+            seen.append(event)
+            if len(seen) == 20:
+                break
+
+        async def worker_pid() -> int | None:
+            return next((w.pid for w in (await pool.workers()).workers if isinstance(w.pid, int)), None)
+
+        os.kill(await until(worker_pid), signal.SIGKILL)
+        found = await orchestrator.events(job.job_id)
+        done = await orchestrator.task(job.job_id)
+
+    assert text_of(found).startswith(text_of(seen))
+    assert (done.status, done.attempts, done.tokens_out, done.stop_reason) == ("completed", 2, 400, "max_tokens")
+    assert str(done.engine).startswith("torch/")
