@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from llorch.errors import Unreachable
 from llorch.sse import Event, parse
 from llorch.wire.tasks import TaskPage
 from llorch.wire.workers import WorkerHealth
@@ -315,6 +316,10 @@ async def test_more_connections_than_files_cost_the_others_nothing_but_a_wait(tm
         for writer in writers:
             writer.transport.abort()
 
-        second = await orchestrator.events((await orchestrator.submit(**HAIKU)).job_id)
+        try:
+            accepted = await orchestrator.submit(**HAIKU)
+        except Unreachable:  # an idle connection is closed to make room; who uses it just then has to ask again
+            accepted = await orchestrator.submit(**HAIKU)
+        second = await orchestrator.events(accepted.job_id)
 
     assert unharmed([first, second])

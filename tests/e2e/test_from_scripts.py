@@ -64,7 +64,7 @@ async def test_every_replacement_does_its_work(tmp_path: Path, monkeypatch: pyte
             f'[orchestrator]\ndata_dir = "{tmp_path / "data"}"\n'
         )
         env = {**ENVIRONMENT, "LLORCH_CONFIG": str(config)}
-        host.install(program(), env)
+        host.install(program(), {**env, **host.environment, "HF_HUB_OFFLINE": "1"})
         (work / "left").write_text("x")
         done: dict[str, int] = {}
         wrong: list[str] = []
