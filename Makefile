@@ -16,7 +16,7 @@ help:  ## show this list
 demo: .venv/run.stamp  ## start everything on this machine and ask the built-in model for a poem
 	@$(BIN)/llorch demo
 
-test: .venv/dev.stamp  ## run all tests; PYTEST_ADDOPTS="-k queue" narrows them
+test: .venv/dev.stamp .venv-clients/stamp  ## run all tests; PYTEST_ADDOPTS="-k queue" narrows them
 	@$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-torch: .venv-torch-test/dev.stamp  ## run the tests that need torch, in an environment of their own
@@ -46,10 +46,12 @@ lock:  ## write requirements/*.txt anew, with the newest versions pyproject.toml
 	    --generate-hashes --no-annotate --no-header"; \
 	$$compile pyproject.toml requirements/build.in -o requirements/run.txt; \
 	$$compile pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt; \
-	$$compile requirements/torch.in -c requirements/dev.txt -o requirements/torch.txt
+	$$compile requirements/torch.in -c requirements/dev.txt -o requirements/torch.txt; \
+	$$compile requirements/clients.in -o requirements/clients.txt
 
 clean:  ## remove the environment and everything else that is made here
-	rm -rf .venv .venv-torch .venv-torch-test dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-torch .venv-torch-test dist
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find llorch roles build tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
@@ -68,6 +70,15 @@ clean:  ## remove the environment and everything else that is made here
 .venv/dev.stamp: requirements/dev.txt .venv/run.stamp | .venv/bin/pip
 	@echo "Installing what its tests need"
 	@$(LOCKED) requirements/dev.txt
+	@touch $@
+
+# Programs that tests run, in an environment of their own: they bring a plugin for pytest and much else. Most of it is
+# never imported, so nothing is compiled ahead.
+.venv-clients/stamp: requirements/clients.txt | .venv/bin/pip
+	@echo "Installing the clients that tests run"
+	@test -x .venv-clients/bin/pip || $(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/pip install -qq --disable-pip-version-check --no-input --no-compile --no-deps --require-hashes \
+	    -r requirements/clients.txt
 	@touch $@
 
 # An environment of its own: torch is large, and nothing but its engine may find it. PyInstaller is the one that the other
