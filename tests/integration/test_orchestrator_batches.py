@@ -15,6 +15,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from openai.types import Batch
+from openai.types.responses import Response
 
 from llorch.wire.tasks import TaskPage
 from roles.orchestrator.api.keys import BATCHES
@@ -129,6 +130,27 @@ async def test_chats_with_several_answers_are_one_line(tmp_path: Path) -> None:
 
     assert len(found["response"]["body"]["choices"]) == 3
     assert len(worker.asked) == 3
+
+
+async def test_responses_are_answered_in_their_own_form(tmp_path: Path) -> None:
+    def line(number: int, **body: object) -> dict[str, Any]:
+        wanted = {"model": REF, "input": f"p{number}", "max_output_tokens": 2, **body}
+        return {"custom_id": f"line {number}", "method": "POST", "url": "/v1/responses", "body": wanted}
+
+    async with scripted(ScriptedWorker()) as worker, orchestrator(tmp_path) as system, library(system) as ai:
+        await system.register(worker)
+        lines = [line(1), line(2, stream=True), line(3, previous_response_id="resp_1")]
+        done = await ended(ai, await begun(ai, jsonl(lines), "/v1/responses"))
+        good, bad = [await results(ai, file) for file in (done.output_file_id, done.error_file_id)]
+
+    assert list(good) == ["line 1"]
+    reply = Response.model_validate(good["line 1"]["response"]["body"])
+    assert (reply.object, reply.status, reply.model) == ("response", "completed", REF)
+    assert reply.output_text
+    assert {name: found["response"]["body"]["error"]["param"] for name, found in bad.items()} == {
+        "line 2": "stream",
+        "line 3": "previous_response_id",
+    }
 
 
 async def test_a_file_with_broken_lines_is_refused_and_each_is_named(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from llorch.wire.batches import BatchLine, BatchProblem, BatchStatus, LineError,
 from llorch.wire.codec import FieldProblem, decode, encode, invalid
 from llorch.wire.openai import ChatRequest, CompletionRequest
 from llorch.wire.openai_embeddings import EmbeddingRequest
+from llorch.wire.responses import ResponsesRequest
 from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
 from roles.orchestrator.batches.folder import Line
 from roles.orchestrator.dialects import openai as words
 from roles.orchestrator.dialects import openai_replies as replies
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.embeddings import embedding_task, embeddings
+from roles.orchestrator.dialects.responses import task as response_task
+from roles.orchestrator.dialects.responses_replies import whole_reply
 from roles.orchestrator.state.batches import LineRow
 
 MAX_LINES = 50_000
@@ -76,11 +79,12 @@ def duplicate(number: int) -> BatchProblem:
     return BatchProblem(code="duplicate_custom_id", message=message, line=number, param="custom_id")
 
 
-Wanted = ChatRequest | CompletionRequest | EmbeddingRequest
+Wanted = ChatRequest | CompletionRequest | EmbeddingRequest | ResponsesRequest
 _KINDS: Mapping[str, type[Wanted]] = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
     "/v1/embeddings": EmbeddingRequest,
+    "/v1/responses": ResponsesRequest,
 }
 
 
@@ -110,6 +114,8 @@ def tasks(wanted: Wanted, batch_id: str, *, room: int | None, left_ms: int) -> l
     """
     if isinstance(wanted, EmbeddingRequest):
         found = [embedding_task(wanted)]
+    elif isinstance(wanted, ResponsesRequest):
+        found = [response_task(wanted, room=room)]
     elif isinstance(wanted, ChatRequest):
         found = words.chat_tasks(wanted, room=room)
     else:
@@ -134,6 +140,8 @@ def body(wanted: Wanted, found: list[Answer], *, created_s: int) -> msgspec.Stru
     """
     if isinstance(wanted, EmbeddingRequest):
         return embeddings(found[0], wanted)
+    if isinstance(wanted, ResponsesRequest):
+        return whole_reply(found[0], wanted, created_s=created_s)
     build = replies.chat_reply if isinstance(wanted, ChatRequest) else replies.completion_reply
     return build(found, name=wanted.model, created_s=created_s)
 
