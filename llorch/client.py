@@ -9,12 +9,10 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Self, TypeVar
 
-import msgspec
-
 from llorch import errors
 from llorch.sse import Event, EventTooLarge, Splitter, parse_block
 from llorch.tls import aiohttp, trusted
-from llorch.wire.codec import decode_reply, encode
+from llorch.wire.codec import UNREADABLE, decode_reply, encode
 from llorch.wire.errors import to_error
 
 T = TypeVar("T")
@@ -85,7 +83,7 @@ class Client:
                 answer = await response.read()
         try:
             return decode_reply(answer, kind)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise errors.Unreachable(
                 f"{self.what} at {self.url} gave an answer that is not llorch's: {error}"
             ) from None

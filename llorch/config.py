@@ -236,17 +236,19 @@ def secret(path: str) -> str:
     """Return what a file holds that its owner alone may read.
 
     Raises:
-        InvalidConfiguration: Others can read it too, or it cannot be read, or is empty.
+        InvalidConfiguration: Others can read it too, or it cannot be read, or holds no secret on one line.
     """
     file = Path(path).expanduser()
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise InvalidConfiguration(f"configuration: {file}: others can read the token; run: chmod 600 {file}")
-        token = file.read_text("utf-8").strip()
+        token = file.read_bytes().strip().decode("ascii", "replace")
     except OSError as error:
         raise InvalidConfiguration(f"configuration: {file}: cannot be read: {error.strerror}") from None
     if not token:
         raise InvalidConfiguration(f"configuration: {file}: holds no token")
+    if not (token.isascii() and token.isprintable()):
+        raise InvalidConfiguration(f"configuration: {file}: expected one token, of ASCII characters, on one line")
     return token
 
 

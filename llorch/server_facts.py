@@ -13,6 +13,8 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from llorch.wire.codec import UNREADABLE
+
 T = TypeVar("T")
 Family = Literal["llama-server", "vllm", "sglang", "llorch", "openai"]
 """What a server understands; `openai` is one of which only OpenAI's own fields are known."""
@@ -29,6 +31,7 @@ class Meta(msgspec.Struct, frozen=True):
     n_ctx: int | None = None
     n_ctx_train: int | None = None
     n_vocab: int | None = None
+    vocab_type: int | None = None
     ftype: str | None = None
 
 
@@ -94,6 +97,8 @@ class Facts:
     vocab_size: int = 0
     knows_tools: bool = True
     """Whether the model's chat template does, where that is told."""
+    vocab_type: int = 0
+    """llama.cpp's number for the kind of vocabulary."""
 
 
 def read(card: Card, answers: Mapping[str, bytes]) -> Facts:
@@ -106,9 +111,17 @@ def read(card: Card, answers: Mapping[str, bytes]) -> Facts:
     props = _decoded(answers.get("/props"), _Props)
     if props is not None:
         context = props.default_generation_settings.n_ctx or card.context
-        vocabulary = (card.meta and card.meta.n_vocab) or 0
-        tools = props.chat_template_caps.supports_tools
-        return Facts("llama-server", props.build_info, props.total_slots, context, props.model_ftype, vocabulary, tools)
+        meta = card.meta or Meta()
+        return Facts(
+            "llama-server",
+            props.build_info,
+            props.total_slots,
+            context,
+            props.model_ftype,
+            vocab_size=meta.n_vocab or 0,
+            knows_tools=props.chat_template_caps.supports_tools,
+            vocab_type=meta.vocab_type or 0,
+        )
     info = _decoded(answers.get("/server_info") or answers.get("/get_server_info"), _Info)
     if card.owned_by == "sglang" or (info is not None and info.internal_states):
         info = info or _Info()
@@ -134,5 +147,5 @@ def _decoded(answer: bytes | None, kind: type[T]) -> T | None:
         return None
     try:
         return msgspec.json.decode(answer, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None

@@ -18,7 +18,7 @@ import msgspec
 from llorch import errors
 from llorch.server_facts import PROBES, Card, Cards, Facts, of_model, read
 from llorch.tls import aiohttp, trusted
-from llorch.wire.codec import encode
+from llorch.wire.codec import UNREADABLE, encode
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 5.0
@@ -123,7 +123,7 @@ class ServerHttp:
                 response = await self._open(method, path, body)
                 try:
                     return msgspec.json.decode(await response.read(), type=kind)
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except UNREADABLE:
                     raise self._refusal(0, "it gave an answer that is not OpenAI's") from None
                 finally:
                     response.close()
@@ -202,7 +202,7 @@ def sign_of(text: bytes) -> str:
     """Return the type or code of an error; nothing that could be a sentence, for that may quote the request. Pure."""
     try:
         found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return ""
     error = found.get("error", found) if isinstance(found, dict) else None
     words = [error.get("type"), error.get("code")] if isinstance(error, dict) else []

@@ -21,6 +21,8 @@ from llorch.errors import InvalidRequest
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of bytes that are not JSON, or not of the form that is asked for."""
 MAX_DEPTH = 64
 MAX_PROBLEMS = 20
 """So many are told; an answer does not grow with the request."""

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from llorch.errors import LlorchError, RemoteError
+from llorch.wire.codec import UNREADABLE
 
 RETRIABLE_STATUSES = frozenset({429, 502, 503, 504})
 
@@ -45,7 +46,7 @@ def to_error(body: bytes, status: int, *, retry_after_s: int | None = None) -> R
     """Read an error answer of *status*; a body that is not ours becomes `HTTP_<status>`."""
     try:
         reply = msgspec.json.decode(body, type=ErrorReply).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return RemoteError(
             f"the server answered with status {status}",
             code=f"HTTP_{status}",

@@ -127,7 +127,7 @@ class Core:
             model=o.model_path.name,
             model_ref=o.model_ref,
             resident=facts is not NOTHING_LOADED,
-            progress=round(self._progress, 1),
+            progress=round(self._progress, 9),  # whoever waits sees that it moves
             quant_kind=facts.quant_kind,
             vocab_size=facts.vocab_size,
             context_length=facts.context_length,

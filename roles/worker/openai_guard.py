@@ -3,7 +3,8 @@
 Strategy: the worker keeps a pipe to this process's stdin. When that closes, because the worker wants it or because it
 was killed, the server gets SIGTERM, and after `GRACE_S` it and all it has started in its group get SIGKILL. The group
 is the server's own, and so is that of this process: who kills the worker's group does not kill what cleans up behind
-it. On Linux the server dies with this process, too. Imports next to nothing.
+it. The session is the worker's: a pool knows by it what a worker uses, and kills all of it behind one that was killed.
+On Linux the server dies with this process, too. Imports next to nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 from llorch import program
 
 GRACE_S = 10.0
+POLL_S = 0.02
 NOT_STARTED = 127
 SIGNALLED = 128
 
@@ -40,11 +42,13 @@ def main(arguments: Sequence[str]) -> int:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     with contextlib.suppress(PermissionError):  # it leads a session: then nobody else is in its group
         os.setpgid(0, 0)
+    environment = program.foreign_environment()
+    environment.pop(program.WORKER_TOKEN_VARIABLE, None)
     try:
         server = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            env=program.foreign_environment(),
+            env=environment,
             process_group=0,
             preexec_fn=program.die_with_parent,  # noqa: PLW1509 - this process has one thread
         )
@@ -65,7 +69,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     _kill(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
     while server.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(POLL_S)
     _kill(server.pid, signal.SIGKILL)
     server.wait()
 

@@ -57,6 +57,20 @@ async def test_a_server_is_started_used_and_gone_with_its_worker(tmp_path: Path,
     assert "secret-key" not in "".join([*commands, *lines])
 
 
+async def test_what_still_holds_the_output_of_an_ended_server_holds_up_nobody() -> None:
+    script = (
+        "import subprocess, sys; "
+        "print(subprocess.Popen(['sleep', '1000'], start_new_session=True).pid, flush=True); sys.exit(3)"
+    )
+
+    async with worker_process(Path("server:own/x"), **reference(free_port(), sys.executable, "-c", script)) as process:
+        status, lines = await process.end()
+    os.kill(int(lines[-1].rpartition(" ")[2]), signal.SIGKILL)
+
+    assert status == 1
+    assert "exit status 3; its last words: " in lines[-1]
+
+
 async def test_what_a_server_has_started_itself_does_not_outlive_a_killed_worker() -> None:
     port = free_port()
     script = "import subprocess, sys; subprocess.Popen(['sleep', '1000']); sys.exit(subprocess.call(sys.argv[1:]))"

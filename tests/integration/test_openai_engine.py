@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from msgspec import convert
 
+from llorch.errors import EngineFailed
 from llorch.serve import running
 from llorch.settings import Server
 from roles.worker.backend import openai_engine
@@ -53,12 +54,19 @@ async def served(server: LlamaServer, key_file: str) -> AsyncIterator[Worker]:
 
 
 @asynccontextmanager
-async def busy_front(server: LlamaServer, refusals: int, *, status: int = 429) -> AsyncIterator[str]:
-    """Stand before a server and refuse so many requests, as gateways do; what they say can quote the request."""
+async def busy_front(
+    server: LlamaServer, refusals: int, *, status: int = 429, hidden: Sequence[str] = ()
+) -> AsyncIterator[str]:
+    """Stand before a server and refuse so many requests, as gateways do; what they say can quote the request.
+
+    Of a path that is hidden it knows nothing: the server looks like one of another kind.
+    """
     left = refusals
 
     async def passed_on(request: web.Request) -> web.StreamResponse:
         nonlocal left
+        if request.path in hidden:
+            return web.Response(status=status if refusals and status >= 500 else 404)
         if request.path == "/v1/completions" and left:
             left -= 1
             told = {"error": {"message": f"not this: {POEM}", "type": "BadRequestError", "code": status}}
@@ -140,7 +148,7 @@ async def test_a_prompt_that_the_servers_context_cannot_hold_is_refused_before_i
     [
         (400, "INVALID_REQUEST", False, "does not accept the request (BadRequestError)"),
         (422, "INVALID_REQUEST", False, "does not accept the request (BadRequestError)"),
-        (401, "INVALID_CONFIGURATION", False, "api_key_file of [pool.servers.other]"),
+        (401, "ENGINE_FAILED", True, "it answered with status 401"),
         (500, "ENGINE_FAILED", True, "it answered with status 500 (BadRequestError)"),
     ],
 )
@@ -156,6 +164,39 @@ async def test_a_refusal_of_the_server_is_told_by_whose_fault_it_is_and_without_
     assert (told["kind"], told["code"], told["retriable"]) == ("error", code, retriable)
     assert words in str(told["message"])
     assert POEM not in str(told["message"])
+
+
+async def test_a_server_that_is_not_told_how_much_to_write_writes_no_more_than_was_asked_for(
+    server: LlamaServer, key_file: str
+) -> None:
+    body = {**CHAT, "max_tokens": 12}
+    async with busy_front(server, 0, hidden=["/props"]) as url:
+        keys = {"url": url, "api_key_file": key_file, "context": 16}
+        async with worker(Path("server:other/x"), **options(**keys)) as found:
+            told = last(await found.execute("long", **body))
+
+    assert told["stop_reason"] == "max_tokens"
+    assert 0 < int(str(told["tokens_out"])) <= 12
+
+
+async def test_a_gateway_whose_server_is_gone_ends_the_worker(
+    server: LlamaServer, key_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_engine, "CHECK_EVERY_S", 0.05)
+    gone: list[str] = []
+    ends: list[dict[str, object]] = []
+
+    async def live(url: str) -> None:
+        async with worker(Path("server:other/x"), **options(url=url, api_key_file=key_file)) as found:
+            gone.append("/v1/models")
+            ends.append(last(await found.execute("lost", **PROMPT)))
+            await asyncio.sleep(60)
+
+    async with busy_front(server, 1, status=502, hidden=gone) as url:
+        with pytest.raises(EngineFailed, match="it answered with status 502"):
+            await live(url)
+
+    assert [(end["code"], end["retriable"]) for end in ends] == [("ENGINE_FAILED", True)]
 
 
 async def test_tools_that_the_models_template_does_not_know_are_refused(server: LlamaServer, key_file: str) -> None:

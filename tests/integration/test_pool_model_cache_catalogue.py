@@ -11,6 +11,7 @@ import pytest
 from llorch.errors import InvalidRequest, ModelInvalid, ModelNotFound
 from llorch.models import HAIKU_REF
 from roles.pool.model_cache.catalogue import ASSETS, Catalogue, locate
+from roles.pool.model_cache.ledger import ModelRecord
 
 HAIKU = ASSETS / "haiku.gguf"
 
@@ -77,3 +78,13 @@ def test_the_disk_is_that_of_the_models_even_before_their_directory_is_there(tmp
     disk = Catalogue(tmp_path / "not" / "yet").disk()
 
     assert 0 < disk.free_bytes <= disk.total_bytes
+
+
+def test_a_path_that_cannot_be_looked_at_is_a_model_that_is_not_there(tmp_path: Path) -> None:
+    ref = f"file:/{'x' * 300}"
+    catalogue = Catalogue(tmp_path)
+
+    with pytest.raises(ModelNotFound):
+        catalogue.inspect(ref)
+    listed = catalogue.models({"x": ModelRecord(model_ref=ref, registered=True)})
+    assert [model.model_ref for model in listed] == [HAIKU_REF]

@@ -66,6 +66,11 @@ def eights(folder: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"F32"', b'"I8" '))
 
 
+def smaller(folder: Path) -> None:
+    path = folder / "model-00002-of-00003.safetensors"
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"F16"', 1))
+
+
 def outside(folder: Path) -> None:
     path = folder / "model.safetensors.index.json"
     path.write_text(json.dumps({"weight_map": {"a": "../b.safetensors"}}))
@@ -80,7 +85,11 @@ def outside(folder: Path) -> None:
         (write("model-00002-of-00003.safetensors", b"no"), ModelInvalid),
         (write("model-00002-of-00003.safetensors", b"\xff" * 100), ModelInvalid),
         (write("model-00002-of-00003.safetensors", b"\x05" + b"\0" * 7 + b"hello"), ModelInvalid),
+        (write("model-00002-of-00003.safetensors", b"\x08" + b"\0" * 7 + b'{"\xff":1}'), ModelInvalid),
+        (write("model.safetensors.index.json", b'{"weight_map": {"a": "b\\u0000.safetensors"}}'), ModelInvalid),
+        (write("config.json", b"[" * 100_000), ModelInvalid),
         (write("config.json", b"{}"), ModelInvalid),
+        (smaller, ModelInvalid),
         (outside, ModelInvalid),
         (eights, ModelIncompatible),
     ],

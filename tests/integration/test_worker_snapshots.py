@@ -85,11 +85,14 @@ async def test_a_damaged_file_costs_only_itself(model: Path, folder: Path, damag
 async def test_what_another_context_or_a_killed_worker_left_is_of_no_use(model: Path, folder: Path) -> None:
     await cached(model, folder, TALK)
     [kept] = files(folder)
-    half = folder / (kept.name + ".part")
-    half.write_bytes(b"half")
+    for suffix in (".part", ".taken"):
+        kept.with_suffix(suffix).write_bytes(kept.read_bytes())
 
     assert await cached(model, folder, TALK, ctx=1024) == 0
     assert not kept.exists()
+    for path in folder.glob("*.kv"):
+        path.unlink()
+    assert await cached(model, folder, TALK) == 0
 
 
 async def test_other_models_share_the_budget_and_the_oldest_go(model: Path, folder: Path) -> None:

@@ -227,7 +227,11 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path) -> None:
     empty = refused(None, {"LLORCH_AUTH_TOKEN_FILE": str(token), "XDG_CONFIG_HOME": str(tmp_path)})
     absent = refused(None, {"LLORCH_AUTH_TOKEN_FILE": str(missing), "XDG_CONFIG_HOME": str(tmp_path)})
 
+    token.write_text("first\nsecond\n", encoding="utf-8")
+    two = refused(None, {"LLORCH_AUTH_TOKEN_FILE": str(token), "XDG_CONFIG_HOME": str(tmp_path)})
+
     assert empty == [f"{token}: holds no token"]
+    assert two == [f"{token}: expected one token, of ASCII characters, on one line"]
     assert absent == [f"{missing}: cannot be read: No such file or directory"]
 
 

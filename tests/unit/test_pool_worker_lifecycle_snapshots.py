@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from roles.pool.worker_lifecycle.snapshots import KEEP_S, folder, keep_swept, sweep
+from roles.pool.worker_lifecycle.snapshots import HALF_DONE_S, KEEP_S, folder, keep_swept, sweep
 
 NOW_S = 2_000_000_000.0
 
@@ -31,12 +31,16 @@ def test_old_files_and_those_of_models_that_are_gone_are_removed(tmp_path: Path)
     model = tmp_path / "a.gguf"
     model.touch()
     here, gone = folder(tmp_path / "root", model), folder(tmp_path / "root", tmp_path / "gone.gguf")
-    young, old = kept(here, "1.kv", age_s=60), kept(here, "2.kv.part", age_s=KEEP_S + 60)
+    young, old = kept(here, "1.kv", age_s=60), kept(here, "2.kv", age_s=KEEP_S + 60)
+    halves = [kept(here, name, age_s=HALF_DONE_S + 1) for name in ("4.part", "5.taken")]
+    at_work = kept(here, "6.part", age_s=1)
     kept(gone, "3.kv", age_s=60)
 
     sweep(tmp_path / "root", now_s=NOW_S)
 
     assert young.exists()
+    assert at_work.exists()
+    assert not any(half.exists() for half in halves)
     assert not old.exists()
     assert here.exists()
     assert not gone.exists()

@@ -38,7 +38,11 @@ OPENAI = """{"object":"list","data":[{"id":"gpt-x","object":"model","created":17
         (SGLANG, {"/server_info": SGLANG_INFO}, Facts("sglang", "0.5.5", 256, 131072)),
         (SGLANG, {"/get_server_info": SGLANG_INFO}, Facts("sglang", "0.5.5", 256, 131072)),
         (SGLANG, {"/server_info": "<html>"}, Facts("sglang", "", 0, 131072)),
-        (LLAMA, {"/props": PROPS}, Facts("llama-server", "b6500-abc", 2, 256, "Q8_0", 1982, knows_tools=False)),
+        (
+            LLAMA,
+            {"/props": PROPS},
+            Facts("llama-server", "b6500-abc", 2, 256, "Q8_0", 1982, knows_tools=False, vocab_type=2),
+        ),
         (LLAMA, {}, Facts("openai", "", 0, 256)),
         (OLLAMA, {"/version": "404 page not found", "/props": "[]"}, Facts("openai")),
         (OPENAI, {"/version": '{"version":"1"}'}, Facts("openai")),

@@ -107,7 +107,7 @@ class Catalogue:
             ModelIncompatible: A GGUF file of a kind not known here.
         """
         first = locate(ref, self.models_dir)
-        if first.is_dir():
+        if checkpoint.is_folder(first):
             return self._checkpoint(ref, first)
         try:
             read = [(path, *self._metadata(path)) for path in _parts(first)]
@@ -145,7 +145,7 @@ class Catalogue:
         for ref, origin, first in _candidates(self.models_dir, records or {}):
             if ref in found:
                 continue
-            if first.is_dir():
+            if checkpoint.is_folder(first):
                 found[ref] = self._folder(ref, origin, first, seen)
                 continue
             read: list[gguf.Metadata | None] = []
@@ -247,7 +247,7 @@ def _candidates(models_dir: Path, records: Records) -> Iterator[tuple[str, Origi
         if record.registered:
             yield record.model_ref, "registered", Path(record.model_ref.removeprefix("file:"))
     for path in _model_files(models_dir):
-        if path.is_dir():
+        if checkpoint.is_folder(path):
             yield str(FileRef(str(path.absolute()))), "file", path
         elif _parts(path)[0] == path:
             ref = _ref(path, models_dir)

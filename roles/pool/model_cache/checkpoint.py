@@ -7,6 +7,9 @@ Strategy: a folder may be hostile. Lengths are checked before they are used, and
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from llorch.errors import ModelIncompatible, ModelInvalid
+from llorch.wire.codec import UNREADABLE
 from roles.pool.model_cache.gguf import MAX_LAYERS, Metadata
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
@@ -21,11 +25,13 @@ BESIDE = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "
 """What is read beside the weights, where it is there."""
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_TEXT_BYTES = 16 * 1024 * 1024
+MAX_DIMENSIONS = 8
 COMPUTED_BYTES = 2
 """Bytes of one number as the engine computes by default, in bfloat16, whatever the files hold."""
 NUMBER_BYTES: Mapping[str, int] = {"BF16": 2, "F16": 2, "F32": 4}
 
 _Kind = TypeVar("_Kind")
+_SHARD = re.compile(r"[\w.-]+\.safetensors", re.ASCII)
 
 
 class _Config(msgspec.Struct, frozen=True):
@@ -49,10 +55,25 @@ class _Tensor(msgspec.Struct, frozen=True):
     shape: list[int]
     data_offsets: tuple[int, int]
 
+    @property
+    def numbers(self) -> int:
+        """How many it holds."""
+        return math.prod(self.shape)
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder. Not one that cannot be looked at, where `Path.is_dir` raises."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is a file, in the same way."""
+    return os.path.isfile(path)  # noqa: PTH113
+
 
 def is_one(folder: Path) -> bool:
     """Tell whether a folder is a checkpoint: a config.json, and weights as safetensors."""
-    return (folder / CONFIG).is_file() and ((folder / INDEX).is_file() or (folder / SINGLE).is_file())
+    return is_file(folder / CONFIG) and (is_file(folder / INDEX) or is_file(folder / SINGLE))
 
 
 def files(folder: Path) -> list[Path]:
@@ -66,12 +87,12 @@ def files(folder: Path) -> list[Path]:
     if (folder / INDEX).exists():
         index = _decoded(folder / INDEX, _Index)
         names = sorted(set(index.weight_map.values()))
-        if not names or any(Path(name).name != name for name in names):
+        if not names or not all(map(_SHARD.fullmatch, names)):
             raise ModelInvalid(f"{INDEX} names no files of its own folder")
         found += [folder / INDEX, *(folder / name for name in names)]
     else:
         found.append(folder / SINGLE)
-    return found + [folder / name for name in BESIDE if (folder / name).is_file()]
+    return found + [folder / name for name in BESIDE if is_file(folder / name)]
 
 
 def read(folder: Path) -> Metadata:
@@ -91,11 +112,8 @@ def read(folder: Path) -> Metadata:
     for path in files(folder):
         if path.suffix == ".safetensors":
             for tensor in _tensors(path):
-                count = 1
-                for length in tensor.shape:
-                    count *= length
-                parameters += count
-                kinds[tensor.dtype] = kinds.get(tensor.dtype, 0) + count
+                parameters += tensor.numbers
+                kinds[tensor.dtype] = kinds.get(tensor.dtype, 0) + tensor.numbers
     head = config.head_dim or config.hidden_size // heads
     return Metadata(
         architecture=config.model_type[:64],
@@ -130,7 +148,7 @@ def _tensors(path: Path) -> list[_Tensor]:
     try:
         header = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         found = [msgspec.json.decode(each, type=_Tensor) for name, each in header.items() if name != "__metadata__"]
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise ModelInvalid(f"{path.name} is damaged: its header is not what such a file has") from None
     end = max((tensor.data_offsets[1] for tensor in found), default=0)
     if 8 + length + end > size:
@@ -138,7 +156,9 @@ def _tensors(path: Path) -> list[_Tensor]:
     for tensor in found:
         if tensor.dtype not in NUMBER_BYTES:
             raise ModelIncompatible(f"the model holds numbers of the type {tensor.dtype[:32]}, which is not known here")
-        if any(not 0 < rows < 2**40 for rows in tensor.shape):
+        begin, end = tensor.data_offsets
+        possible = begin >= 0 and len(tensor.shape) <= MAX_DIMENSIONS and all(0 < n < 2**40 for n in tensor.shape)
+        if not possible or end - begin != tensor.numbers * NUMBER_BYTES[tensor.dtype]:
             raise ModelInvalid(f"{path.name} is damaged: a tensor has no size that can be")
     return found
 
@@ -148,5 +168,5 @@ def _decoded(path: Path, kind: type[_Kind]) -> _Kind:
         raise ModelInvalid(f"{path.name} is too large to be what it is called")
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ModelInvalid(f"{path.name} is not what such a file has: {error}") from None

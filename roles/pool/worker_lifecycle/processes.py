@@ -56,7 +56,7 @@ def worker_command(
         "orphan_s": spec.orphan_s,
         **fields_of(spec.options),
     }
-    if snapshots is not None:
+    if snapshots is not None and spec.engine == "llamacpp":
         with contextlib.suppress(OSError):  # a full disk costs what would be kept, not the worker
             told |= {"snapshots": str(folder(snapshots, spec.path)), "snapshot_bytes": snapshot_bytes}
     settings = {"slots": spec.slots, "ctx": spec.ctx, "host": spec.host, "port": spec.port}

@@ -15,6 +15,10 @@ from pathlib import Path
 
 KEEP_S = 86_400.0
 LOOK_S = 60.0
+SAVE_S = 15.0
+"""What a worker may take to write it, at its end."""
+HALF_DONE_S = 120.0
+WHOLE = ".kv"
 OWNER = "model"
 
 
@@ -31,14 +35,15 @@ def folder(root: Path, model: Path) -> Path:
 
 
 def sweep(root: Path, *, now_s: float) -> None:
-    """Remove what is older than a day, and everything of models whose file is gone. Blocks."""
+    """Remove what is older than a day, what was left half done, and everything of models whose file is gone. Blocks."""
     for path in root.glob("*"):
         with contextlib.suppress(OSError):
             if not Path((path / OWNER).read_text()).exists():
                 shutil.rmtree(path)
                 continue
             for file in path.glob("*.*"):
-                if now_s - file.stat().st_mtime > KEEP_S:
+                keep_s = KEEP_S if file.suffix == WHOLE else HALF_DONE_S
+                if now_s - file.stat().st_mtime > keep_s:
                     file.unlink()
 
 

@@ -9,6 +9,7 @@ tells which it was.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -46,6 +47,7 @@ from roles.worker.backend.pieces import Pieces, find_pieces
 
 DEFAULT_CTX = 8192
 POLL_S = 0.005
+LET_GO_S = 2.0
 MAX_GRAMMARS = 256
 
 
@@ -286,6 +288,9 @@ class LlamaCpp:
         """End the process; see `Engine.close`. What its slots hold is kept where it shall be."""
         snapshots, self._snapshots = self._snapshots, None
         if snapshots is not None:
+            with contextlib.suppress(errors.EngineFailed, TimeoutError):
+                async with asyncio.timeout(LET_GO_S):
+                    await self.let_go()
             await snapshots.save()
         await self._http.close()
         await self._process.close()
@@ -294,7 +299,7 @@ class LlamaCpp:
         """Give the slots what an earlier worker has kept, if there is a place for that."""
         if self._snapshot_folder:
             setup = {"engine": self.name, **options.cache_setup()}
-            marked = await asyncio.to_thread(mark, self._path, setup)
+            marked = await asyncio.to_thread(mark, options.paths, setup)
             folder = Path(self._snapshot_folder)
             self._snapshots = Snapshots(folder, self._snapshot_bytes, mark=marked, http=self._http)
             await self._snapshots.restore(self._slots)

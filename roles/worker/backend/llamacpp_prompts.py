@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Protocol, TypeVar
+
 import msgspec
 
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.conversation import images_of
 from llorch.wire.images import data_of
 from roles.worker.backend import Prompt
-from roles.worker.backend.llamacpp_http import EngineHttp, Refused
+from roles.worker.backend.llamacpp_http import Refused
 
+T = TypeVar("T")
 SENTENCEPIECE = 1
 """llama.cpp's number for vocabularies that put a space before a text; see `tokenize`."""
 
@@ -30,10 +33,18 @@ class _Text(msgspec.Struct, frozen=True):
     content: str
 
 
-class Prompts:
-    """Asks one engine; `bos` is what it puts before every text."""
+class Asks(Protocol):
+    """Whoever answers as llama.cpp's server does."""
 
-    def __init__(self, http: EngineHttp) -> None:
+    async def ask(self, method: str, path: str, body: object, kind: type[T]) -> T:
+        """Return an answer that comes in one piece."""
+        ...
+
+
+class Prompts:
+    """Asks one server of llama.cpp's; `bos` is what it puts before every text."""
+
+    def __init__(self, http: Asks) -> None:
         self.bos: list[int] = []
         self._http = http
         self._vocab_type = 0

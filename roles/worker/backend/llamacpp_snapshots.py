@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,15 +61,15 @@ class _Restored(msgspec.Struct, frozen=True):
     n_restored: int = 0
 
 
-def mark(model: Path, setup: Mapping[str, object]) -> str:
+def mark(files: Iterable[str], setup: Mapping[str, object]) -> str:
     """Return what marks the snapshots that a worker can use.
 
     Args:
-        model: The model file; another one in its place has another size or time.
+        files: The model's and its adapters'; another one in its place has another size or time.
         setup: The engine's build and every option that changes what is in a cache.
     """
-    found = model.stat()
-    told = json.dumps([str(model), found.st_size, found.st_mtime_ns, setup], sort_keys=True, default=str)
+    found = [(path, os.stat(path)) for path in files]  # noqa: PTH116 - paths as the engine has them
+    told = json.dumps([[(path, s.st_size, s.st_mtime_ns) for path, s in found], setup], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -89,9 +90,10 @@ def superfluous(kept: Iterable[Kept], *, budget_bytes: int, now_s: float) -> lis
     """Return which files go: those that are too old, and the oldest of what is above the budget."""
     left_bytes, gone = budget_bytes, []
     for one in sorted(kept, key=lambda one: -one.saved_s):
-        left_bytes -= one.size_bytes
-        if left_bytes < 0 or now_s - one.saved_s > KEEP_S:
+        if one.size_bytes > left_bytes or now_s - one.saved_s > KEEP_S:
             gone.append(one.path)
+        else:
+            left_bytes -= one.size_bytes
     return gone
 
 
@@ -141,7 +143,7 @@ class Snapshots:
             action = f"/slots/{slot.id}?action=save"
             try:
                 said = await self._http.ask("POST", action, {"filename": name}, _Saved)
-            except errors.EngineFailed:
+            except BaseException:  # also where its time is over
                 await asyncio.to_thread((self._folder / name).unlink, missing_ok=True)
                 raise
             await asyncio.to_thread(_complete, self._folder / name)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from llorch import log, program
 
+LEFT_S = 1.0
 END_S = 15.0
 """More than the guard gives the server."""
 MAX_LINE = 2000
@@ -35,7 +36,7 @@ class Command:
     @property
     def ended(self) -> bool:
         """Whether it has ended."""
-        return self._reading is not None and self._reading.done()
+        return self._process is not None and self._process.returncode is not None
 
     async def start(self, command: Sequence[str], env: Mapping[str, str], on_word: Callable[[], None]) -> None:
         """Start it.
@@ -58,13 +59,15 @@ class Command:
         self.heard_s = time.monotonic()
         self._reading = self._tasks.create_task(self._read(self._process.stdout, on_word), name="server-output")
 
-    async def wait(self) -> str:
-        """Wait for its end; return how it ended, and its last words."""
+    async def wait(self, *, last_words: bool) -> str:
+        """Wait for its end; return how it ended, and with *last_words* what it said last.
+
+        Not of one that has taken requests: what such a server says can quote them.
+        """
         assert self._process is not None
-        assert self._reading is not None
-        await asyncio.wait({self._reading})
         status = await self._process.wait()
-        last = f"; its last words: {self._last}" if self._last else ""
+        await self._heard_out()
+        last = f"; its last words: {self._last}" if last_words and self._last else ""
         return f"the server's command ended with exit status {status}{last}"
 
     async def close(self) -> None:
@@ -81,8 +84,13 @@ class Command:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        await self._heard_out()
+
+    async def _heard_out(self) -> None:
+        """Read what is left of its output, but not for as long as something that it has started holds that."""
         if self._reading is not None:
-            await asyncio.wait({self._reading})
+            await asyncio.wait({self._reading}, timeout=LEFT_S)
+            self._reading.cancel()
 
     async def _read(self, stream: asyncio.StreamReader, on_word: Callable[[], None]) -> None:
         rest = b""

@@ -37,7 +37,8 @@ CHECK_EVERY_S = 10.0
 MAX_MISSES = 3
 KEY_REFUSED = frozenset({401, 403})
 TOO_MANY = 429
-CALLERS_FAULT, SERVERS_FAULT = 400, 500
+CALLERS_FAULT, SERVERS_FAULT = frozenset({400, 413, 422}), 500
+NOT_THERE = frozenset({404})
 LONGEST_WAIT_S = 30.0
 """So long a job waits, in all, for a server that has too many requests."""
 KEY_VARIABLES = ("VLLM_API_KEY", "LLAMA_API_KEY")
@@ -63,7 +64,7 @@ class OpenAiServer:
         self._http = ServerHttp(server.url, what=self._what)
         self._facts = Facts("openai")
         self._context = 0
-        self._counter = Counter(self._http, "openai", ref.model)
+        self._counter = Counter(self._http, self._facts, ref.model)
         self._command = Command(tasks)
         self._opened = AsyncExitStack()
         self._doubted = asyncio.Event()
@@ -85,7 +86,7 @@ class OpenAiServer:
             await self._start(key, on_progress)
         with _keyed(self._section):
             facts = self._facts = await self._http.facts(self._model)
-        self._counter = Counter(self._http, facts.family, self._model)
+        self._counter = Counter(self._http, facts, self._model)
         await self._counter.open()
         self.name = f"openai/{facts.family}" + (f"-{facts.version}" if facts.version else "")
         self._context = self._server.context or facts.context or DEFAULT_CONTEXT
@@ -140,7 +141,7 @@ class OpenAiServer:
         """Yield what the server writes; see `Engine.converse`."""
         facts, model = self._facts, self._model
         words.check(talk, facts.family, has_messages=bool(prompt.messages))
-        path = "/completions"
+        path, most = "/completions", max_tokens
         if prompt.continue_text and facts.family == "llama-server":
             tokens = await self.tokenize(prompt)
             body = words.completion(tokens, talk, model=model, family=facts.family, max_tokens=max_tokens, seed=seed)
@@ -148,14 +149,17 @@ class OpenAiServer:
             path = "/chat/completions"
             # As much as the context holds is what a server writes that is not told; it knows better how much that is.
             full = not self._counter.exact and max_tokens + words.estimate(prompt) >= self._context
-            most = None if full else max_tokens
-            body = words.chat(prompt, talk, model=model, family=facts.family, max_tokens=most, seed=seed)
+            told = None if full else max_tokens
+            body = words.chat(prompt, talk, model=model, family=facts.family, max_tokens=told, seed=seed)
         else:
             text = prompt.text + prompt.continue_text
             body = words.completion(text, talk, model=model, family=facts.family, max_tokens=max_tokens, seed=seed)
         reader = Reader(top=top_logprobs(talk), must_call=must_call(talk))
         async with aclosing(self._read(path, body, reader)) as steps:
             async for chunks in steps:
+                if chunks[-1].stop is None and chunks[-1].tokens_out >= most:
+                    yield [*chunks, chunks[-1]._replace(text="", stop="max_tokens", ids=(), logprobs=(), tool_calls=())]
+                    return  # a server that was not told how much it may write
                 yield chunks
 
     async def let_go(self) -> None:
@@ -188,6 +192,8 @@ class OpenAiServer:
                 self._doubted.set()
                 raise
             except Refusal as refusal:
+                if refusal.http_status in KEY_REFUSED | NOT_THERE or refusal.http_status >= SERVERS_FAULT:
+                    self._doubted.set()
                 pause_s = wait_s if refusal.retry_after_s is None else max(refusal.retry_after_s, 0.1)
                 waited_s += pause_s
                 if refusal.http_status != TOO_MANY or waited_s > LONGEST_WAIT_S:
@@ -210,7 +216,7 @@ class OpenAiServer:
         await command.start(server.command, env, heard)
         while not await self._answers():
             if command.ended:
-                raise errors.EngineFailed(await command.wait())
+                raise errors.EngineFailed(await command.wait(last_words=True))
             if time.monotonic() - command.heard_s > server.ready_timeout_s:
                 raise errors.EngineFailed(
                     f"{self._what} takes no requests and has said nothing for {server.ready_timeout_s:g} s"
@@ -247,11 +253,14 @@ class OpenAiServer:
                 if misses >= MAX_MISSES:
                     self._over(away.message)
             except Refusal as refusal:
+                misses += 1
                 if refusal.http_status in KEY_REFUSED:
-                    self._over(self._fault(refusal, "").message)
+                    self._over(key_refused(self._section, refusal).message)
+                elif refusal.http_status >= SERVERS_FAULT and misses >= MAX_MISSES:
+                    self._over(refusal.message)
 
     async def _watch_command(self) -> None:
-        self._over(await self._command.wait())
+        self._over(await self._command.wait(last_words=False))
 
     def _over(self, reason: str) -> None:
         if not self._gone.done():
@@ -260,11 +269,9 @@ class OpenAiServer:
     def _fault(self, refusal: Refusal, field: str) -> errors.LlorchError:
         """Return whose fault it is that the server refused a request."""
         status = refusal.http_status
-        if status in KEY_REFUSED:
-            return key_refused(self._section, refusal)
         if status == TOO_MANY:
             return errors.EngineFailed(f"{self._what} has too many requests", retry_after_s=refusal.retry_after_s)
-        if CALLERS_FAULT <= status < SERVERS_FAULT:
+        if status in CALLERS_FAULT:
             sign = f" ({refusal.sign})" if refusal.sign else ""
             problem = f"the model's server does not accept the request{sign}"
             return invalid([FieldProblem(field or "messages", problem)])

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from llorch import errors
+from llorch.wire.codec import UNREADABLE
 from llorch.wire.conversation import FunctionDelta, TokenChance, TokenLogprob, ToolCallDelta
 from llorch.wire.events import StopReason
 from roles.worker.backend import REPLACEMENT, Chunk
@@ -118,7 +119,7 @@ class Reader:
             return
         try:
             said = self._decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             raise errors.EngineFailed("the server gave an answer that is not OpenAI's") from None
         if said.error is not None or (said.choices is None and said.usage is None and said.prompt_progress is None):
             raise errors.EngineFailed("the server reported an error while it generated")

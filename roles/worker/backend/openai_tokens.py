@@ -6,9 +6,10 @@ from typing import TypeVar
 
 import msgspec
 
-from llorch.server_facts import Family
+from llorch.server_facts import Facts
 from llorch.server_http import ANSWER_TIMEOUT_S, Refusal, ServerHttp
 from roles.worker.backend import Prompt
+from roles.worker.backend.llamacpp_prompts import Prompts
 from roles.worker.backend.openai_words import estimate
 
 T = TypeVar("T")
@@ -18,8 +19,15 @@ class _Tokens(msgspec.Struct, frozen=True):
     tokens: list[int]
 
 
-class _Templated(msgspec.Struct, frozen=True):
-    prompt: str
+class _Native:
+    """llama-server's own addresses, which are not under those of OpenAI's API."""
+
+    def __init__(self, http: ServerHttp) -> None:
+        self._http = http
+
+    async def ask(self, method: str, path: str, body: object, kind: type[T]) -> T:
+        """Return an answer; raises as `ServerHttp.ask` does."""
+        return await self._http.ask(method, self._http.root + path, body, kind, timeout_s=ANSWER_TIMEOUT_S)
 
 
 class Counter:
@@ -27,16 +35,16 @@ class Counter:
 
     Args:
         http: The server.
-        family: What it is.
+        facts: What it is.
         model: What it calls the model.
     """
 
-    def __init__(self, http: ServerHttp, family: Family, model: str) -> None:
+    def __init__(self, http: ServerHttp, facts: Facts, model: str) -> None:
         self.exact = False
-        self._http = http
-        self._family = family
+        self._facts = facts
         self._model = model
-        self._bos: list[int] = []
+        self._native = _Native(http)
+        self._prompts = Prompts(self._native)
 
     async def open(self) -> None:
         """Find out whether the server can be asked; vLLM and llama-server can, unless that is turned off.
@@ -45,10 +53,10 @@ class Counter:
             Away: It does not answer.
         """
         try:
-            if self._family == "llama-server":
-                self._bos = await self._llama("")
+            if self._facts.family == "llama-server":
+                await self._prompts.open(self._facts.vocab_type)
                 self.exact = True
-            elif self._family == "vllm":
+            elif self._facts.family == "vllm":
                 await self._vllm(Prompt(text="a"))
                 self.exact = True
         except Refusal:
@@ -63,18 +71,9 @@ class Counter:
         """
         if not self.exact:
             return [0] * estimate(prompt)
-        if self._family == "vllm":
+        if self._facts.family == "vllm":
             return await self._vllm(prompt)
-        behind = await self._llama(prompt.continue_text, special=False) if prompt.continue_text else []
-        if not prompt.messages:
-            return await self._llama(prompt.text) + behind
-        body: dict[str, object] = {"messages": prompt.messages}
-        if prompt.tools:
-            body["tools"] = prompt.tools
-        tokens = await self._llama((await self._ask("/apply-template", body, _Templated)).prompt)
-        if len(self._bos) == 1 and tokens[:2] == self._bos * 2:
-            tokens = tokens[1:]  # the template writes one too
-        return tokens + behind
+        return await self._prompts.tokenize(prompt)
 
     async def _vllm(self, prompt: Prompt) -> list[int]:
         body: dict[str, object] = {"model": self._model}
@@ -88,11 +87,4 @@ class Counter:
                 body["tools"] = prompt.tools
         else:
             body["prompt"] = prompt.text + prompt.continue_text
-        return (await self._ask("/tokenize", body, _Tokens)).tokens
-
-    async def _llama(self, text: str, *, special: bool = True) -> list[int]:
-        body = {"content": text, "add_special": special, "parse_special": special}
-        return (await self._ask("/tokenize", body, _Tokens)).tokens
-
-    async def _ask(self, path: str, body: object, kind: type[T]) -> T:
-        return await self._http.ask("POST", self._http.root + path, body, kind, timeout_s=ANSWER_TIMEOUT_S)
+        return (await self._native.ask("POST", "/tokenize", body, _Tokens)).tokens

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from llorch.wire.conversation import TokenChance, TokenLogprob
+from roles.worker.backend.llamacpp_options import LEAST_LOGPROB
 from roles.worker.backend.torch_batching import Step
 from roles.worker.backend.torch_messages import Piece
 from roles.worker.backend.torch_tokenizer import Words, Writing
 
-LEAST_LOGPROB = -9999.0
 """What OpenAI tells of a token that cannot be."""
 
 

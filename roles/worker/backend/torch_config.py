@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from llorch.errors import ModelIncompatible, ModelInvalid
+from llorch.wire.codec import UNREADABLE
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 DTYPE_NAMES: Mapping[str, str] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
@@ -109,7 +110,7 @@ def read_shape(config: bytes, generation: bytes = b"") -> Shape:
             )
         found = msgspec.json.decode(config, type=_File)
         told = msgspec.json.decode(generation, type=_Generation) if generation else _Generation()
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ModelInvalid(f"the model's config.json cannot be used: {error}") from None
     _check(found)
     ends = told.eos_token_id if told.eos_token_id is not None else found.eos_token_id

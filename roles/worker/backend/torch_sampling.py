@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-PENALTY_WINDOW_TOKENS = 64
+from roles.worker.backend.llamacpp_options import PENALTY_WINDOW_TOKENS
 
 
 @dataclass(frozen=True, slots=True)

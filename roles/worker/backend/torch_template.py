@@ -17,7 +17,7 @@ from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from llorch.errors import InvalidRequest
+from llorch.wire.codec import UNREADABLE, FieldProblem, invalid
 
 CONFIG = "tokenizer_config.json"
 FILE = "chat_template.jinja"
@@ -62,7 +62,7 @@ class ChatTemplate:
             InvalidRequest: The model has no template, or it refuses these messages.
         """
         if not self._source:
-            raise _invalid("the model has no chat template; give a prompt")
+            raise invalid([FieldProblem("messages", "the model has no chat template; give a prompt")])
         try:
             template = self._environment.from_string(self._source)
             text: str = template.render(
@@ -70,13 +70,13 @@ class ChatTemplate:
             )
             return text
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError):
-            raise _invalid("the model's chat template does not accept them") from None
+            raise invalid([FieldProblem("messages", "the model's chat template does not accept them")]) from None
 
 
 def _config(folder: Path) -> _Config:
     try:
         return msgspec.json.decode((folder / CONFIG).read_bytes(), type=_Config)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return _Config()
 
 
@@ -91,13 +91,6 @@ def _source(folder: Path, config: _Config) -> str:
 
 def _content(token: str | _Token | None) -> str:
     return token.content if isinstance(token, _Token) else token or ""
-
-
-def _invalid(problem: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"the request is not valid: messages: {problem}",
-        details={"fields": [{"field": "messages", "problem": problem}]},
-    )
 
 
 def _refuse(message: str) -> str:

@@ -36,15 +36,16 @@ class Words:
         try:
             raw = (folder / FILE).read_text(encoding="utf-8")
             found = json.loads(raw)
-            self._tokenizer = Tokenizer.from_str(raw)
-            self._literal = Tokenizer.from_str(raw)
-            self._bytes, self.special = _vocabulary(found)
         except OSError:
             raise ModelNotFound(f"the model is not whole: there is no {FILE} in its folder") from None
-        except (ModelIncompatible, ModelInvalid):
-            raise
-        except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing more exact
+        except (ValueError, RecursionError) as error:
             raise ModelInvalid(f"{FILE} is damaged, fetch it again: {str(error)[:200]}") from None
+        try:
+            self._tokenizer = Tokenizer.from_str(raw)
+            self._literal = Tokenizer.from_str(raw)
+        except Exception as error:  # noqa: BLE001 - the library raises nothing more exact
+            raise ModelInvalid(f"{FILE} is damaged, fetch it again: {str(error)[:200]}") from None
+        self._bytes, self.special = _vocabulary(found)
         self._literal.encode_special_tokens = True
         self._joined = "Metaspace" in raw or f'"{_SPACE}"' in json.dumps(found.get("normalizer"), ensure_ascii=False)
 
@@ -56,7 +57,7 @@ class Words:
         """Return the tokens of a text and of *behind*, which a model wrote: nothing in that is a special token.
 
         Raises:
-            InvalidRequest: The tokeniser knows a token in it that was added to it, but not to the model.
+            InvalidRequest: There is not one token in it, or one that was added to the tokeniser, but not to the model.
         """
         if behind and self._joined:
             # Alone it would get a space in front.
@@ -64,7 +65,9 @@ class Words:
         else:
             found = self.tokens(text, begin=begin)
             found += self._literal.encode(behind, add_special_tokens=False).ids
-        if max(found, default=0) >= self._vocab_size:
+        if not found:
+            raise InvalidRequest("the request is not valid: the prompt has no tokens")
+        if max(found) >= self._vocab_size:
             raise InvalidRequest("the request is not valid: its text holds a token that the model has no place for")
         return found
 

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
+from llorch.wire.codec import UNREADABLE
 from roles.worker.backend.torch_config import Shape
 
 INDEX = "model.safetensors.index.json"
@@ -144,7 +145,7 @@ def _paths(folder: Path) -> list[Path]:
         return [folder / SINGLE]
     try:
         names = set(msgspec.json.decode(index.read_bytes(), type=_Index).weight_map.values())
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise ModelInvalid(f"{INDEX} cannot be read: {error}") from None
     if any(Path(name).name != name for name in names):
         raise ModelInvalid(f"{INDEX} names a file outside the model's folder")

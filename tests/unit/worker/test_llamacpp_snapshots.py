@@ -37,12 +37,23 @@ def test_the_oldest_files_go_where_there_are_too_many_and_those_of_yesterday_in_
     assert superfluous(files, budget_bytes=120, now_s=KEEP_S + 250) == [Path("c"), Path("a")]
 
 
+def test_one_that_is_too_large_takes_no_other_with_it() -> None:
+    files = [Kept(Path("huge"), 200, 300.0), Kept(Path("small"), 40, 200.0)]
+
+    assert superfluous(files, budget_bytes=100, now_s=300) == [Path("huge")]
+
+
 def test_another_file_or_another_setup_has_another_mark(tmp_path: Path) -> None:
     model = tmp_path / "model.gguf"
     model.write_bytes(b"weights")
-    first = mark(model, {"ctx": 512})
-    same, other = mark(model, {"ctx": 512}), mark(model, {"ctx": 1024})
-    os.utime(model, (1, 1))
+    first = mark([str(model)], {"ctx": 512})
+    same, other = mark([str(model)], {"ctx": 512}), mark([str(model)], {"ctx": 1024})
+    adapter = tmp_path / "adapter.gguf"
+    adapter.write_bytes(b"adapter")
+    adapted = mark([str(model), str(adapter)], {"ctx": 512})
+    os.utime(adapter, (1, 1))
 
     assert first == same != other
-    assert mark(model, {"ctx": 512}) != first
+    assert len({first, adapted, mark([str(model), str(adapter)], {"ctx": 512})}) == 3
+    os.utime(model, (1, 1))
+    assert mark([str(model)], {"ctx": 512}) != first
