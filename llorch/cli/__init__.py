@@ -17,12 +17,18 @@ def run(arguments: list[str]) -> int:
 
 
 def _invoke(arguments: list[str]) -> int:
+    if arguments == ["--version"]:  # hosts are asked for it often: without the tree of commands it takes a third
+        from llorch.cli.output import write_version
+
+        write_version()
+        return 0
     import typer
 
     from llorch.cli import remote_option
     from llorch.cli.app import build
+    from llorch.cli.tree import towards
 
-    command = typer.main.get_command(build())
+    command = typer.main.get_command(towards(build(), arguments))
     remote_option.add_to(command, arguments)
     if "_LLORCH_COMPLETE" in os.environ:
         from llorch.cli import completion

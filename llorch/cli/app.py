@@ -8,6 +8,7 @@ import typer
 
 from llorch.cli import bench, demo, dev, hosts, jobs, pool, serve, top
 from llorch.cli.options import group
+from llorch.cli.output import write_version
 
 
 def build() -> typer.Typer:
@@ -27,10 +28,7 @@ def build() -> typer.Typer:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from llorch import __version__
-        from llorch.cli.output import write
-
-        write(f"llorch {__version__}\n")
+        write_version()
         raise typer.Exit
 
 

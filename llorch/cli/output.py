@@ -34,6 +34,13 @@ def write(text: str) -> None:
         raise ReaderGone from None
 
 
+def write_version() -> None:
+    """Write which version this is; raises as `write` does."""
+    from llorch import __version__
+
+    write(f"llorch {__version__}\n")
+
+
 def write_text(text: str) -> None:
     """Write what a model wrote: as it is to a file or pipe, as `plain` to a terminal; raises as `write` does."""
     write(plain(text) if sys.stdout.isatty() else text)

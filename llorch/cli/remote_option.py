@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +33,8 @@ def add_to(command: object, arguments: Sequence[str]) -> None:
             leaf.callback = _routed(leaf.callback, arguments)
 
 
-def _parameters() -> Iterator[typer.core.TyperOption]:
+@cache
+def _parameters() -> tuple[typer.core.TyperOption, ...]:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
     @app.command()
@@ -43,9 +45,7 @@ def _parameters() -> Iterator[typer.core.TyperOption]:
     ) -> None:
         pass
 
-    for parameter in typer.main.get_command(app).params:
-        assert isinstance(parameter, typer.core.TyperOption)
-        yield parameter
+    return tuple(it for it in typer.main.get_command(app).params if isinstance(it, typer.core.TyperOption))
 
 
 def _routed(callback: Callable[..., object], arguments: Sequence[str]) -> Callable[..., object]:

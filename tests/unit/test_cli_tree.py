@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from llorch.cli import remote_option
 from llorch.cli.app import build
-from llorch.cli.tree import leaves
+from llorch.cli.tree import leaves, towards
 
 
 def tree() -> TyperGroup:
@@ -66,3 +66,30 @@ def test_every_option_has_a_help_text(path: tuple[str, ...], command: TyperComma
     records = [(parameter.name, parameter.get_help_record(context)) for parameter in command.params]
 
     assert [name for name, record in records if record is not None and not record[1]] == []
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_the_tree_cut_down_to_a_command_has_that_one_and_no_other(path: tuple[str, ...], command: TyperCommand) -> None:
+    cut = typer.main.get_command(towards(build(), [*path, "--json"]))
+    remote_option.add_to(cut, [])
+
+    ((left, kept),) = leaves(cut)
+
+    assert left == path
+    assert [parameter.name for parameter in kept.params] == [parameter.name for parameter in command.params]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--json", "jobs"], ["unknown"]])
+def test_what_names_no_command_leaves_the_whole_tree(words: list[str]) -> None:
+    kept = leaves(typer.main.get_command(towards(build(), words)))
+
+    assert [path for path, _ in kept] == [path for path, _ in leaves(tree())]
+
+
+def test_a_group_that_is_named_keeps_all_of_its_own_and_the_whole_tree_stays_as_it_was() -> None:
+    app = build()
+
+    kept = leaves(typer.main.get_command(towards(app, ["pool", "models", "unknown"])))
+
+    assert {path[:2] for path, _ in kept} == {("pool", "models")}
+    assert len(list(leaves(typer.main.get_command(app)))) == len(list(leaves(tree())))
