@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from llorch.program import hold_own
+
 OLD_NAMES: dict[str, list[str]] = {
     "orchestratord": ["serve", "orchestrator"],
     "pool-managerd": ["serve", "pool"],
@@ -23,6 +25,7 @@ def arguments(argv: list[str]) -> list[str]:
 
 def main() -> int:
     """Run the command line; return the exit status."""
+    hold_own()
     given = arguments(sys.argv)
     if given[:2] == ["__engine", "torch"]:
         from roles.worker.backend.torch_host import main as torch_engine

@@ -56,6 +56,20 @@ def foreign_environment() -> dict[str, str]:
     return env
 
 
+def hold(folder: Path) -> None:
+    """Hold a folder that the executable has unpacked itself into until this process ends, however it ends."""
+    import fcntl
+
+    with contextlib.suppress(OSError):  # a file system without locks: then the first process's id has to do
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def hold_own() -> None:
+    """Hold this process's own one; from source there is none."""
+    if frozen():
+        hold(Path(sys._MEIPASS))  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's documented name
+
+
 def die_with_parent() -> None:
     """Arrange for this process to be killed when the one that started it ends. Linux only; does nothing elsewhere."""
     if sys.platform == "linux":

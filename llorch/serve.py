@@ -19,6 +19,7 @@ from llorch.config import is_loopback
 from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
 from llorch.program import Echo, die_with_launcher
 from llorch.supervision import READY, STOPPING, supervised
+from llorch.unpacked import swept
 
 SHUTDOWN_S = 2.0
 KEEPALIVE_S = 75.0
@@ -89,7 +90,7 @@ async def serve(sites: Sequence[Site], *, token: str = "") -> int:
     stop = StopSignal()
     stop.install()
     with supervised() as say:
-        async with all_running(sites) as served:
+        async with all_running(sites) as served, swept():
             with contextlib.suppress(OSError):  # nobody has to read it
                 print(served[0].url, flush=True)  # noqa: T201 - the ready line
             say(f"{READY}\nSTATUS=Listening on {served[0].url}")
