@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from llorch.client import Client
 from llorch.wire.tasks import CancelReply
+from roles.orchestrator.app import DATABASE
 from tests.support.orchestrating import (
     BACK_OFF_MS,
     QUIET,
@@ -218,3 +221,18 @@ async def test_a_job_that_is_to_go_on_does_when_its_reader_leaves(tmp_path: Path
 
     assert text(events) == ["a", "b"]
     assert worker.cancels == []
+
+
+@pytest.mark.parametrize("stored", [b'{"model":"m","prompt":""}', b"no JSON", b'{"model":"m","prompt":"x","later":1}'])
+async def test_a_stored_request_that_cannot_be_run_ends_its_job_and_nothing_else(stored: bytes, tmp_path: Path) -> None:
+    async with orchestrator(tmp_path) as system:
+        job, other = await system.submit(), await system.submit()
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+        changed = database.execute("UPDATE jobs SET request = ? WHERE id = ?", (stored, job.job_id)).rowcount
+    async with both(tmp_path, ScriptedWorker()) as system:
+        events = await system.events(job.job_id)
+        task, done = await system.show(job.job_id), await system.reached(other.job_id, "completed")
+
+    assert changed == 1
+    assert failure(events).code == "INVALID_REQUEST"
+    assert (task.status, task.attempts, done.attempts) == ("failed", 1, 1)

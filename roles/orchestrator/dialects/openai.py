@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from llorch.wire.codec import FieldProblem, FieldProblems, invalid
+from llorch.wire.codec import FieldProblem, FieldProblems, checked, invalid
 from llorch.wire.conversation import (
     Content,
     Function,
@@ -100,10 +100,10 @@ def submission(fields: dict[str, object]) -> SubmitTask:
     """Return a job that ends when its client leaves.
 
     Raises:
-        InvalidRequest: The fields do not fit together.
+        InvalidRequest: A field is not what a job may have, or they do not fit together.
     """
     try:
-        return SubmitTask(**fields, on_disconnect="cancel")  # type: ignore[arg-type]  # each was decoded, or made here
+        return checked(SubmitTask(**fields, on_disconnect="cancel"))  # type: ignore[arg-type]  # that is checked
     except FieldProblems as error:
         raise invalid(error.problems) from None
 

@@ -15,8 +15,9 @@ import msgspec
 
 from llorch import log
 from llorch.client import Client
-from llorch.errors import LlorchError, RemoteError, WorkerLost
+from llorch.errors import InvalidRequest, LlorchError, RemoteError, WorkerLost
 from llorch.job import JobId, Move
+from llorch.wire.codec import reread
 from llorch.wire.tasks import SubmitTask, keep_alive_s
 from llorch.wire.workers import WorkerHealth
 from roles.orchestrator.clock import ClockMs
@@ -187,7 +188,11 @@ class Runs:
                 request = await claimed
                 if request is None:
                     return  # it has ended meanwhile
-                task = msgspec.json.decode(request, type=SubmitTask)
+                try:
+                    task = reread(request, SubmitTask)
+                except InvalidRequest as error:
+                    await self._ended(running, error, claimed=True)
+                    return
             ticket.task = None
             if task.keep_alive is not msgspec.UNSET:
                 self._keep(running.worker_id, keep_alive_s(task.keep_alive))
