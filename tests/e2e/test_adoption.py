@@ -16,6 +16,7 @@ from llorch.sse import Event
 from llorch.wire.pools import Pool, Spawned, Worker, WorkerList
 from tests.e2e.processes import Role, orchestrator_role, role, text_of, until
 from tests.support import models
+from tests.support.ended import ended as has_ended
 
 SLOW = models.Shape(n_embd=512, n_layer=8, n_head=8, n_ff=1376, ctx=1024)
 
@@ -45,7 +46,7 @@ def processes_of(worker: Worker) -> list[psutil.Process]:
 async def ended(processes: list[psutil.Process]) -> bool:
     """Tell whether processes end within a moment."""
     _, alive = await asyncio.to_thread(psutil.wait_procs, processes, 20)
-    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    return all(map(has_ended, alive))
 
 
 async def the_worker(pool: Role, *states: str) -> Worker:

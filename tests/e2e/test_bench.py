@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from llorch.wire.tasks import TaskPage
 from tests.e2e.processes import clean_environment, complaint, descendants, program, run, until, whole_system
+from tests.support.ended import pid_ended
 
 MACHINE = {"cpu", "cores", "memory_bytes", "system", "python", "llorch", "load_average"}
 
@@ -44,10 +44,7 @@ def ordered(times: dict[str, float]) -> bool:
 
 def alive(pid: int) -> bool:
     """Tell whether a process runs."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return not pid_ended(pid)
 
 
 async def test_a_running_system_is_measured_at_each_load_and_its_cold_start_apart(tmp_path: Path) -> None:

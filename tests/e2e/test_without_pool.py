@@ -13,6 +13,7 @@ import psutil
 from llorch.client import Client
 from llorch.wire.workers import WorkerHealth
 from tests.e2e.processes import complaint, role, until
+from tests.support.ended import ended as has_ended
 from tests.support.prompt import prompt
 
 
@@ -34,10 +35,7 @@ async def test_workers_are_started_found_again_and_stopped_without_a_pool(tmp_pa
         os.killpg(process.pid, signal.SIGKILL)
 
         async def ended() -> bool:
-            try:
-                return process.status() == psutil.STATUS_ZOMBIE
-            except psutil.NoSuchProcess:
-                return True
+            return has_ended(process)
 
         await until(ended)
         dead = json.loads((await run("pool", "worker", "list", "--json")).stdout)["workers"]

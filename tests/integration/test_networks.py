@@ -7,15 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support import networks
+from tests.support.ended import pid_ended
 
 pytestmark = pytest.mark.skipif(bool(networks.why_not()), reason=networks.why_not() or "there are hosts")
 MAKE = """
 import asyncio, sys
 from pathlib import Path
+from tests.support.ended import pid_ended
 from tests.support import networks
 
 async def main():
@@ -44,4 +45,4 @@ def test_hosts_of_a_process_that_was_ended_are_gone(number: signal.Signals, tmp_
     assert there_still is (number is signal.SIGKILL)
     assert ours not in networks.ip("netns", "list")
     assert not list(Path("/etc/netns").glob(f"{ours}*"))
-    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in inside)
+    assert all(pid_ended(pid) for pid in inside)

@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from llorch.program import WORKER_TOKEN_VARIABLE
@@ -15,16 +14,15 @@ from roles.pool.worker_lifecycle.processes import (
     worker_command,
     worker_environment,
 )
+from tests.support.ended import pid_ended
 from tests.unit.test_pool_worker_lifecycle_launcher import SPEC
 
 SHOW = (
     f"import os; print('http://127.0.0.1:1'); print(os.environ['{WORKER_TOKEN_VARIABLE}'], os.getsid(0) == os.getpid())"
 )
-ORPHAN = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'input()'], stdin=0).pid, flush=True)"
-ESCAPED = (
-    "import os, subprocess, sys; "
-    "print(subprocess.Popen([sys.executable, '-c', 'import threading; threading.Event().wait()'], process_group=0).pid)"
-)
+WAITS = "import threading; threading.Event().wait()"
+STARTS = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', '{WAITS}'], process_group={{}}).pid)"
+ORPHAN, ESCAPED = STARTS.format("None"), STARTS.format(0)
 
 
 def python(script: str, folder: Path) -> ProcessLauncher:
@@ -79,7 +77,7 @@ async def test_nothing_that_a_worker_started_outlives_it(tmp_path: Path, script:
     await child.wait()
 
     left = int((await child.lines(1))[0])
-    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+    assert pid_ended(left)
 
 
 async def test_signals_to_what_has_ended_do_nothing(tmp_path: Path) -> None:

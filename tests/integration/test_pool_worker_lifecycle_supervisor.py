@@ -17,6 +17,7 @@ from llorch.client import Client
 from llorch.errors import RemoteError
 from llorch.models import HAIKU_REF
 from llorch.wire.pools import Spawned, Worker, WorkerLogs
+from tests.support.ended import ended
 from tests.support.pools import Running, running_pool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,7 +227,7 @@ async def test_workers_outlive_a_pool_that_is_killed(tmp_path: Path) -> None:
     await pool.wait()
 
     process = psutil.Process(int(str(worker.pid)))
-    alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    alive = not ended(process)
     os.killpg(process.pid, signal.SIGKILL)
     assert alive
 

@@ -21,6 +21,7 @@ from llorch.wire.pools import Register, WorkerReport
 from roles.pool import app
 from roles.pool.worker_lifecycle import identity, records, takeover
 from roles.pool.worker_lifecycle.ledger import Ledger, Saved
+from tests.support.ended import pid_ended
 from tests.support.pools import CHILD, Running, running_pool
 from tests.unit.test_pool_worker_lifecycle_records import READY, STARTING
 
@@ -48,11 +49,6 @@ async def left_running(data: Path, mode: str) -> WorkerReport:
         return await pool.listener.until_worker(worker_id, "starting" if mode == "mute" else "ready")
 
 
-def gone(pid: int) -> bool:
-    """Tell whether a process has ended."""
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
 async def test_workers_that_were_left_are_in_the_first_registration_and_can_be_stopped(tmp_path: Path) -> None:
     before = await left_running(tmp_path, "stubborn")
 
@@ -65,7 +61,7 @@ async def test_workers_that_were_left_are_in_the_first_registration_and_can_be_s
     assert (worker.status, worker.adopted, worker.pid) == ("ready", True, before.pid)
     assert (seen.memory_bytes, seen.slots, seen.context_length) == (1000, 2, 64)
     assert (ended.status, ended.exit_code) == ("stopped", records.view(READY).exit_code)
-    assert gone(int(str(before.pid)))
+    assert pid_ended(int(str(before.pid)))
     assert list((tmp_path / "workers").iterdir()) == []
 
 
@@ -89,7 +85,7 @@ async def test_an_adopted_worker_that_does_not_answer_is_ended_like_any_other(tm
         ended = await pool.listener.until_worker(before.worker_id, "failed")
 
     assert ended.error == "it did not answer 3 health checks"
-    assert gone(int(str(before.pid)))
+    assert pid_ended(int(str(before.pid)))
 
 
 async def test_a_worker_that_was_still_starting_becomes_ready_under_the_next_pool(tmp_path: Path) -> None:
@@ -132,7 +128,7 @@ async def test_what_a_dead_worker_had_started_is_ended(tmp_path: Path) -> None:
         await registered(pool)
         await asyncio.to_thread(psutil.wait_procs, [child], 20)
 
-    assert gone(child.pid)
+    assert pid_ended(child.pid)
 
 
 async def test_a_draining_worker_is_drained_on(tmp_path: Path) -> None:

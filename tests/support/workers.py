@@ -22,6 +22,7 @@ from llorch.wire.workers import WorkerHealth
 from roles.worker.api import CORE
 from roles.worker.app import WorkerOptions, create
 from roles.worker.core import Core
+from tests.support.ended import ended
 
 PATIENCE_S = 30.0
 
@@ -185,5 +186,5 @@ async def engine_of(pid: int) -> psutil.Process:
 
 async def until_gone(process: psutil.Process) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        while not ended(process):
             await asyncio.sleep(0.005)

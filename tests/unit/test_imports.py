@@ -67,7 +67,7 @@ def modules() -> list[str]:
 def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run *script* in a fresh interpreter."""
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments], check=False, cwd=ROOT, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", script, *arguments], check=False, cwd=ROOT, capture_output=True, text=True, timeout=300
     )
 
 
