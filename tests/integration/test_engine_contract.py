@@ -14,20 +14,13 @@ import pytest
 
 from llorch import errors
 from llorch.wire.conversation import Message
-from llorch.wire.tasks import Sampling
 from roles.worker.backend import REPLACEMENT, Prompt
 from tests.support import engines
-from tests.support.engines import Kind, copied, generate, running, unloaded
+from tests.support.engines import Kind, copied, generate, running, unloaded, writing
 from tests.support.models import TINY, Shape
 
 WORDS = "bake kilo dumi lani"
 SLOW = Shape(n_embd=256, n_layer=8, n_head=4, n_ff=704, ctx=2048)
-WRONG = {
-    "missing": errors.ModelNotFound,
-    "foreign": errors.ModelInvalid,
-    "cut": errors.ModelInvalid,
-    "unknown": errors.ModelIncompatible,
-}
 
 
 @pytest.fixture(scope="module", params=engines.KINDS)
@@ -64,16 +57,17 @@ async def test_loading_tells_its_progress_and_what_the_model_is(kind: Kind, mode
     assert facts.context_length == TINY.ctx
     assert facts.vocab_size == len(engines.vocabulary()[0])
     assert facts.quant_kind == "F32"
-    assert facts.memory_bytes > 0
+    assert facts.takes_tokens == ("ids" not in kind.lacks)
+    assert (facts.memory_bytes > 0) == ("memory" not in kind.lacks)
     assert engine.name.startswith(kind.name)
 
 
-@pytest.mark.parametrize("way", WRONG)
+@pytest.mark.parametrize("way", engines.WRONG)
 async def test_a_bad_model_is_refused_with_one_line(kind: Kind, model: Path, tmp_path: Path, way: str) -> None:
     bad = kind.spoil[way](copied(model, tmp_path))
 
     async with unloaded(kind, bad) as engine:
-        with pytest.raises(WRONG[way]) as refused:
+        with pytest.raises(kind.wrong[way]) as refused:
             await engine.load(lambda _: None)
 
     assert refused.value.message
@@ -96,10 +90,9 @@ async def test_tokens_are_their_text_behind_the_token_that_begins_one(kind: Kind
 
 async def test_a_text_ends_at_max_tokens_and_is_the_same_again(kind: Kind, model: Path) -> None:
     async with running(kind, model) as engine:
-        tokens = await engine.tokenize(Prompt(text=WORDS))
-        first = await generate(engine, tokens, max_tokens=20)
-        sampled = [await generate(engine, tokens, temperature=1.0, seed=seed) for seed in (7, 7, 8)]
-        again = await generate(engine, tokens, max_tokens=20)
+        first = await generate(kind, engine, WORDS, max_tokens=20)
+        sampled = [await generate(kind, engine, WORDS, temperature=1.0, seed=seed) for seed in (7, 7, 8)]
+        again = await generate(kind, engine, WORDS, max_tokens=20)
 
     assert first.stop == "max_tokens"
     assert first.chunks[-1].tokens_out == 20
@@ -109,11 +102,11 @@ async def test_a_text_ends_at_max_tokens_and_is_the_same_again(kind: Kind, model
 
 
 async def test_every_id_is_told_once_its_characters_are_whole(kind: Kind, model: Path) -> None:
+    lacks(kind, "ids")
     said, _, _ = engines.vocabulary()
 
     async with running(kind, model) as engine:
-        tokens = await engine.tokenize(Prompt(text=WORDS))
-        texts = [await generate(engine, tokens, max_tokens=90, temperature=1.0, seed=seed) for seed in range(3)]
+        texts = [await generate(kind, engine, WORDS, max_tokens=90, temperature=1.0, seed=seed) for seed in range(3)]
 
     assert any(len(character.encode()) == 4 for text in texts for character in text.text)
     for text in texts:
@@ -126,23 +119,32 @@ async def test_the_models_own_end_ends_the_text(kind: Kind, tmp_path: Path) -> N
     _, _, end = engines.vocabulary()
 
     async with running(kind, path) as engine:
-        tokens = await engine.tokenize(Prompt(text=WORDS))
-        text = await generate(engine, tokens, temperature=1.0, max_tokens=400)
+        text = await generate(kind, engine, WORDS, temperature=1.0, max_tokens=400)
 
     assert text.stop == "eos"
     assert text.chunks[-1].tokens_out < 400
     assert end not in text.ids[:-1]
+    assert "</s>" not in text.text
 
 
 async def test_a_text_goes_on_behind_its_ids_as_if_nothing_had_been(kind: Kind, model: Path) -> None:
+    lacks(kind, "ids")
     async with running(kind, model) as engine:
         tokens = await engine.tokenize(Prompt(text=WORDS))
-        whole = await generate(engine, tokens, max_tokens=40)
-        first = await generate(engine, tokens, max_tokens=17)
-        rest = await generate(engine, [*tokens, *first.ids], max_tokens=40 - len(first.ids))
+        whole = await generate(kind, engine, tokens, max_tokens=40)
+        first = await generate(kind, engine, tokens, max_tokens=17)
+        rest = await generate(kind, engine, [*tokens, *first.ids], max_tokens=40 - len(first.ids))
 
     assert first.text + rest.text == whole.text
     assert first.ids + rest.ids == whole.ids
+
+
+async def test_a_text_goes_on_behind_what_was_written(kind: Kind, model: Path) -> None:
+    async with running(kind, model) as engine:
+        whole = await generate(kind, engine, f"{WORDS} kilo")
+        rest = await generate(kind, engine, Prompt(text=WORDS, continue_text=" kilo"))
+
+    assert rest.text == whole.text
 
 
 async def test_several_at_once_get_what_each_gets_alone(kind: Kind, model: Path) -> None:
@@ -150,35 +152,35 @@ async def test_several_at_once_get_what_each_gets_alone(kind: Kind, model: Path)
     prompts = [WORDS, "lani", "bake kilo " * 30, "dumi dumi"]
 
     async with running(kind, model, slots=3) as engine:
-        tokens = [await engine.tokenize(Prompt(text=prompt)) for prompt in prompts]
-        alone = [await generate(engine, each, max_tokens=20) for each in tokens]
+        alone = [await generate(kind, engine, prompt, max_tokens=20) for prompt in prompts]
         async with asyncio.TaskGroup() as group:
-            running_now = [group.create_task(generate(engine, each, max_tokens=20)) for each in tokens]
+            running_now = [group.create_task(generate(kind, engine, each, max_tokens=20)) for each in prompts]
 
     assert [task.result().text for task in running_now] == [text.text for text in alone]
 
 
 async def test_whoever_leaves_while_a_text_is_written_frees_the_slot(kind: Kind, slow: Path) -> None:
     async with running(kind, slow) as engine:
-        tokens = await engine.tokenize(Prompt(text=WORDS))
-        async with aclosing(engine.generate(tokens, Sampling(temperature=0), max_tokens=1500, seed=1)) as steps:
+        async with aclosing(await writing(kind, engine, WORDS, max_tokens=1500)) as steps:
             async for chunks in steps:
                 if chunks[-1].tokens_out:
                     break
         await engine.let_go()
-        after = await generate(engine, tokens, max_tokens=3)
+        after = await generate(kind, engine, WORDS, max_tokens=3)
 
     assert after.chunks[-1].tokens_out == 3
 
 
 async def test_whoever_leaves_while_the_prompt_is_read_frees_the_slot(kind: Kind, slow: Path) -> None:
     lacks(kind, "cancel-prefill")
+    long = "bake kilo dumi lani " * 250
+
     async with running(kind, slow, batch=32) as engine:
-        tokens = await engine.tokenize(Prompt(text="bake kilo dumi lani " * 250))
-        async with aclosing(engine.generate(tokens, Sampling(temperature=0), max_tokens=500, seed=1)) as steps:
+        tokens = await engine.tokenize(Prompt(text=long))
+        async with aclosing(await writing(kind, engine, long, max_tokens=500)) as steps:
             first = await anext(steps)
         await engine.let_go()
-        after = await generate(engine, tokens[:8], max_tokens=3)
+        after = await generate(kind, engine, WORDS, max_tokens=3)
 
     assert 0 <= first[0].prefilled < first[0].prefill_total
     assert first[0].prefill_total == len(tokens)
@@ -190,15 +192,21 @@ async def test_the_chances_of_tokens_are_told_likeliest_first(kind: Kind, model:
     said, _, _ = engines.vocabulary()
 
     async with running(kind, model) as engine:
-        tokens = await engine.tokenize(Prompt(text=WORDS))
-        greedy = await generate(engine, tokens, logprobs=True, top_logprobs=20, max_tokens=12)
-        sampled = await generate(engine, tokens, logprobs=True, temperature=1.0, max_tokens=12)
+        greedy = await generate(kind, engine, WORDS, logprobs=True, top_logprobs=20, max_tokens=12)
+        sampled = await generate(kind, engine, WORDS, logprobs=True, temperature=1.0, max_tokens=12)
 
     # llama.cpp tells none of a token that leaves a character unfinished.
-    single = [chunk for chunk in greedy.chunks if len(chunk.ids) == 1]
+    counts = [0, *(chunk.tokens_out for chunk in greedy.chunks)]
+    single = [
+        chunk
+        for chunk, (before, now) in zip(greedy.chunks, pairwise(counts), strict=True)
+        if now == before + 1 and chunk.text and len(chunk.ids) <= 1
+    ]
     found = [each for chunk in single for each in chunk.logprobs]
     assert len(single) > 5
-    assert [bytes(each.bytes) for each in found] == [said[chunk.ids[0]] for chunk in single]
+    assert [bytes(each.bytes) for each in found] == [
+        said[chunk.ids[0]] if chunk.ids else chunk.text.encode() for chunk in single
+    ]
     for each in found:
         chances = [other.logprob for other in each.top_logprobs]
         assert len(chances) == 20
@@ -211,16 +219,17 @@ async def test_the_chances_of_tokens_are_told_likeliest_first(kind: Kind, model:
 
 async def test_bias_and_penalties_move_the_scores(kind: Kind, model: Path) -> None:
     lacks(kind, "bias")
+    said, _, _ = engines.vocabulary()
 
     async with running(kind, model) as engine:
         tokens = await engine.tokenize(Prompt(text=WORDS))
-        plain = await generate(engine, tokens, max_tokens=30)
-        forced = await generate(engine, tokens, max_tokens=5, logit_bias={str(tokens[2]): 100.0})
-        varied = await generate(engine, tokens, max_tokens=30, repetition_penalty=2.0, frequency_penalty=2.0)
-        one = await generate(engine, tokens, max_tokens=30, temperature=1.0, top_k=1)
+        plain = await generate(kind, engine, WORDS, max_tokens=30)
+        forced = await generate(kind, engine, WORDS, max_tokens=5, logit_bias={str(tokens[2]): 100.0})
+        varied = await generate(kind, engine, WORDS, max_tokens=30, repetition_penalty=2.0, frequency_penalty=2.0)
+        one = await generate(kind, engine, WORDS, max_tokens=30, temperature=1.0, top_k=1)
 
-    assert forced.ids == [tokens[2]] * 5
-    assert len(set(varied.ids)) > len(set(plain.ids))
+    assert forced.text == said[tokens[2]].decode() * 5
+    assert len(set(varied.text)) > len(set(plain.text))
     assert one.text == plain.text
 
 
@@ -237,8 +246,7 @@ async def test_what_an_engine_cannot_do_it_says_before_anything_is_generated(kin
 
 async def test_an_engine_that_is_killed_says_so_to_all_who_wait(kind: Kind, slow: Path) -> None:
     async with running(kind, slow) as engine:
-        tokens = await engine.tokenize(Prompt(text=WORDS))
-        async with aclosing(engine.generate(tokens, Sampling(temperature=0), max_tokens=1500, seed=1)) as steps:
+        async with aclosing(await writing(kind, engine, WORDS, max_tokens=1500)) as steps:
             await anext(steps)
             os.kill(kind.pid(engine), signal.SIGKILL)
             with pytest.raises(errors.EngineFailed):

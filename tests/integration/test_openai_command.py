@@ -96,7 +96,7 @@ async def test_what_a_server_has_started_itself_does_not_outlive_a_killed_worker
         ([sys.executable, "-c", "import sys; sys.exit('no GPU here')"], "exit status 1; its last words: no GPU here"),
         (
             [sys.executable, "-c", "import os; print('hm', flush=True); os.abort()"],
-            "exit status 134; its last words: hm",
+            "exit status 134 (signal 6); its last words: hm",
         ),
     ],
 )
@@ -150,7 +150,7 @@ async def test_a_killed_server_ends_its_worker(tmp_path: Path) -> None:
         status, lines = await process.end()
 
     assert status == 1
-    assert "the server's command ended with exit status 137" in lines[-1]
+    assert "the server's command ended with exit status 137 (signal 9)" in lines[-1]
 
 
 async def _first_child(pid: int) -> psutil.Process:

@@ -9,22 +9,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llorch.wire.tasks import Sampling
-from roles.worker.backend import Chunk, Engine
+import psutil
+
+from llorch import errors
+from llorch.models import ServerRef
+from llorch.settings import Server
+from llorch.wire.tasks import Sampling, Talk
+from roles.worker.backend import Chunk, Engine, Prompt
 from roles.worker.backend.llamacpp import LlamaCpp
+from roles.worker.backend.openai_engine import OpenAiServer
 from roles.worker.backend.torch_engine import Torch
 from tests.support import checkpoints, models
 from tests.support.models import TINY, Shape
+from tests.support.servers import LlamaServer, command, free_port
 
 PATIENCE_S = 60.0
 Start = Callable[[asyncio.TaskGroup, Path, int, int], Engine]
+WRONG: Mapping[str, type[errors.LlorchError]] = {
+    "missing": errors.ModelNotFound,
+    "foreign": errors.ModelInvalid,
+    "cut": errors.ModelInvalid,
+    "unknown": errors.ModelIncompatible,
+}
+"""What an engine that reads a model's file says of one that is bad in such a way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +53,10 @@ class Kind:
         start: Returns the engine, not loaded: its tasks, the model, slots, and tokens read at once.
         spoil: Of each way in which a model can be bad, what makes it so: gets the path of a sound model, returns the
             path of the bad one.
-        pid: The process that computes, if it is one of ours.
-        lacks: What it does not do: `logprobs`, `slots`, `grammar`, `bias`, `cancel-prefill`.
+        pid: The process that computes.
+        lacks: What it does not do: `logprobs`, `slots`, `grammar`, `bias`, `cancel-prefill`. Of a server, whose model
+            and tokens are its own, also `ids` (it gets text, and tells no ids) and `memory` (it does not tell any).
+        wrong: Of each way in which a model can be bad, what the engine says of it.
     """
 
     name: str
@@ -50,6 +66,7 @@ class Kind:
     spoil: Mapping[str, Callable[[Path], Path]]
     pid: Callable[[Any], int]
     lacks: frozenset[str] = field(default_factory=frozenset)
+    wrong: Mapping[str, type[errors.LlorchError]] = field(default_factory=lambda: WRONG)
 
     @property
     def missing(self) -> list[str]:
@@ -57,29 +74,66 @@ class Kind:
         return [package for package in self.needs if find_spec(package) is None]
 
 
+def _gguf(folder: Path, shape: Shape, eos_logit: float) -> Path:
+    return models.make(folder / "model.gguf", shape, eos_logit=eos_logit)
+
+
+def _foreign(path: Path) -> Path:
+    path.write_text("this is not a model\n" * 100)
+    return path
+
+
+def _cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+SPOIL_GGUF: Mapping[str, Callable[[Path], Path]] = {
+    "missing": lambda path: path.with_name("missing.gguf"),
+    "foreign": _foreign,
+    "cut": _cut,
+    "unknown": lambda path: models.make(path, architecture="zebra"),
+}
+
+
 def llamacpp() -> Kind:
     """GGUF in llama.cpp."""
-
-    def foreign(path: Path) -> Path:
-        path.write_text("this is not a model\n" * 100)
-        return path
-
-    def cut(path: Path) -> Path:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        return path
-
     return Kind(
         name="llamacpp",
         needs=["xllamacpp"],
-        make=lambda folder, shape, eos: models.make(folder / "model.gguf", shape, eos_logit=eos),
+        make=_gguf,
         start=lambda tasks, path, slots, batch: LlamaCpp(tasks, path, slots=slots, threads=1, batch=batch),
-        spoil={
-            "missing": lambda path: path.with_name("missing.gguf"),
-            "foreign": foreign,
-            "cut": cut,
-            "unknown": lambda path: models.make(path, architecture="zebra"),
-        },
+        spoil=SPOIL_GGUF,
         pid=lambda engine: engine._process.pid,
+    )
+
+
+def openai() -> Kind:
+    """A server that is not llorch's, llama.cpp's own, which the engine starts by its command."""
+
+    def start(tasks: asyncio.TaskGroup, path: Path, slots: int, batch: int) -> Engine:
+        port = free_port()
+        sizes = ["--slots", str(slots), "--batch", str(batch), "--ctx", "0"]
+        told = command(path, port, "--alias", LlamaServer.name, *sizes)
+        return OpenAiServer(
+            tasks, ServerRef("own", LlamaServer.name), Server(url=f"http://127.0.0.1:{port}/v1", command=tuple(told))
+        )
+
+    def pid(engine: OpenAiServer) -> int:
+        guard = engine._command._process
+        assert guard is not None
+        (server,) = psutil.Process(guard.pid).children()
+        return server.pid
+
+    return Kind(
+        name="openai",
+        needs=["xllamacpp"],
+        make=_gguf,
+        start=start,
+        spoil=SPOIL_GGUF,
+        pid=pid,
+        lacks=frozenset({"grammar", "ids", "memory"}),
+        wrong=dict.fromkeys(WRONG, errors.EngineFailed),  # whatever keeps a server from loading, it just ends
     )
 
 
@@ -118,7 +172,7 @@ def torch() -> Kind:
     )
 
 
-KINDS: Mapping[str, Callable[[], Kind]] = {"llamacpp": llamacpp, "torch": torch}
+KINDS: Mapping[str, Callable[[], Kind]] = {"llamacpp": llamacpp, "torch": torch, "openai": openai}
 
 
 @contextlib.asynccontextmanager
@@ -159,12 +213,40 @@ class Text:
         return self.chunks[-1].stop
 
 
+async def writing(
+    kind: Kind,
+    engine: Engine,
+    prompt: str | Prompt | Sequence[int],
+    *,
+    max_tokens: int,
+    seed: int = 1,
+    **rules: object,
+) -> AsyncGenerator[list[Chunk], None]:
+    """Have an engine write behind a prompt as the worker does: behind its tokens, if the engine takes them.
+
+    Greedy, unless the rules say otherwise.
+    """
+    told: dict[str, Any] = {"temperature": 0.0, **rules}
+    given = Prompt(text=prompt) if isinstance(prompt, str) else prompt
+    if "ids" in kind.lacks:
+        assert isinstance(given, Prompt)
+        return engine.converse(given, Talk(**told), max_tokens=max_tokens, seed=seed)
+    tokens = await engine.tokenize(given) if isinstance(given, Prompt) else given
+    return engine.generate(tokens, Sampling(**told), max_tokens=max_tokens, seed=seed)
+
+
 async def generate(
-    engine: Engine, tokens: Sequence[int], *, max_tokens: int = 24, seed: int = 1, **rules: object
+    kind: Kind,
+    engine: Engine,
+    prompt: str | Prompt | Sequence[int],
+    *,
+    max_tokens: int = 24,
+    seed: int = 1,
+    **rules: object,
 ) -> Text:
-    """Generate to the end; greedy, unless the rules say otherwise."""
-    sampling = Sampling(**{"temperature": 0.0, **rules})  # type: ignore[arg-type]  # tests name the rules they need
-    async with aclosing(engine.generate(tokens, sampling, max_tokens=max_tokens, seed=seed)) as steps:
+    """Have an engine write to the end; see `writing`."""
+    begun = await writing(kind, engine, prompt, max_tokens=max_tokens, seed=seed, **rules)
+    async with aclosing(begun) as steps:
         return Text([chunk async for chunks in steps for chunk in chunks])
 
 

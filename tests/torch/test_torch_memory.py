@@ -15,7 +15,7 @@ from roles.pool.worker_lifecycle.engines import installed
 from roles.pool.worker_lifecycle.estimate import estimate
 from roles.worker.backend import Prompt
 from roles.worker.backend.torch_engine import Torch
-from tests.support import checkpoints
+from tests.support import checkpoints, engines
 from tests.support.engines import generate
 from tests.support.models import Shape
 
@@ -33,7 +33,7 @@ async def test_the_estimate_is_within_15_percent_of_what_full_slots_take(tmp_pat
         tokens = (await engine.tokenize(Prompt(text="bake kilo dumi lani " * 200)))[:500]
         async with asyncio.TaskGroup() as both:
             for _ in range(2):
-                both.create_task(generate(engine, tokens, max_tokens=5))
+                both.create_task(generate(engines.torch(), engine, tokens, max_tokens=5))
         taken = psutil.Process(engine._process.pid).memory_info().rss
         await engine.close()
 

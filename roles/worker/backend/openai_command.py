@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from llorch import log, program
+from roles.worker.openai_guard import SIGNALLED
 
 LEFT_S = 1.0
 END_S = 15.0
@@ -17,6 +18,11 @@ END_S = 15.0
 MAX_LINE = 2000
 _BREAK = re.compile(rb"[\r\n]")
 _log = log.get("worker.server")
+
+
+def ending(status: int) -> str:
+    """Return how a guard's exit status says that its command has ended: as a shell's does. Pure."""
+    return f"exit status {status}" + (f" (signal {status - SIGNALLED})" if status > SIGNALLED else "")
 
 
 class Command:
@@ -68,7 +74,7 @@ class Command:
         status = await self._process.wait()
         await self._heard_out()
         last = f"; its last words: {self._last}" if last_words and self._last else ""
-        return f"the server's command ended with exit status {status}{last}"
+        return f"the server's command ended with {ending(status)}{last}"
 
     async def close(self) -> None:
         """End it, and return when it has ended; safe to call twice."""

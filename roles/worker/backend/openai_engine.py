@@ -41,6 +41,8 @@ CALLERS_FAULT, SERVERS_FAULT = frozenset({400, 413, 422}), 500
 NOT_THERE = frozenset({404})
 LONGEST_WAIT_S = 30.0
 """So long a job waits, in all, for a server that has too many requests."""
+END_TOLD_S = 2.0
+"""A server that was started here and has ended is known to have, at the latest, so long after nobody answers."""
 KEY_VARIABLES = ("VLLM_API_KEY", "LLAMA_API_KEY")
 """Where vLLM and llama-server look for the key that they are to ask for."""
 
@@ -123,17 +125,11 @@ class OpenAiServer:
         if tools and not self._facts.knows_tools:
             raise invalid([FieldProblem("tools", "the model's chat template knows no tools")])
 
-    async def generate(
+    def generate(
         self, tokens: Sequence[int], sampling: Sampling, *, max_tokens: int, seed: int, grammar: str = ""
     ) -> AsyncGenerator[list[Chunk], None]:
-        """Yield what comes behind *tokens*, where the server tells and takes them; jobs come as text, to `converse`."""
-        if grammar or not self._counter.exact:
-            raise errors.EngineFailed("this engine takes neither tokens nor grammars")
-        model, family = self._model, self._facts.family
-        body = words.completion(tokens, sampling, model=model, family=family, max_tokens=max_tokens, seed=seed)
-        async with aclosing(self._read("/completions", body, Reader(top=top_logprobs(sampling)))) as steps:
-            async for chunks in steps:
-                yield chunks
+        """Refuse: as `ModelFacts.takes_tokens` says, jobs come as text, to `converse`."""
+        raise errors.EngineFailed("the engine openai takes text, not tokens")
 
     async def converse(
         self, prompt: Prompt, talk: Talk, *, max_tokens: int, seed: int
@@ -251,13 +247,21 @@ class OpenAiServer:
             except Away as away:
                 misses = MAX_MISSES if away.refused else misses + 1
                 if misses >= MAX_MISSES:
-                    self._over(away.message)
+                    self._over(await self._why_away(away))
             except Refusal as refusal:
                 misses += 1
                 if refusal.http_status in KEY_REFUSED:
                     self._over(key_refused(self._section, refusal).message)
                 elif refusal.http_status >= SERVERS_FAULT and misses >= MAX_MISSES:
                     self._over(refusal.message)
+
+    async def _why_away(self, away: Away) -> str:
+        """Return why nobody answers: how the server that was started here has ended, where that is why."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_TOLD_S):
+                if self._server.command:
+                    return await self._command.wait(last_words=False)
+        return away.message
 
     async def _watch_command(self) -> None:
         self._over(await self._command.wait(last_words=False))
