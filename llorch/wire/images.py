@@ -12,8 +12,12 @@ import re
 
 MAX_SIDE, MAX_PIXELS = 16_384, 50_000_000
 MAX_IMAGES = 16
+MAX_MARKERS, MAX_FILL_BYTES = 1024, 256
+"""How many markers of a JPEG are looked at, and of how many bytes each: cameras write hundreds, and a file can claim
+millions."""
 FORMATS = "PNG, JPEG, GIF or BMP"
 _DATA = re.compile(r"data:image/[a-z0-9.+-]{1,32};base64,", re.IGNORECASE)
+_MARKER = re.compile(b"\xff{1,%d}[^\x00\xff]" % MAX_FILL_BYTES)
 _NO_SIZE = frozenset({0x01, *range(0xD0, 0xDA)})
 """Markers of JPEG that nothing follows."""
 _NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
@@ -64,18 +68,20 @@ def dimensions(data: bytes) -> tuple[int, int] | None:
 
 
 def _of_jpeg(data: bytes) -> tuple[int, int] | None:
-    """Walk from marker to marker, to the frame."""
+    """Walk from marker to marker, to the frame, in no more than `MAX_MARKERS` steps."""
     at = 2
-    while at + 9 < len(data):
-        if data[at] != 0xFF:
+    for _ in range(MAX_MARKERS):
+        found = _MARKER.match(data, at)
+        if found is None:
             return None
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif marker in _NO_SIZE:
-            at += 2
-        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4])
+        marker, at = data[found.end() - 1], found.end()
+        if marker in _NO_SIZE:
+            continue
+        length = int.from_bytes(data[at : at + 2])
+        if length < 2:
+            return None
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            whole = at + 7 <= len(data)
+            return (int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 3 : at + 5])) if whole else None
+        at += length
     return None

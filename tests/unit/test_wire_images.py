@@ -6,7 +6,16 @@ import base64
 
 import pytest
 
-from llorch.wire.images import MAX_PIXELS, MAX_SIDE, data_of, data_url, dimensions, image_problem
+from llorch.wire.images import (
+    MAX_FILL_BYTES,
+    MAX_MARKERS,
+    MAX_PIXELS,
+    MAX_SIDE,
+    data_of,
+    data_url,
+    dimensions,
+    image_problem,
+)
 from tests.support.beside import png
 
 BMP = b"BM" + bytes(16) + (30).to_bytes(4, "little") + (-20).to_bytes(4, "little", signed=True)
@@ -41,6 +50,30 @@ def test_their_size_stands_at_the_beginning(data: bytes, size: tuple[int, int]) 
 )
 def test_what_is_cut_or_something_else_is_none(data: bytes) -> None:
     assert dimensions(data) is None
+
+
+FRAME = JPEG[JPEG.index(b"\xff\xc2") :]
+COMMENT = b"\xff\xfe\x00\x02"
+
+
+@pytest.mark.parametrize(
+    ("most", "more"),
+    [
+        (b"\xff" * (MAX_FILL_BYTES - 1), b"\xff" * MAX_FILL_BYTES),
+        (COMMENT * (MAX_MARKERS - 1), COMMENT * MAX_MARKERS),
+        (b"\xff\x01" * (MAX_MARKERS - 1), b"\xff\x01" * MAX_MARKERS),
+        (COMMENT, b"\xff\xfe\x00\x01"),
+        (COMMENT, b"\xff\xfe\x00\x00"),
+    ],
+)
+def test_a_jpeg_is_read_in_few_steps_or_not_at_all(most: bytes, more: bytes) -> None:
+    assert dimensions(b"\xff\xd8" + most + FRAME) == (30, 20)
+    assert dimensions(b"\xff\xd8" + more + FRAME) is None
+
+
+def test_a_jpeg_that_ends_in_its_frame_is_none() -> None:
+    assert dimensions(b"\xff\xd8" + FRAME[:9]) == (30, 20)
+    assert dimensions(b"\xff\xd8" + FRAME[:8]) is None
 
 
 @pytest.mark.parametrize(
