@@ -25,10 +25,11 @@ from roles.orchestrator.pool_record import public
 from roles.orchestrator.queue.attempt import Patience
 from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.recovery import recover
-from roles.orchestrator.relay import Relay, Stream
+from roles.orchestrator.relay import Relay
 from roles.orchestrator.state.pools import KnownPools
 from roles.orchestrator.state.rows import Filter, JobRow
 from roles.orchestrator.state.store import Store
+from roles.orchestrator.stream import Stream
 from roles.orchestrator.submission import Submissions
 from roles.orchestrator.view import explain, task_of
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
@@ -29,58 +28,11 @@ from roles.orchestrator.job_events import terminal, token
 from roles.orchestrator.state.rows import Chunk, Generated, JobRow
 from roles.orchestrator.state.store import Store
 from roles.orchestrator.state.text_log import erase
+from roles.orchestrator.stream import Stream
 
 KEEPALIVE_S = 15.0
-TAIL_TOKENS = 512
-"""Stored token events that stay in memory for readers that are nearly up to date."""
-MAX_BLOCK_TOKENS = 1_024
-"""Token events written to a reader in one piece."""
-MAX_UNSTORED_TOKENS = 4_096
-"""Token events that may wait for the disk; beyond them nothing more is taken from the worker."""
-
-
-@dataclass(slots=True)
-class Stream:
-    """The events of one live job. Written by the dispatcher alone."""
-
-    job_id: JobId
-    seq: int
-    kind: Capability = "text-gen"
-    """What the job is for: another than text is exact without the model's tokens, because each event is a whole."""
-    first: int = 0
-    """Index of the first token event that is still in memory."""
-    tokens: list[bytes] = field(default_factory=list)
-    stored: int = 0
-    """Token events handed to the store so far."""
-    durable: int = 0
-    """Token events on disk."""
-    ids: array[int] = field(default_factory=lambda: array("i"))
-    """The model's tokens behind all of its token events, while they are known; see `exact`."""
-    exact: bool = True
-    held: str = ""
-    """Text of those tokens that no event holds yet."""
-    stored_ids: int = 0
-    notices: list[tuple[EventId, bytes]] = field(default_factory=list)
-    """`started` events, in order."""
-    latest: tuple[EventId, bytes] | None = None
-    """The newest `queued`, `loading` or `metrics` event; only the newest matters."""
-    shown: tuple[str, msgspec.Struct] | None = None
-    final: tuple[EventId, bytes] | None = None
-    serial: int = 0
-    readers: int = 0
-    kept: bool = False
-    """Somebody writes to it or will: it stays when its last reader leaves."""
-    waiters: set[asyncio.Future[None]] = field(default_factory=set)
-
-    @property
-    def count(self) -> int:
-        """How many token events there have been."""
-        return self.first + len(self.tokens)
-
-    def next_serial(self, now_ms: int) -> int:
-        """Return a serial for an event that is not a token: the time, but never the same twice."""
-        self.serial = max(self.serial + 1, now_ms)
-        return self.serial
+LARGE_TEXT_BYTES = 1024 * 1024
+"""An output of so many bytes is read in a thread, for others would wait for it."""
 
 
 class Relay:
@@ -125,7 +77,7 @@ class Relay:
         """Add token events; readers get the text, the model's tokens stay here."""
         first, known = stream.count, len(stream.ids)
         for piece in pieces:
-            stream.tokens.append(token(piece))
+            stream.add(token(piece))
             if piece.ids:
                 stream.ids.extend(piece.ids)
             elif not (piece.t and stream.held.startswith(piece.t)):  # what was held back had its ids told before
@@ -136,7 +88,7 @@ class Relay:
 
     async def room(self, stream: Stream) -> None:
         """Wait until not too many token events wait for the disk."""
-        while stream.count - stream.durable > MAX_UNSTORED_TOKENS:
+        while stream.congested:
             await _changed(stream)
 
     def notice(self, stream: Stream, kind: str, body: msgspec.Struct, *, now_ms: int, lasting: bool) -> int:
@@ -192,8 +144,10 @@ class Relay:
             if not chunks:
                 break
             stored += [block for _, count, chunk in chunks for block in chunk.split(b"\n\n")[:count]]
-        parsed = map(parse_block, [*stored[: stream.first], *stream.tokens])
-        return "".join(msgspec.json.decode(event.data, type=events.Token).t for event in parsed if event is not None)
+        blocks = [*stored[: stream.first], *stream.tokens]
+        if sum(map(len, blocks)) < LARGE_TEXT_BYTES:
+            return _text(blocks)
+        return await asyncio.to_thread(_text, blocks)
 
     def _stream(self, job_id: JobId, seq: int) -> Stream:
         stream = self._streams.get(job_id)
@@ -299,14 +253,20 @@ class Relay:
             yield b"".join([*rest, final])
 
 
+def _text(blocks: Sequence[bytes]) -> str:
+    parsed = map(parse_block, blocks)
+    return "".join(msgspec.json.decode(event.data, type=events.Token).t for event in parsed if event is not None)
+
+
 def _take(parts: list[bytes], stream: Stream, position: EventId, end: int) -> EventId:
     """Add token events from *position* up to *end*, at most a block of them."""
     start = max(position.tokens, stream.first)
-    stop = min(end, start + MAX_BLOCK_TOKENS, stream.count)
-    if stop <= start:
+    end = min(end, stream.count)
+    if end <= start:
         return position
-    parts += stream.tokens[start - stream.first : stop - stream.first]
-    return EventId(stop, 0)
+    found = stream.take(start, end)
+    parts += found
+    return EventId(start + len(found), 0)
 
 
 async def _changed(stream: Stream) -> bool:
@@ -332,13 +292,9 @@ def _chunk(stream: Stream, first: int, known: int) -> Chunk:
 
 def _on_disk(stream: Stream, durable: int) -> None:
     """Drop token events from memory that are on disk, but for a tail."""
-    if stream.count - stream.durable > MAX_UNSTORED_TOKENS:
+    if stream.congested:
         _wake(stream)
-    stream.durable = durable
-    surplus = min(durable - stream.first, len(stream.tokens) - TAIL_TOKENS)
-    if surplus > TAIL_TOKENS:
-        del stream.tokens[:surplus]
-        stream.first += surplus
+    stream.keep_tail(durable)
 
 
 def _wake(stream: Stream) -> None:

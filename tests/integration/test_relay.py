@@ -14,7 +14,8 @@ from llorch.job import JobId
 from llorch.sse import Event, parse
 from llorch.wire.events import START, EventId, parse_event_id
 from llorch.wire.tasks import CancelReply
-from roles.orchestrator.relay import TAIL_TOKENS, Relay
+from roles.orchestrator.relay import Relay
+from roles.orchestrator.stream import MAX_BLOCK_BYTES, TAIL_BYTES, TAIL_TOKENS
 from tests.support.orchestrating import Clock, ScriptedWorker, System, both, orchestrator, scripted, terminal, tokens
 from tests.support.scripts import Call, Script, until_cancelled
 from tests.support.storing import new_job, opened
@@ -164,6 +165,39 @@ async def test_memory_is_trimmed_and_a_slow_reader_reads_on_from_disk(tmp_path: 
     text = "".join(f"{number} " for number in range(count))
     assert task.output_sha256 == hashlib.sha256(text.encode()).hexdigest()
     assert task.tokens_out == count
+
+
+async def test_large_events_are_kept_and_told_by_their_bytes(tmp_path: Path) -> None:
+    count, large, gate = 200, "v" * 30_000, asyncio.Event()
+
+    async def play(call: Call) -> None:
+        await call.started()
+        for number in range(count):
+            await call.token(f"{number} {large}")
+        await gate.wait()
+        await call.end()
+
+    async with both(tmp_path, ScriptedWorker(play)) as system:
+        job = await system.submit()
+        await read_until_token(system, job.job_id, count - 1)
+        stream = system.core.relay.find(JobId(job.job_id))
+        assert stream is not None
+        system.core.relay.store_rest(stream)
+        await system.core.relay._store.writer.flush()
+        in_memory = sum(map(len, stream.tokens))
+        live = await system.core.follow(job.job_id, START, owner="")
+        parts = [await anext(live)]
+        gate.set()
+        parts += [part async for part in live]
+        task = await system.reached(job.job_id, "completed")
+        parts_later = [part async for part in await system.core.follow(job.job_id, START, owner="")]
+
+    assert in_memory <= 2 * TAIL_BYTES + MAX_BLOCK_BYTES
+    assert max(map(len, parts + parts_later)) <= 2 * MAX_BLOCK_BYTES
+    assert [token.i for token in tokens(list(parse(b"".join(parts))))] == list(range(count))
+    assert list(parse(b"".join(parts_later))) == lasting(list(parse(b"".join(parts))))
+    text = "".join(f"{number} {large}" for number in range(count))
+    assert task.output_sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 async def test_a_reader_that_leaves_before_the_first_event_takes_nothing_with_it(tmp_path: Path) -> None:

@@ -25,12 +25,13 @@ from llorch.wire.tasks import DEFAULT_MAX_TOKENS, SubmitTask, can_go_on, shared
 from llorch.wire.workers import CancelAccepted, CancelJob, Execute
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.queue.worker_events import Other, read_blocks
-from roles.orchestrator.relay import Relay, Stream
+from roles.orchestrator.relay import Relay
 from roles.orchestrator.state.store import Store
+from roles.orchestrator.stream import Stream
 
 LET_GO_S = 2.0
 STORE_EVERY_S = 0.25
-STORE_EVERY_TOKENS = 64
+STORE_EVERY_TOKENS, STORE_EVERY_BYTES = 64, 256 * 1024
 RECONNECT_WAITS_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)
 """Waits before each try to find a worker again whose connection broke; a worker that is gone refuses at once."""
 
@@ -220,7 +221,8 @@ class Runner:
                     if attempt.end is not None:
                         return ""
                     fresh = stream.count - stream.stored
-                    if fresh >= STORE_EVERY_TOKENS or (fresh and loop.time() - stored_at >= STORE_EVERY_S):
+                    much = fresh >= STORE_EVERY_TOKENS or stream.fresh_bytes >= STORE_EVERY_BYTES
+                    if much or (fresh and loop.time() - stored_at >= STORE_EVERY_S):
                         self._relay.store_rest(stream)
                         stored_at = loop.time()
                         await self._relay.room(stream)

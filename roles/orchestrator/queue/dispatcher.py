@@ -26,8 +26,9 @@ from roles.orchestrator.queue.placement import Placement
 from roles.orchestrator.queue.runs import Runs
 from roles.orchestrator.queue.service_rate import ServiceRate
 from roles.orchestrator.queue.settlement import Settlement, cancelled
-from roles.orchestrator.relay import Relay, Stream
+from roles.orchestrator.relay import Relay
 from roles.orchestrator.state.store import Store
+from roles.orchestrator.stream import Stream
 
 TICK_S = 1.0
 SETTLE_TOGETHER = 256

@@ -27,9 +27,10 @@ from roles.orchestrator.queue.attempt import Attempt, Patience, Runner, Target
 from roles.orchestrator.queue.order import Ticket
 from roles.orchestrator.queue.retry import GiveUp, after_failure
 from roles.orchestrator.queue.settlement import Settlement, cancelled
-from roles.orchestrator.relay import Relay, Stream
+from roles.orchestrator.relay import Relay
 from roles.orchestrator.state.rows import Whereabouts
 from roles.orchestrator.state.store import Store
+from roles.orchestrator.stream import Stream
 
 PROBE_TIMEOUT_S = 5.0
 LAST_WORDS_S = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from llorch import log
@@ -12,9 +13,10 @@ from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.queue.attempt import Attempt
 from roles.orchestrator.queue.order import Ticket
 from roles.orchestrator.queue.service_rate import ServiceRate
-from roles.orchestrator.relay import Relay, Stream
+from roles.orchestrator.relay import LARGE_TEXT_BYTES, Relay
 from roles.orchestrator.state.rows import Ending, JobRow
 from roles.orchestrator.state.store import Store
+from roles.orchestrator.stream import Stream
 
 _log = log.get("orchestrator.jobs")
 
@@ -80,7 +82,7 @@ class Settlement:
             decode_ms=end.decode_ms if end is not None else None,
             stop_reason=end.stop_reason if end is not None else None,
             first_token_ms=attempt.first_token_ms if attempt is not None else None,
-            output_sha256=hashlib.sha256(text.encode()).hexdigest() if error is None else None,
+            output_sha256=await _digest(text) if error is None else None,
             error_code=error.code if error is not None else None,
             error_message=error.message if error is not None else None,
             error_retriable=error.retriable if error is not None else None,
@@ -112,6 +114,13 @@ class Settlement:
             wall_ms=(row.finished_ms or 0) - row.submitted_ms,
             decode_ms=row.decode_ms,
         )
+
+
+async def _digest(text: str) -> str:
+    """Return the digest of an output; that of a large one takes so long that it is made in a thread."""
+    if len(text) < LARGE_TEXT_BYTES:
+        return hashlib.sha256(text.encode()).hexdigest()
+    return await asyncio.to_thread(lambda: hashlib.sha256(text.encode()).hexdigest())
 
 
 def cancelled() -> Cancelled:

@@ -8,6 +8,9 @@ from array import array
 from llorch.job import JobId
 from roles.orchestrator.state.rows import Chunk, Generated
 
+MAX_READ_BYTES = 1024 * 1024
+"""No more is read at once, but for one chunk."""
+
 
 def add(db: sqlite3.Connection, seq: int, chunk: Chunk) -> None:
     """Add token events to a job's output, unless they are there."""
@@ -28,9 +31,16 @@ def end(db: sqlite3.Connection, seq: int, job_id: JobId) -> int | None:
 
 
 def chunks(db: sqlite3.Connection, seq: int, *, start: int, limit: int) -> list[tuple[int, int, bytes]]:
-    """Return token events as (first, count, events), from the chunk that holds index *start* on."""
+    """Return token events as (first, count, events), from the chunk that holds index *start* on; at most *limit*."""
     statement = "SELECT first, count, events FROM output WHERE job_seq = ? AND first + count > ? ORDER BY first LIMIT ?"
-    return db.execute(statement, (seq, start, limit)).fetchall()
+    found: list[tuple[int, int, bytes]] = []
+    size = 0
+    for row in db.execute(statement, (seq, start, limit)):
+        found.append(row)
+        size += len(row[2])
+        if size >= MAX_READ_BYTES:
+            break
+    return found
 
 
 def generated(db: sqlite3.Connection, seq: int) -> Generated:
