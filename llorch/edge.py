@@ -144,6 +144,17 @@ def reply(body: object, *, status: int = 200, headers: Mapping[str, str] | None 
     return web.Response(body=codec.encode(body), status=status, content_type="application/json", headers=headers)
 
 
+def reply_in_pieces(pieces: Sequence[bytes], *, headers: Mapping[str, str]) -> web.Response:
+    """Answer with a body that is JSON already; the next piece waits until the client has taken most of the last."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    length = {"Content-Length": str(sum(map(len, pieces)))}
+    return web.Response(body=body(), content_type="application/json", headers={**headers, **length})
+
+
 async def stream(
     request: web.Request, blocks: AsyncIterator[bytes], *, headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:

@@ -133,7 +133,7 @@ class LineResponse(msgspec.Struct, frozen=True, kw_only=True):
 
     status_code: int
     request_id: str
-    body: msgspec.Struct
+    body: msgspec.Struct | msgspec.Raw
 
 
 class LineError(msgspec.Struct, frozen=True, kw_only=True):

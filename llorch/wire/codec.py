@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal, NoReturn, TypeVar, get_args, get_origin
 
@@ -31,6 +31,8 @@ MAX_KEYS = 16 * 1024
 """More than any sound body has; finding out which of them are doubled would take long."""
 MAX_EXACT = 2**53
 """Up to here a number with a fraction or an exponent stands for one integer only."""
+_GAP = msgspec.Raw(b"\0")
+"""Where a list is left out: no JSON has that byte."""
 _TOP_LEVEL = re.compile(r"^Object (contains unknown|missing required) field `([^`]*)`$")
 _KEY = re.compile(rb'"(?<!\\.)[ \t\r\n]*:', re.DOTALL)
 """The end of a key: inside a text, a quotation mark has a backslash before it."""
@@ -56,6 +58,18 @@ class FieldProblems(ValueError):
 def encode(value: object) -> bytes:
     """Encode a wire type (or plain JSON data) as compact JSON."""
     return msgspec.json.encode(value)
+
+
+def pieces(value: msgspec.Struct) -> Iterator[bytes]:
+    """Yield what `encode` returns in pieces: each element of a list is one, so that no call of msgspec takes long."""
+    lists = [found for name in value.__struct_fields__ if isinstance(found := getattr(value, name), list)]
+    gaps = {name: _GAP for name in value.__struct_fields__ if isinstance(getattr(value, name), list)}
+    first, *rest = encode(msgspec.structs.replace(value, **gaps)).split(_GAP)
+    yield first
+    for elements, behind in zip(lists, rest, strict=True):
+        for index, element in enumerate(elements):
+            yield (b"," if index else b"[") + encode(element)
+        yield (b"]" if elements else b"[]") + behind
 
 
 def decode(body: bytes, kind: type[S]) -> S:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+
+import msgspec
 
 from llorch.errors import LlorchError
 from llorch.job import JobId
 from llorch.sse import Splitter
 from llorch.wire import events
+from llorch.wire.codec import encode, pieces
 from llorch.wire.events import START
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects.answer import Answer, Gathering, Step, read
+
+LARGE_TEXT = 64 * 1024
+"""From so many characters on, making a reply of a job's text takes so long that others would wait for it."""
 
 
 class Unfinished(LlorchError):
@@ -48,6 +55,16 @@ async def whole(core: Orchestrator, job: JobId, *, owner: str) -> Answer:
             elif isinstance(step, events.End):
                 return gathering.answer(step)
     raise Unfinished("the job's events ended before the job did")
+
+
+async def told(answers: Sequence[Answer], build: Callable[[], msgspec.Struct]) -> list[bytes]:
+    """Return what *build* makes of some answers as pieces of JSON; large ones are built and encoded in a thread.
+
+    Raises what *build* does.
+    """
+    if sum(len(answer.text) for answer in answers) < LARGE_TEXT:
+        return [encode(build())]
+    return await asyncio.to_thread(lambda: list(pieces(build())))
 
 
 def room(core: Orchestrator, model: str) -> int | None:

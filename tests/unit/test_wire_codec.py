@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.errors import InvalidRequest
-from llorch.wire.codec import LARGE_BYTES, MAX_DEPTH, MAX_KEYS, decode, decode_reply, encode
+from llorch.wire.codec import LARGE_BYTES, MAX_DEPTH, MAX_KEYS, decode, decode_reply, encode, pieces
 from llorch.wire.conversation import Message
 from llorch.wire.meta import ReadyReply
+from llorch.wire.ollama import EmbedRequest, Embeds
+from llorch.wire.openai_embeddings import Embedded, Embeddings, ReadUsage
 from llorch.wire.tasks import MAX_SEED, SubmitTask
 from llorch.wire.workers import CancelJob
 from tests.support.refusals import refused
@@ -217,6 +220,19 @@ tasks = st.builds(
     ),
     priority=st.sampled_from(["interactive", "batch"]),
 )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Embeds(model="é", embeddings=[[0.5, 1.0], []]),
+        Embeds(model="m", embeddings=[]),
+        Embeddings(data=[Embedded(index=0, embedding="AAAA")], model="m", usage=ReadUsage(1, 1)),
+        EmbedRequest(model="\0", input=["\0", "b"], keep_alive=1),
+    ],
+)
+def test_the_pieces_of_what_is_encoded_are_the_whole(value: msgspec.Struct) -> None:
+    assert b"".join(pieces(value)) == encode(value)
 
 
 @given(tasks)

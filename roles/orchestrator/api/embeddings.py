@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-from llorch.edge import Endpoint, read, reply
+from llorch.edge import Endpoint, read, reply, reply_in_pieces
 from llorch.wire.ollama import EmbedRequest, Embeds, OldEmbeddings, OldEmbedRequest
 from llorch.wire.openai_embeddings import EmbeddingRequest, Embeddings, Reranked, RerankRequest
 from llorch.wire.tasks import SubmitTask
+from roles.orchestrator import answers
 from roles.orchestrator.api.dialogue import jobs, speaking, whole
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.api.ollama import WORDS, called
 from roles.orchestrator.dialects import embeddings as words
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.openai_replies import error_reply
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 @speaking(error_reply)
@@ -58,10 +56,11 @@ async def embed_one(request: web.Request) -> web.Response:
     return reply(OldEmbeddings([])) if task is None else await _answered(request, task, words.old_embedding)
 
 
-async def _answered(request: web.Request, task: SubmitTask, build: Callable[[Answer], T]) -> web.Response:
+async def _answered(request: web.Request, task: SubmitTask, build: Callable[[Answer], msgspec.Struct]) -> web.Response:
     async with jobs(request, [task]) as [job]:
         answer = await whole(request, job)
-        return reply(build(answer), headers={"X-Job-Id": job})
+        pieces = await answers.told([answer], lambda: build(answer))
+    return reply_in_pieces(pieces, headers={"X-Job-Id": job})
 
 
 _REFUSALS = (404, 409, 429, 502, 503, 504, 507)

@@ -151,8 +151,8 @@ def key(batch_id: str, number: int, answer: int, again: int) -> str:
     return f"{batch_id}/{number}/{answer}/{again}"
 
 
-def answered(custom_id: str, body: msgspec.Struct, *, status: int = 200) -> bytes:
-    """Return the line that tells a request's answer, or the error it was answered with."""
+def answered(custom_id: str, body: msgspec.Struct | msgspec.Raw, *, status: int = 200) -> bytes:
+    """Return the line that tells what a request was answered with, an error or not; *body* may be JSON already."""
     response = LineResponse(status_code=status, request_id=str(uuid.uuid4()), body=body)
     return _line(LineResult(id=_id(), custom_id=custom_id, response=response))
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
+
+import msgspec
 
 from llorch import log
 from llorch.errors import BusyError, LlorchError, PeerError
@@ -186,7 +189,8 @@ class Runner:
                     raise
                 again += 1
                 continue
-            return lines.answered(row.custom_id, lines.body(wanted, found, created_s=self._clock_ms() // 1000))
+            build = partial(lines.body, wanted, found, created_s=self._clock_ms() // 1000)
+            return lines.answered(row.custom_id, msgspec.Raw(b"".join(await answers.told(found, build))))
 
     async def _job(self, batch: BatchRow, task: SubmitTask, key: str) -> JobId:
         """Return the job of a key: the one that is there, or a new one, once there is room for it."""
