@@ -9,15 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta
 
-from llorch.wire.codec import FieldProblem
+from llorch.errors import EngineFailed
+from llorch.wire.codec import UNREADABLE, FieldProblem
 
 Capability = Literal["text-gen", "embedding", "rerank"]
 """What a model can do, and what a job is for."""
@@ -78,13 +78,6 @@ def kind_of(task: Shaped) -> Capability:
     return "text-gen" if task.rerank is UNSET else "rerank"
 
 
-def count_of(input_: Sequence[object] | UnsetType, rerank: Rerank | UnsetType) -> int:
-    """Return how many token events a job will have; 0 where only the model knows."""
-    if input_ is not UNSET:
-        return len(input_)
-    return 0 if rerank is UNSET else len(rerank.documents)
-
-
 def unable(task: Shaped, can: Collection[str]) -> list[FieldProblem]:
     """Return what is wrong with a job of a model that *can* do only so much."""
     if kind_of(task) in can:
@@ -123,14 +116,16 @@ def read_vector(line: str) -> list[float]:
     """Return the vector of a line; one without its end will do.
 
     Raises:
-        ValueError: It holds none.
+        EngineFailed: It holds none.
     """
+    text = line.removesuffix("\n")
     try:
-        data = base64.b64decode(line.removesuffix("\n"), validate=True)
-    except binascii.Error as error:
-        raise ValueError("this is not a vector") from error
-    if not data or len(data) % 4:
-        raise ValueError("this is not a vector")
+        data = binascii.a2b_base64(text)
+    except ValueError:
+        data = b""
+    whole = len(text) % 4 == 0 and len(data) == len(text) // 4 * 3 - text[-2:].count("=")  # else some was passed over
+    if not data or len(data) % 4 or not whole:
+        raise EngineFailed("a line of the output is not a vector")
     return list(struct.unpack(f"<{len(data) // 4}f", data))
 
 
@@ -143,9 +138,13 @@ def read_score(line: str) -> float:
     """Return the score of a line.
 
     Raises:
-        ValueError: It holds none.
+        EngineFailed: It holds none.
     """
-    score = json.loads(line)
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        raise ValueError("this is not a score")
-    return float(score)
+    try:
+        return msgspec.json.decode(line, type=float)
+    except UNREADABLE:
+        raise EngineFailed("a line of the output is not a score") from None
+
+
+LINES: Mapping[Capability, Callable[[str], object]] = {"embedding": read_vector, "rerank": read_score}
+"""What reads a line of each kind of job whose output is lines."""

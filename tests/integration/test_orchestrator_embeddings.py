@@ -14,11 +14,12 @@ import aiohttp
 import msgspec
 import pytest
 
-from llorch.wire.embedding import vector_line
+from llorch.wire.embedding import read_vector, vector_line
 from roles.orchestrator import answers
 from roles.orchestrator.dialects import embeddings as words
+from roles.orchestrator.queue import worker_events
 from tests.support.orchestrating import MODEL, PATIENCE_S, REF, ScriptedWorker, System, orchestrator, scripted
-from tests.support.scripts import Call, Script
+from tests.support.scripts import Call, Script, in_turn
 
 VECTOR = [number / 1024 for number in range(1024)]
 SMALL, LARGE = 2, 2 * answers.LARGE_TEXT // len(vector_line(VECTOR))
@@ -29,8 +30,8 @@ def saying(*lines: str) -> Script:
 
     async def play(call: Call) -> None:
         await call.started()
-        assert isinstance(call.body.input, list)
-        for index in range(call.body.first_token, len(call.body.input)):
+        count = len(call.body.rerank.documents if call.body.rerank else call.body.input or [])
+        for index in range(call.body.first_token, count):
             await call.token(lines[min(index, len(lines) - 1)])
         await call.end()
 
@@ -38,10 +39,10 @@ def saying(*lines: str) -> Script:
 
 
 @asynccontextmanager
-async def embedding(data_dir: Path, script: Script, **own: object) -> AsyncIterator[tuple[System, ScriptedWorker]]:
+async def embedding(data_dir: Path, script: Script) -> AsyncIterator[tuple[System, ScriptedWorker]]:
     """Serve an orchestrator and a worker that embeds."""
-    async with scripted(ScriptedWorker(script)) as worker, orchestrator(data_dir, **own) as system:
-        await system.register(worker, models=[msgspec.structs.replace(MODEL, capabilities=["embedding"])])
+    async with scripted(ScriptedWorker(script)) as worker, orchestrator(data_dir) as system:
+        await system.register(worker, models=[msgspec.structs.replace(MODEL, capabilities=["embedding", "rerank"])])
         yield system, worker
 
 
@@ -75,7 +76,6 @@ async def test_large_replies_are_made_in_a_thread_and_small_ones_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     makers: set[bool] = set()
-    read_vector = words.read_vector
 
     def seen(line: str) -> list[float]:
         makers.add(threading.current_thread() is threading.main_thread())
@@ -97,3 +97,32 @@ async def test_large_replies_are_made_in_a_thread_and_small_ones_are_not(
             makers.clear()
 
     assert found == [({True}, True)] * 3 + [({False}, True)] * 3
+
+
+async def test_a_worker_that_sends_no_vector_is_asked_no_further_and_another_attempt_is_made(tmp_path: Path) -> None:
+    good = vector_line(VECTOR)
+    script = in_turn(saying(good, "no vector\n"), saying(good))
+    async with embedding(tmp_path, script) as (system, worker):
+        status, reply = await asked(system, "/v1/embeddings", input=["a", "b"], encoding_format="base64")
+
+    assert (status, [each["embedding"] for each in reply["data"]]) == (200, [good.rstrip("\n")] * 2)
+    assert [one.first_token for one in worker.asked] == [0, 1]
+
+
+async def test_a_stored_line_that_holds_nothing_fails_its_own_request_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/embeddings", {"input": ["a"]}),
+        ("/v1/embeddings", {"input": ["a"], "encoding_format": "base64"}),
+        ("/v1/rerank", {"query": "q", "documents": ["a"]}),
+        ("/api/embed", {"input": ["a"]}),
+        ("/api/embeddings", {"prompt": "a"}),
+    ]
+    monkeypatch.setattr(worker_events, "_check_line", lambda _text, _kind: None)
+    async with embedding(tmp_path, saying("nothing\n")) as (system, _):
+        statuses = [(await asked(system, path, **body))[0] for path, body in requests]
+        result = await batched(system, input=["a"])
+
+    assert statuses == [502] * len(requests)
+    assert (result["status_code"], result["body"]["error"]["code"]) == (502, "ENGINE_FAILED")

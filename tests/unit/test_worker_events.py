@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llorch.errors import WorkerLost
+from llorch.wire.embedding import Capability
 from llorch.wire.events import Metrics, WorkerStarted, WorkerToken
 from roles.orchestrator.queue.worker_events import Other, read_blocks
 
@@ -15,11 +16,13 @@ def token(index: int, text: str = "a", more: str = "") -> bytes:
     return f'event: token\nid: {index + 1}.0\ndata: {{"i":{index},"t":"{text}"{more}}}'.encode()
 
 
-def read(blocks: list[bytes], *, next_index: int = 0) -> tuple[list[list[WorkerToken] | Other], str]:
+def read(
+    blocks: list[bytes], *, next_index: int = 0, kind: Capability = "text-gen"
+) -> tuple[list[list[WorkerToken] | Other], str]:
     """Return what was yielded, and why it ended early if it did."""
     found: list[list[WorkerToken] | Other] = []
     try:
-        found.extend(read_blocks(blocks, next_index=next_index))
+        found.extend(read_blocks(blocks, next_index=next_index, kind=kind))
     except WorkerLost as error:
         return found, error.message
     return found, ""
@@ -69,3 +72,19 @@ def test_what_came_before_a_wrong_event_counts_and_nothing_behind_it(block: byte
 
     assert found == [[WorkerToken(0, "a")]]
     assert trouble in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("embedding", "AAAAAA==\\n", ["AAAAAA==", "AAAAAA==\\nAAAAAA==\\n", "AAAA\\n", "é\\n", "\\n", ""]),
+        ("rerank", "-1.5\\n", ["-1.5", "1\\n2\\n", "\\n1\\n", "NaN\\n", "true\\n", ""]),
+    ],
+)
+def test_a_line_holds_what_its_job_is_for(kind: Capability, good: str, bad: list[str]) -> None:
+    for text in bad:
+        found, said = read([token(0, good), token(1, text), token(2, good)], kind=kind)
+
+        assert [[piece.i for piece in run] for run in found if isinstance(run, list)] == [[0]]
+        assert said.startswith("the worker")
+    assert read([token(0, text) for text in bad[:1]])[1] == ""

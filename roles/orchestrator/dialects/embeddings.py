@@ -48,6 +48,7 @@ def embeddings(answer: Answer, asked: EmbeddingRequest) -> Embeddings:
 
     Raises:
         InvalidRequest: They have fewer dimensions than were asked for.
+        EngineFailed: One of them is none.
     """
     in_base64 = asked.encoding_format == "base64"
     data = [
@@ -71,7 +72,11 @@ def rerank_task(asked: RerankRequest) -> SubmitTask:
 
 
 def reranked(answer: Answer, asked: RerankRequest) -> Reranked:
-    """Return the documents in the order of their scores; of those with the same, the first one first."""
+    """Return the documents in the order of their scores; of those with the same, the first one first.
+
+    Raises:
+        EngineFailed: One of them is none.
+    """
     scores = [read_score(line) for line in answer.text.splitlines()]
     texts = _texts(asked)
     order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
@@ -119,7 +124,7 @@ def embeds(answer: Answer, asked: EmbedRequest, *, total_ns: int) -> Embeds:
 
 
 def old_embedding(answer: Answer) -> OldEmbeddings:
-    """Return the one vector that a job has made."""
+    """Return the one vector that a job has made; raises as `reranked` does."""
     return OldEmbeddings(embedding=read_vector(answer.text))
 
 
@@ -138,9 +143,10 @@ def _inputs(given: str | Sequence[str | int | list[int]]) -> list[str] | list[li
 
 
 def _embedding(line: str, dimensions: int | None, *, in_base64: bool) -> list[float] | str:
+    vector = read_vector(line)
     if in_base64 and dimensions is None:
         return line
-    vector = _cut(read_vector(line), dimensions)
+    vector = _cut(vector, dimensions)
     return vector_line(vector).rstrip("\n") if in_base64 else vector
 
 

@@ -240,7 +240,7 @@ class Runner:
         return "the worker closed the connection before the end"
 
     async def _pass_on(self, stream: Stream, blocks: list[bytes], target: Target, attempt: Attempt) -> None:
-        for part in read_blocks(blocks, next_index=stream.count):
+        for part in read_blocks(blocks, next_index=stream.count, kind=stream.kind):
             if isinstance(part, Other):
                 self._other(stream, part, target, attempt)
                 if attempt.end is not None:
