@@ -215,6 +215,6 @@ def retry_after_s(header: str, *, now_s: float) -> int | None:
         return int(header[:9])
     try:
         until = email.utils.parsedate_to_datetime(header)
-    except ValueError:
+        return max(0, round(until.timestamp() - now_s))
+    except (ValueError, OverflowError):  # also of a date that is one and that no clock reaches
         return None
-    return max(0, round(until.timestamp() - now_s))

@@ -47,7 +47,18 @@ def test_only_the_word_for_an_error_is_taken_from_it(text: bytes, sign: str) -> 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("7", 7), ("0", 0), ("Wed, 21 Oct 2015 07:28:30 GMT", 30), ("Wed, 21 Oct 2015 07:00:00 GMT", 0), ("soon", None)],
+    [
+        *[("7", 7), ("0", 0), ("Wed, 21 Oct 2015 07:28:30 GMT", 30), ("Wed, 21 Oct 2015 07:00:00 GMT", 0)],
+        *[("soon", None), ("9" * 5000, 999_999_999)],
+        *[
+            (f"Wed, 21 Oct {year} 07:28:{second} {zone}", None)
+            for year, second, zone in [
+                ("99999999999999999999", "00", "GMT"),
+                ("2015", "99999999999999999999", "GMT"),
+                ("2015", "00", "+99999999999999999999"),
+            ]
+        ],
+    ],
 )
 def test_a_server_may_ask_for_patience_in_seconds_or_until_a_date(header: str, seconds: int | None) -> None:
     assert retry_after_s(header, now_s=NOW_S) == seconds
