@@ -77,8 +77,8 @@ def renamed(options: T, name: Callable[[str], str]) -> T:
     """Return the options with another name for each file; scales stay."""
 
     def adapter(told: str) -> str:
-        file, scale = scaled(told)
-        return f"{name(file)}:{scale:g}" if file != told else name(file)
+        file, _ = scaled(told)
+        return name(file) + told[len(file) :]
 
     return msgspec.structs.replace(
         options,

@@ -38,6 +38,7 @@ def test_files_get_other_names_and_keep_their_scales() -> None:
         kv_type="q8_0", lora=("FILE:/A.GGUF", "FILE:/B.GGUF:0.5"), draft="FILE:/D", projector="FILE:/P"
     )
     assert renamed(EngineOptions(), str.upper) == EngineOptions()
+    assert renamed(EngineOptions(lora=("a:0.00001", "b:12.345678")), str.upper).lora == ("A:0.00001", "B:12.345678")
 
 
 def test_only_what_is_no_default_is_told() -> None:
