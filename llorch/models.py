@@ -186,6 +186,12 @@ def is_pinned(ref: str) -> bool:
     return isinstance(parsed, FileRef | ServerRef) or (isinstance(parsed, HubRef) and parsed.pinned)
 
 
+def is_newest(ref: str) -> bool:
+    """Tell whether a reference leaves the commit to when it is looked up: whether its revision is `main`."""
+    parsed = parse_name(ref)
+    return isinstance(parsed, HubRef | RepoRef) and parsed.revision == DEFAULT_REVISION
+
+
 def own_name(ref: str) -> str:
     """Return what a server itself calls a model; empty for a reference that is no server's."""
     found = _SERVER.fullmatch(ref)
@@ -208,6 +214,19 @@ def stands_for(name: str, ref: str) -> bool:
     if _COMMIT.fullmatch(wanted.revision):
         return isinstance(wanted, RepoRef) and wanted.revision == found.revision
     return wanted.revision == DEFAULT_REVISION and (isinstance(wanted, RepoRef) or wanted.path == found.path)
+
+
+def may_stand_for(name: str, ref: str) -> bool:
+    """Tell whether *name* can be pinned to *ref*: whether that is the same file, or one commit of it.
+
+    Only the hub knows what a tag, a branch or a short commit is pinned to, so this may tell of more than `stands_for`.
+    """
+    wanted, found = parse_name(name), parse_name(ref)
+    if not isinstance(found, HubRef) or isinstance(wanted, FileRef | ServerRef) or wanted.repo != found.repo:
+        return wanted == found
+    fixed = _COMMIT.fullmatch(wanted.revision) is not None
+    same_file = isinstance(wanted, RepoRef) or wanted.path == found.path
+    return same_file and (wanted.revision == found.revision or not fixed)
 
 
 def aliases_of(ref: str, aliases: Mapping[str, str]) -> list[str]:

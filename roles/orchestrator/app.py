@@ -23,6 +23,7 @@ from roles.orchestrator.batches.runner import Runner
 from roles.orchestrator.clock import ClockMs, now_ms
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.fleet import Fleet
+from roles.orchestrator.meanings import keep_known
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.operations import Operations
 from roles.orchestrator.queue.attempt import Patience
@@ -90,6 +91,7 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                 loops.create_task(runner.run(), name="batches"),
                 loops.create_task(_shorten(core, store), name="shortener"),
                 loops.create_task(core.call_pools(), name="call to pools"),
+                loops.create_task(keep_known(core.names, fleet, clock_ms=clock_ms), name="meanings"),
             ]
             yield
             for task in others:

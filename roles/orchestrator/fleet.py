@@ -210,6 +210,10 @@ class Fleet:
         """Tell whether the workers of a model read pictures."""
         return bool(self.supply.serving.policy(model_ref).projector)
 
+    def learn(self, name: str, ref: str, *, beside: bool) -> None:
+        """Note what a name means now: of a model, or of a file *beside* one."""
+        self.supply.learn(name, ref, beside=beside, now_ms=self._clock_ms())
+
     def served(self) -> list[str]:
         """Return the references of the models of servers, those of pools that are away too, each once."""
         return sorted({ref for pool in self._pools.values() for ref in pool.served})

@@ -51,24 +51,30 @@ class Names:
             ModelNotFound: No such alias, repository, revision or file, nor a server's model.
             Forbidden: It is private or gated; the message says what to set.
             InvalidRequest: It is no name, or several files could be meant.
-            HubUnreachable: No pool has it, and the hub cannot be asked.
+            HubUnreachable: No pool has it, the hub cannot be asked, and it is no name of the operator's that has
+                been pinned before.
         """
         ref = self._resolved(name)
         if models.is_pinned(ref):
             return ref
         try:
-            return (await self._pins.pin(ref, self._have(beside=beside))).ref
+            found = (await self._pins.pin(ref, self._have(beside=beside))).ref
         except HubUnreachable as error:
-            raise HubUnreachable(
-                f"{error.message}; no pool has the model either", retry_after_s=error.retry_after_s
-            ) from None
+            meant = self._fleet.supply.policies.meaning(ref, beside=beside)
+            if meant is None:
+                raise HubUnreachable(
+                    f"{error.message}; no pool has the model either", retry_after_s=error.retry_after_s
+                ) from None
+            found = meant
+        self._fleet.learn(ref, found, beside=beside)
+        return found
 
     async def equipped(self, options: T) -> T:
         """Return *options* with references for the names of files; raises as `pinned` does."""
         refs = {name: await self.pinned(name, beside=True) for name in files(options)}
         return renamed(options, refs.__getitem__)
 
-    def here(self, name: str) -> str:
+    def here(self, name: str, *, beside: bool = False) -> str:
         """Return the reference that *name* means among what pools have; itself resolved where they have none.
 
         Raises:
@@ -76,7 +82,7 @@ class Names:
             InvalidRequest: It is no name.
         """
         ref = self._resolved(name)
-        return ref if models.is_pinned(ref) else at_hand(ref, self._have()) or ref
+        return ref if models.is_pinned(ref) else at_hand(ref, self._have(beside=beside)) or ref
 
     async def quantised(self, repo: str, quantisation: str) -> str:
         """Return the name of the file of a repository that has a quantisation: of what pools have, else of the hub.

@@ -24,11 +24,12 @@ _RANGE = re.compile(r"^bytes=(\d+)-$")
 
 @dataclass(slots=True)
 class Repo:
-    """A repository: its files, and who may see it."""
+    """A repository: its files, who may see it, and other names of the commit that `main` is at."""
 
     files: dict[str, bytes]
     token: str = ""
     gated: bool = False
+    tags: tuple[str, ...] = ()
 
     @property
     def commit(self) -> str:
@@ -195,7 +196,7 @@ class Hub:
         if repo.gated:
             return None, web.Response(status=403, headers={"X-Error-Code": "GatedRepo"})
         revision = request.match_info.get("revision", "main")
-        if revision not in {"main", repo.commit}:
+        if revision not in {"main", repo.commit, *repo.tags}:
             return None, web.Response(status=404, headers={"X-Error-Code": "RevisionNotFound"})
         return repo, None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from llorch.models import resolve
+from llorch.models import resolve, stands_for
 from llorch.policy import ModelPolicy
 from llorch.wire.engine_options import EngineOptions, fields_of
 from llorch.wire.pools import Worker
@@ -14,7 +14,7 @@ from roles.orchestrator.scheduler.facts import Facts
 from roles.orchestrator.scheduler.identity import STRANGE, same, served
 from roles.orchestrator.scheduler.supply import Supply
 from tests.support.supplies import NOW_MS, decided, started
-from tests.support.worlds import demand, device, model, report
+from tests.support.worlds import GIB, demand, device, model, report
 
 COMMIT = "0123456789012345678901234567890123456789"
 PINNED = f"hf:org/repo@{COMMIT}::file=a.gguf"
@@ -50,8 +50,8 @@ def a_worker(options: EngineOptions) -> Worker:
     ],
 )
 def test_these_are_the_same(wanted: EngineOptions, found: EngineOptions) -> None:
-    assert same(wanted, found)
-    assert served(a_worker(found), wanted) == "file:/m.gguf"
+    assert same(wanted, found, means=stands_for)
+    assert served(a_worker(found), wanted, means=stands_for) == "file:/m.gguf"
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_these_are_the_same(wanted: EngineOptions, found: EngineOptions) -> None
     ],
 )
 def test_these_are_not(wanted: EngineOptions, found: EngineOptions) -> None:
-    assert not same(wanted, found)
-    assert served(a_worker(found), wanted) == f"{STRANGE}file:/m.gguf"
+    assert not same(wanted, found, means=stands_for)
+    assert served(a_worker(found), wanted, means=stands_for) == f"{STRANGE}file:/m.gguf"
 
 
 def test_no_job_can_ask_for_the_name_of_a_worker_with_other_options() -> None:
@@ -102,3 +102,44 @@ def test_what_is_wanted_of_a_model_of_the_hub_holds_for_the_commit_that_it_is_pi
 
     assert known.serving.policy(PINNED) == ModelPolicy(kv_type="q8_0")
     assert known.serving.policy(f"{STRANGE}{PINNED}") == known.serving.policy("file:/m") == ModelPolicy()
+
+
+TAG = "hf:org/draft@v1.0::file=d.gguf"
+DRAFT = f"hf:org/draft@{COMMIT}::file=d.gguf"
+OTHER = f"hf:org/draft@{COMMIT[::-1]}::file=d.gguf"
+
+
+def with_draft(found: str, *, status: str = "ready") -> Facts:
+    worker = replace(report("worker", "file:/m", status=status), draft=found)
+    models = [model("file:/m"), model(DRAFT, gib=0.5)]
+    return Facts(devices=[device(gib=8)], models=models, workers=[worker])
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_worker_with_the_commit_of_the_wanted_tag_is_one_of_its_model(known_first: bool) -> None:
+    known = Supply({"file:/m": ModelPolicy(draft=TAG)}, ModelPolicy())
+    if known_first:
+        known.learn(TAG, DRAFT, beside=True, now_ms=NOW_MS)
+
+    known.hear("pool", with_draft(DRAFT, status="starting"), now_ms=NOW_MS)
+    loading = started(decided(known, "file:/m", heads=("job",)))
+    known.hear("pool", with_draft(DRAFT), now_ms=NOW_MS)
+    [dispatch] = decided(known, "file:/m", heads=("job",))
+
+    assert loading == []
+    assert isinstance(dispatch, Dispatch)
+    assert known.needs.of("file:/m") == {"pool": 3 * GIB // 2}
+
+
+def test_a_worker_with_another_commit_is_not_once_it_is_known_which_is_meant() -> None:
+    known = Supply({"file:/m": ModelPolicy(draft=TAG)}, ModelPolicy())
+    known.hear("pool", with_draft(OTHER), now_ms=NOW_MS)
+    before = known.serving.slots("file:/m")
+
+    known.learn(TAG, DRAFT, beside=True, now_ms=NOW_MS)
+
+    assert before == 4
+    assert known.serving.slots("file:/m") == 0
+    assert started(decided(known, "file:/m", heads=("job",))) == [("pool", "d")]
+    known.learn(TAG, OTHER, beside=True, now_ms=NOW_MS)
+    assert known.serving.slots("file:/m") == 4

@@ -38,7 +38,7 @@ MODEL = Model(
     ],
 )
 def test_slots_and_context_change_the_cache_alone(policy: ModelPolicy, expected: int) -> None:
-    assert need(MODEL, policy) == expected
+    assert need(MODEL, policy, means=str.__eq__) == expected
 
 
 def test_the_files_of_that_pool_beside_the_model_are_counted() -> None:
@@ -47,7 +47,7 @@ def test_the_files_of_that_pool_beside_the_model_are_counted() -> None:
     projector = replace(MODEL, model_ref="file:/p", kind="projector", weights_bytes=1_000)
     policy = ModelPolicy(lora=("file:/a:0.5",), draft="file:/d", projector="file:/p")
 
-    assert need(MODEL, policy, [draft, adapter, projector]) == 50_000 + 3_000 + 110 + 1_100
+    assert need(MODEL, policy, [draft, adapter, projector], means=str.__eq__) == 50_000 + 3_000 + 110 + 1_100
 
 
 def test_a_pool_that_does_not_say_leaves_it_open() -> None:
@@ -61,4 +61,4 @@ def test_a_pool_that_does_not_say_leaves_it_open() -> None:
         max_token_bytes=1,
     )
 
-    assert need(old, ModelPolicy(slots=8)) == 0
+    assert need(old, ModelPolicy(slots=8), means=str.__eq__) == 0

@@ -102,7 +102,7 @@ class Placement:
     def look_at_all(self) -> None:
         """Look at every model soon; forget what was asked for too long ago."""
         self._supply.forget_unseen(now_ms=self._clock_ms())
-        self._changed.update(self._queue.models(), self._supply.wanted_always)
+        self._changed.update(self._queue.models(), self._supply.policies.wanted_always())
 
     def step(self, tasks: asyncio.TaskGroup) -> None:
         """Decide on the models that have changed, and act; call `wake` if some are left."""

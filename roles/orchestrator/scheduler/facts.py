@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from llorch.wire.models import Download
-from llorch.wire.pools import Device, Model, WorkerReport
+from llorch.wire.pools import Backend, Device, Model, WorkerReport
 from roles.orchestrator.scheduler.prefix import Prefix
 
 
@@ -20,6 +20,16 @@ class Facts:
     models: Sequence[Model] = ()
     workers: Sequence[WorkerReport] = ()
     downloads: Sequence[Download] = ()
+
+
+@dataclass(slots=True)
+class KnownPool:
+    """One online pool, as told last; `closed` are the kinds of devices that no engine there computes on."""
+
+    facts: Facts = field(default_factory=Facts)
+    refs: frozenset[str] = frozenset()
+    workers: dict[str, WorkerReport] = field(default_factory=dict)
+    closed: set[Backend] = field(default_factory=set)
 
 
 def unknown(_: str) -> tuple[Prefix | None, int]:

@@ -6,7 +6,8 @@ it gets no jobs, is kept as long as any idle worker, and gives way like one.
 
 from __future__ import annotations
 
-from llorch.models import stands_for
+from collections.abc import Callable
+
 from llorch.wire.engine_options import EngineOptions, scaled
 from llorch.wire.pools import Worker
 
@@ -14,26 +15,29 @@ STRANGE = "other options: "
 """What is put before the reference of a model; nothing that can be asked for begins so."""
 
 
-def served(worker: Worker, wanted: EngineOptions) -> str:
+Means = Callable[[str, str], bool]
+"""Tells whether the file that a worker has, named last, is what is wanted by another name."""
+
+
+def served(worker: Worker, wanted: EngineOptions, *, means: Means) -> str:
     """Return what a worker serves: its model's reference, or a name that no job has."""
-    return worker.model_ref if same(wanted, worker) else STRANGE + worker.model_ref
+    return worker.model_ref if same(wanted, worker, means=means) else STRANGE + worker.model_ref
 
 
-def same(wanted: EngineOptions, found: EngineOptions) -> bool:
-    """Tell whether options are those wanted; files may be *wanted* by a name that is not pinned to a commit yet."""
+def same(wanted: EngineOptions, found: EngineOptions, *, means: Means) -> bool:
+    """Tell whether options are those wanted; files may be *wanted* by names that are not pinned to a commit."""
+
+    def same_file(name: str, ref: str) -> bool:
+        return name == ref or (bool(name and ref) and means(name, ref))
+
+    def same_adapter(told: str, has: str) -> bool:
+        (name, wanted_scale), (ref, scale) = scaled(told), scaled(has)
+        return wanted_scale == scale and same_file(name, ref)
+
     return (
         wanted.kv_type == found.kv_type
         and len(wanted.lora) == len(found.lora)
-        and all(_same_adapter(*pair) for pair in zip(wanted.lora, found.lora, strict=True))
-        and _same_file(wanted.draft, found.draft)
-        and _same_file(wanted.projector, found.projector)
+        and all(same_adapter(*pair) for pair in zip(wanted.lora, found.lora, strict=True))
+        and same_file(wanted.draft, found.draft)
+        and same_file(wanted.projector, found.projector)
     )
-
-
-def _same_adapter(wanted: str, found: str) -> bool:
-    (wanted_ref, wanted_scale), (ref, scale) = scaled(wanted), scaled(found)
-    return wanted_scale == scale and _same_file(wanted_ref, ref)
-
-
-def _same_file(wanted: str, found: str) -> bool:
-    return wanted == found or (bool(wanted and found) and stands_for(wanted, found))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from llorch.models import stands_for
 from llorch.policy import ModelPolicy
 from llorch.wire.engine_options import KV_BLOCKS, PLAIN, files
 from llorch.wire.pools import Model
+from roles.orchestrator.scheduler.identity import Means
 
 
-def need(model: Model, policy: ModelPolicy, others: Sequence[Model] = ()) -> int:
+def need(model: Model, policy: ModelPolicy, others: Sequence[Model] = (), *, means: Means) -> int:
     """Return the bytes that a worker takes with the options that are asked for; 0 if the pool is silent.
 
     The pool tells what its own defaults take; other slots, another context or another type of numbers change the KV
@@ -20,12 +20,13 @@ def need(model: Model, policy: ModelPolicy, others: Sequence[Model] = ()) -> int
         model: What the worker serves.
         policy: What is asked for.
         others: All files of that pool.
+        means: Tells whether one of them is what is asked for by another name.
     """
     if not model.memory_bytes:
         return 0
     total = _alone(model, policy)
     for ref in files(policy):
-        extra = _find(ref, others)
+        extra = _find(ref, others, means=means)
         if extra is not None and ref == policy.draft:
             total += _alone(extra, policy)
         elif extra is not None:
@@ -43,5 +44,5 @@ def _alone(model: Model, policy: ModelPolicy) -> int:
     return model.memory_bytes + cache * 11 // 10
 
 
-def _find(ref: str, models: Iterable[Model]) -> Model | None:
-    return next((model for model in models if stands_for(ref, model.model_ref)), None)
+def _find(name: str, models: Iterable[Model], *, means: Means) -> Model | None:
+    return next((model for model in models if means(name, model.model_ref)), None)

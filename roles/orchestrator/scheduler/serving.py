@@ -13,11 +13,10 @@ from itertools import islice
 from msgspec.structs import replace
 from sortedcontainers import SortedList
 
-from llorch.errors import InvalidRequest
 from llorch.job import JobId
-from llorch.models import stands_for
 from llorch.policy import ModelPolicy
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
+from roles.orchestrator.scheduler.policies import Policies
 from roles.orchestrator.scheduler.snapshot import Eviction, Tenant, WorkerView
 
 MOST_HEADS = 64
@@ -66,14 +65,11 @@ class Serving:
     """All ready workers of online pools, and all leases.
 
     Args:
-        policies: What the operator wants, by model; the default for the others.
-        default: That default.
+        policies: What the operator wants.
     """
 
-    def __init__(self, policies: Mapping[str, ModelPolicy], default: ModelPolicy) -> None:
-        self._policies = policies
-        self._known = dict(policies)
-        self._default = default
+    def __init__(self, policies: Policies) -> None:
+        self.policy = policies.of
         self._workers: dict[str, ReadyWorker] = {}
         self._leases: dict[str, set[JobId]] = {}
         self._kept_s: dict[str, float] = {}
@@ -83,14 +79,6 @@ class Serving:
         self._seasoned: SortedList[tuple[int, str]] = SortedList()
         self._expiry: SortedList[tuple[int, str]] = SortedList()
         self._listed: dict[str, tuple[tuple[int, str] | None, tuple[int, str] | None, tuple[int, str] | None]] = {}
-
-    def policy(self, model_ref: str) -> ModelPolicy:
-        """Return what the operator wants of a model."""
-        known = self._known.get(model_ref)
-        if known is None:
-            meant = (policy for name, policy in self._policies.items() if _stands_for(name, model_ref))
-            known = self._known[model_ref] = next(meant, self._default)
-        return known
 
     def kept(self, worker: ReadyWorker) -> ModelPolicy:
         """Return what is wanted of a worker: by the operator of its model, and by the last request that said so."""
@@ -324,10 +312,3 @@ class Serving:
             last_used_ms=worker.last_used_ms,
             ready_ms=worker.ready_ms,
         )
-
-
-def _stands_for(name: str, ref: str) -> bool:
-    try:
-        return stands_for(name, ref)
-    except InvalidRequest:
-        return False

@@ -7,7 +7,6 @@ the time. `changed` names the models that may have to be decided on anew, `grown
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -16,32 +15,22 @@ from llorch.job import JobId
 from llorch.models import own_name
 from llorch.policy import ModelPolicy
 from llorch.wire.models import Download
-from llorch.wire.pools import Backend, WorkerReport
+from llorch.wire.pools import WorkerReport
 from roles.orchestrator.scheduler.affinity import Affinity
 from roles.orchestrator.scheduler.backoff import Backoff
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
 from roles.orchestrator.scheduler.dispatching import MOST_HELD
-from roles.orchestrator.scheduler.facts import Demand, Facts, complaint, failed_to_start
+from roles.orchestrator.scheduler.facts import Demand, Facts, KnownPool, complaint, failed_to_start
 from roles.orchestrator.scheduler.identity import served
 from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
+from roles.orchestrator.scheduler.policies import Policies
 from roles.orchestrator.scheduler.progress import Loading, Progress
 from roles.orchestrator.scheduler.rooms import Rooms, promised
 from roles.orchestrator.scheduler.served import Served
 from roles.orchestrator.scheduler.serving import MOST_HEADS, ReadyWorker, Serving
 from roles.orchestrator.scheduler.snapshot import IdleSnapshot, Part, Snapshot, Tenant
-
-
-@dataclass(slots=True)
-class _Pool:
-    """One online pool, as told last."""
-
-    facts: Facts = field(default_factory=Facts)
-    refs: frozenset[str] = frozenset()
-    workers: dict[str, WorkerReport] = field(default_factory=dict)
-    closed: set[Backend] = field(default_factory=set)
-    """Kinds of devices that no engine there computes on."""
 
 
 class Supply:
@@ -58,7 +47,8 @@ class Supply:
         self, policies: Mapping[str, ModelPolicy], default: ModelPolicy, *, started_ms: int = 0, settle_ms: int = 0
     ) -> None:
         self.capacity = Capacity()
-        self.serving = Serving(policies, default)
+        self.policies = Policies(policies, default)
+        self.serving = Serving(self.policies)
         self.backoff = Backoff()
         self.needs = Needs()
         self.served = Served()
@@ -67,10 +57,9 @@ class Supply:
         self.rooms = Rooms(self.capacity, self.serving)
         self.changed: set[str] = set()
         self.grown = False
-        self.wanted_always = [ref for ref, policy in policies.items() if policy.min_replicas]
         self._started_ms = started_ms
-        self._settled_ms = started_ms + settle_ms
-        self._pools: dict[str, _Pool] = {}
+        self.settled_ms = started_ms + settle_ms
+        self._pools: dict[str, KnownPool] = {}
         self._away: dict[str, frozenset[str]] = {}
         self._served_ms: dict[str, int] = {}
 
@@ -80,7 +69,7 @@ class Supply:
             self.backoff.forget(pool_id, failures=False)
         self._away.pop(pool_id, None)
         known = self._pools.get(pool_id)
-        pool = self._pools[pool_id] = known or _Pool()
+        pool = self._pools[pool_id] = known or KnownPool()
         if anew:
             pool.closed.clear()
         if known is None or pool.facts.models != facts.models:
@@ -98,13 +87,27 @@ class Supply:
             was = before.get(worker.worker_id)
             worker = self._seen(worker)
             if failed_to_start(worker, was, first=known is None):
-                self._failed(pool_id, worker, now_ms=now_ms)
+                code, message = complaint(pool_id, worker)
+                spot = (pool_id, worker.device)
+                self.backoff.refused(worker.model_ref, spot, code=code, message=message, now_ms=now_ms)
+                self.changed.add(worker.model_ref)
             self._take_worker(pool_id, worker, was, now_ms=now_ms)
         self.grown |= known is None
 
     def _seen(self, worker: WorkerReport) -> WorkerReport:
         """Return a worker under the name of what it serves."""
-        return replace(worker, model_ref=served(worker, self.serving.policy(worker.model_ref)))
+        return replace(worker, model_ref=served(worker, self.policies.of(worker.model_ref), means=self.policies.means))
+
+    def learn(self, name: str, ref: str, *, beside: bool, now_ms: int) -> None:
+        """Note what a name of the operator's means: of a model, or of a file *beside* one."""
+        if not self.policies.learn(name, ref, beside=beside):
+            return
+        self.changed.add(ref)
+        for pool_id, pool in self._pools.items():
+            self._take_models(pool_id, pool, pool.facts)
+            for worker in (one for one in pool.workers.values() if self.serving.get(one.worker_id)):
+                self._take_worker(pool_id, self._seen(worker), worker, now_ms=now_ms)
+            self.progress.seen(pool_id, [self._seen(one) for one in pool.facts.workers], pool.facts.downloads)
 
     def leave(self, pool_id: str, *, for_good: bool, now_ms: int) -> None:
         """Note that a pool takes no work: it is draining, silent, or, *for_good*, has said goodbye."""
@@ -242,7 +245,7 @@ class Supply:
             refusals=refusals,
             askable=len(candidates) - self._closed(blocked, candidates),
             absent=tuple(sorted(pool_id for pool_id, refs in self._away.items() if model_ref in refs)),
-            returning=demand.oldest_ms < self._started_ms and now_ms < self._settled_ms,
+            returning=demand.oldest_ms < self._started_ms and now_ms < self.settled_ms,
             need_bytes=wanted.need_bytes,
             largest_bytes=self.capacity.largest(),
             together_bytes=self.capacity.together(),
@@ -277,14 +280,15 @@ class Supply:
                 count += (pool_id, "") in blocked or all(spot in blocked for spot in spots)
         return count
 
-    def _take_models(self, pool_id: str, pool: _Pool, facts: Facts) -> None:
+    def _take_models(self, pool_id: str, pool: KnownPool, facts: Facts) -> None:
         refs = frozenset(model.model_ref for model in facts.models)
         before = {model.model_ref: model.added_ms for model in pool.facts.models}
         self.served.take(pool_id, facts.models)
         for ref in pool.refs - refs:
             self.needs.forget(ref, pool_id)
         for model in facts.models:
-            self.needs.put(model.model_ref, pool_id, need(model, self.serving.policy(model.model_ref), facts.models))
+            policy, means = self.policies.of(model.model_ref), self.policies.means
+            self.needs.put(model.model_ref, pool_id, need(model, policy, facts.models, means=means))
             if model.added_ms > before.get(model.model_ref, -1):  # it is here, or here again
                 self.backoff.came_up(model.model_ref, pool_id)
         pool.refs = refs
@@ -332,11 +336,6 @@ class Supply:
                 self.backoff.refused(
                     one.model_ref, (pool_id, ""), code=str(one.error_code), message=message, now_ms=now_ms
                 )
-
-    def _failed(self, pool_id: str, worker: WorkerReport, *, now_ms: int) -> None:
-        code, message = complaint(pool_id, worker)
-        self.backoff.refused(worker.model_ref, (pool_id, worker.device), code=code, message=message, now_ms=now_ms)
-        self.changed.add(worker.model_ref)
 
     def _gone(self, worker_id: str) -> None:
         worker = self.serving.get(worker_id)
