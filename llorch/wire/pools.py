@@ -65,6 +65,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model file on a pool's disk, from its metadata; or what is only a part of one, as its `kind` says.
 
+    `max_token_bytes` is the longest text that one token stands for. It and `context_length` are 0 where the file does
+    not say.
+
     `capabilities` are what it can do, see `Capability`.
 
     `memory_bytes` is what a worker takes there that has the pool's own number of slots and context (`memory_slots`,

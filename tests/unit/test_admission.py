@@ -76,6 +76,13 @@ def test_as_many_tokens_as_the_context_has_may_be_asked_for(max_tokens: int) -> 
     assert admit(task, queue(), model(100)) == Fit(2, certainly_fits=True)
 
 
+@pytest.mark.parametrize(("context", "max_token_bytes", "least"), [(2048, 0, 0), (0, 0, 0), (0, 4, 625)])
+def test_what_a_file_does_not_say_refuses_nothing(context: int, max_token_bytes: int, least: int) -> None:
+    task = SubmitTask(model="m", prompt="word " * 500, max_tokens=5)
+
+    assert admit(task, queue(), model(context, max_token_bytes)) == Fit(least, certainly_fits=False)
+
+
 def test_one_token_more_than_the_context_has_is_refused() -> None:
     task = SubmitTask(model="m", prompt="hello", max_tokens=101)
 
@@ -130,10 +137,10 @@ def test_a_counted_prompt_is_refused_with_its_exact_length() -> None:
     )
 
 
-def test_a_model_that_does_not_know_its_longest_token_is_taken_to_have_single_bytes() -> None:
+def test_a_prompt_fits_a_model_of_unknown_tokens_where_each_of_its_bytes_may_be_one() -> None:
     task = SubmitTask(model="m", prompt="x" * 10)
 
-    assert admit(task, queue(), model(100, max_token_bytes=0)) == Fit(10, certainly_fits=True)
+    assert admit(task, queue(), model(100, max_token_bytes=0)) == Fit(0, certainly_fits=True)
 
 
 def test_characters_are_counted_in_bytes() -> None:

@@ -48,7 +48,8 @@ def admit(task: SubmitTask, queue: QueueState, model: Model | None, *, sees: boo
     Args:
         task: The submission, each field already checked on its own.
         queue: The queue now.
-        model: What a pool knows of the model's file; None when no pool has told yet.
+        model: What a pool knows of the model's file; None when no pool has told yet. A context, or a longest token, of
+            0 is not known, and refuses nothing.
         sees: Whether its workers read pictures.
 
     Raises:
@@ -77,11 +78,11 @@ def admit(task: SubmitTask, queue: QueueState, model: Model | None, *, sees: boo
     if kind_of(task) != "text-gen":
         return Fit(0, certainly_fits=True)  # as far as bytes tell: a word that the model does not know is one token
     context = model.context_length
-    if task.max_tokens is not UNSET and task.max_tokens > context:
+    if context and task.max_tokens is not UNSET and task.max_tokens > context:
         raise invalid([FieldProblem("max_tokens", f"{task.max_tokens} is more than the model's context of {context}")])
     text_bytes, overhead = prompt_bytes(task)
-    least = -(-text_bytes // max(1, model.max_token_bytes))
-    if least >= context:
+    least = -(-text_bytes // model.max_token_bytes) if model.max_token_bytes else 0
+    if least >= context > 0:
         raise too_long(least, context, exact=False)
     fits = text_bytes + overhead < context and not images
     return Fit(least, certainly_fits=fits)
