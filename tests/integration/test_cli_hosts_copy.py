@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from llorch.cli.hosts_copy import copy, sha256
-from llorch.cli.hosts_copy_plan import INCOMPLETE, Part, look, parts, receive
+from llorch.cli.hosts_copy_plan import INCOMPLETE, Part, best, look, parts, receive
 from llorch.cli.remote import Target
 from llorch.errors import Unreachable
 from tests.e2e.processes import until
@@ -122,15 +122,15 @@ def sh(script: str, home: Path, stdin: bytes = b"") -> subprocess.CompletedProce
 def test_too_little_is_kept_what_is_wrong_is_not_and_what_is_right_is_in_place(tmp_path: Path) -> None:
     digest = hashlib.sha256(RUNS).hexdigest()
 
+    wrong = sh(receive(digest, size_bytes=len(RUNS), begin=None), tmp_path, RUNS[:-1] + b"!")
+    left_of_it = parts(sh(look(digest), tmp_path).stdout.decode())
     too_little = sh(receive(digest, size_bytes=len(RUNS), begin=None), tmp_path, RUNS[:9])
     [begin] = parts(sh(look(digest), tmp_path).stdout.decode())
-    wrong = sh(receive(digest, size_bytes=len(RUNS), begin=None), tmp_path, RUNS[:-1] + b"!")
-    still = parts(sh(look(digest), tmp_path).stdout.decode())
     right = sh(receive(digest, size_bytes=len(RUNS), begin=begin), tmp_path, RUNS[9:])
 
-    assert (too_little.returncode, begin) == (INCOMPLETE, Part(9, hashlib.sha256(RUNS[:9]).hexdigest(), begin.pid))
+    assert (too_little.returncode, begin) == (INCOMPLETE, Part(9, hashlib.sha256(RUNS[:9]).hexdigest(), begin.name))
     assert (wrong.returncode, wrong.stderr) == (1, b"what arrived is not what was sent\n")
-    assert still == [begin]
+    assert left_of_it == []
     assert right.returncode == 0, right.stderr
     [there] = (tmp_path / ".local/bin").iterdir()
     assert (there.name, there.read_bytes(), there.stat().st_mode & 0o777) == ("llorch", RUNS, 0o755)
@@ -161,3 +161,86 @@ def test_a_copy_that_another_one_has_overtaken_is_content(tmp_path: Path) -> Non
 
     assert (fast.returncode, slow.returncode, said) == (0, 0, b"")
     assert [file.read_bytes() for file in (tmp_path / ".local/bin").iterdir()] == [RUNS]
+
+
+GONE = 4_194_305
+"""No process has this number."""
+LARGE = RUNS + Random(3).randbytes(16 * 1024)
+LARGE_SHA256 = hashlib.sha256(LARGE).hexdigest()
+
+
+def left_by(owner: str, home: Path, content: bytes) -> Path:
+    """Leave a part of the large executable there."""
+    folder = home / ".local/bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".llorch.{LARGE_SHA256[:16]}.{owner}.part"
+    part.write_bytes(content)
+    return part
+
+
+def go_on(home: Path, *, limit: str = "") -> tuple[int, int]:
+    """Look and send the rest, as a copy does; return the status and with how many bytes it began."""
+    begin = best(
+        parts(sh(look(LARGE_SHA256), home).stdout.decode()),
+        size_bytes=len(LARGE),
+        sha256_of=lambda count: hashlib.sha256(LARGE[:count]).hexdigest(),
+    )
+    there = begin.size_bytes if begin else 0
+    done = sh(limit + receive(LARGE_SHA256, size_bytes=len(LARGE), begin=begin), home, LARGE[there:])
+    return done.returncode, there
+
+
+def contents(home: Path) -> list[bytes]:
+    return [file.read_bytes() for file in (home / ".local/bin").iterdir()]
+
+
+@pytest.mark.parametrize("owner", [str(GONE), f"from.{GONE}", f"from.{os.getpid()}", str(os.getpid())])
+def test_a_copy_goes_on_from_a_part_under_whatever_name_it_was_left(tmp_path: Path, owner: str) -> None:
+    left_by(owner, tmp_path, LARGE[:9000])
+    left_by(f"from.{GONE + 1}", tmp_path, b"what was being copied when its session ended")
+
+    done = go_on(tmp_path)
+
+    assert done == (0, 9000)
+    assert contents(tmp_path) == [LARGE]
+
+
+@pytest.mark.parametrize("owner", [str(GONE), str(os.getpid())])
+def test_a_copy_that_finds_no_room_leaves_what_the_next_one_goes_on_from(tmp_path: Path, owner: str) -> None:
+    left_by(owner, tmp_path, LARGE[:9000])
+
+    full = go_on(tmp_path, limit="ulimit -f 4\n")
+    parts_then = len(contents(tmp_path))
+    room = go_on(tmp_path)
+
+    assert full[0] != 0
+    assert parts_then == 1, "a second part takes room for nothing"
+    assert room == (0, 9000)
+    assert contents(tmp_path) == [LARGE]
+
+
+def test_what_a_process_that_is_gone_has_left_is_continued_in_place(tmp_path: Path) -> None:
+    part = left_by(str(GONE), tmp_path, LARGE[:9000] + b"more that has come after it was looked at")
+    inode = part.stat().st_ino
+    begin = Part(9000, hashlib.sha256(LARGE[:9000]).hexdigest(), part.name)
+
+    done = sh(receive(LARGE_SHA256, size_bytes=len(LARGE), begin=begin), tmp_path, LARGE[9000:])
+
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == [LARGE]
+    assert (tmp_path / ".local/bin/llorch").stat().st_ino == inode
+
+
+@pytest.mark.parametrize("content", [b"rubbish that is in the way", LARGE[:9000]])
+def test_a_part_of_a_process_with_our_own_number_is_ours(tmp_path: Path, content: bytes) -> None:
+    tag = LARGE_SHA256[:16]
+    begin = Part(9000, hashlib.sha256(LARGE[:9000]).hexdigest(), f".llorch.{tag}.PID.part")
+    right = content == LARGE[:9000]
+    script = receive(LARGE_SHA256, size_bytes=len(LARGE), begin=begin if right else None).replace(".PID.", ".$$.")
+    put = f'mkdir -p "$HOME/.local/bin"; cp "$HOME/part" "$HOME/.local/bin/.llorch.{tag}.$$.part"\n'
+    (tmp_path / "part").write_bytes(content)
+
+    done = sh(put + script, tmp_path, LARGE[9000:] if right else LARGE)
+
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == [LARGE]

@@ -12,7 +12,7 @@ PROGRAM = bytes(range(100))
 
 
 def part(size: int, pid: int, of: bytes = PROGRAM) -> Part:
-    return Part(size, sha256(of[:size]).hexdigest(), pid)
+    return Part(size, sha256(of[:size]).hexdigest(), f".llorch.0123456789abcdef.{pid}.part")
 
 
 def chosen(*there: Part) -> Part | None:
@@ -37,6 +37,7 @@ def test_a_copy_goes_on_from_the_largest_part_that_is_right(there: tuple[Part, .
 def test_what_a_host_tells_of_its_parts_is_understood() -> None:
     digest = "0123456789abcdef" * 4
 
-    found = parts(f"motd\npart=12 {digest} 345\npart=0  12\npart=7 {digest} 1\n")
+    own, another = f".llorch.{digest[:16]}.345.part", f".llorch.{digest[:16]}.from.1.part"
+    found = parts(f"motd\npart=12 {digest} {own}\npart=0  12\npart=7 {digest} {another}\npart=7 {digest} $(id).part\n")
 
-    assert found == [Part(12, digest, 345), Part(7, digest, 1)]
+    assert found == [Part(12, digest, own), Part(7, digest, another)]
