@@ -14,6 +14,15 @@ from llorch.policy import KeepAlive, ModelPolicy
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=30 * 86_400)]
 Url = Annotated[str, Meta(pattern=r"^(https?://[^\s/]+/?)?$(?!\n)", description="a URL such as http://host:8080")]
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_IPV6 = r"(?=[^%:]*:[^%:]*:)[0-9A-Fa-f:]{2,39}(\.\d{1,3}){0,3}(%[A-Za-z0-9_-]{1,15}(\.\d{1,4})?)?"
+Address = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?=.{{1,253}}$)({_LABEL}(\.{_LABEL})*\.?|{_IPV6})$(?!\n)",
+        description="an address such as 0.0.0.0 or ::1, or a host's name",
+    ),
+]
 ServedModel = Annotated[
     str, Meta(pattern=r"^[^\x00-\x1f]{1,512}$(?!\n)", description="what the server calls the model")
 ]
@@ -29,7 +38,7 @@ class Orchestrator(Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     `prefix_affinity` has a worker go on with the conversation whose beginning it has computed.
     """
 
-    host: str = "127.0.0.1"
+    host: Address = "127.0.0.1"
     port: Port = 8080
     data_dir: str = ""
     queue_capacity: Annotated[int, Meta(ge=-1, le=100_000_000)] = 10_000
@@ -56,7 +65,7 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     then waits for the next process of the pool.
     """
 
-    host: str = "127.0.0.1"
+    host: Address = "127.0.0.1"
     port: Port = 9200
     data_dir: str = ""
     models_dir: str = ""
@@ -92,7 +101,7 @@ class Pool(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Worker(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[worker]`. `ctx` is one slot's context in tokens, 0 the model's own up to 8192; `threads` 0 is one a core."""
 
-    host: str = "127.0.0.1"
+    host: Address = "127.0.0.1"
     port: Port = 0
     slots: Annotated[int, Meta(ge=1, le=256)] = 4
     ctx: Annotated[int, Meta(ge=0, le=2**24)] = 0

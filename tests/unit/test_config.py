@@ -56,6 +56,31 @@ def test_flags_go_before_the_environment_that_before_the_file_and_that_before_de
     assert found == Orchestrator(port=3, queue_capacity=-1, drain_s=1.0)
 
 
+NO_ADDRESS = "expected an address such as 0.0.0.0 or ::1, or a host's name"
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a..b", ".a", "a" * 64, "-a", "a b", "http://a", "a:80", "[::1]", "a\n", "é", "::" * 40]
+)
+@pytest.mark.parametrize("role", ["orchestrator", "pool", "worker"])
+def test_what_is_neither_an_address_nor_a_name_is_nothing_to_listen_on(
+    nowhere: dict[str, str], role: str, host: str
+) -> None:
+    variable = f"LLORCH_{role.upper()}_HOST"
+
+    [found] = refused(None, {**nowhere, variable: host})
+
+    assert found.startswith(f"{variable}: found ")
+    assert found.endswith(NO_ADDRESS)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "::1", "fe80::1%eth0.100", "::ffff:10.0.0.1", "blep", "gpu_1.lan.", "a" * 63, "10.0.0.1"]
+)
+def test_addresses_and_names_can_be_listened_on(nowhere: dict[str, str], host: str) -> None:
+    assert load(env={**nowhere, "LLORCH_POOL_HOST": host}).pool.host == host
+
+
 def test_every_key_has_a_variable(nowhere: dict[str, str]) -> None:
     chosen: dict[str, dict[str, object]] = {
         "orchestrator": {"host": "h", "port": 1, "data_dir": "/d", "queue_capacity": 2, "max_body_bytes": 2048}
