@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 
@@ -9,6 +11,7 @@ import sys
 def run(arguments: list[str]) -> int:
     """Run one command; return the exit status: 0 success, 1 failure, 2 usage or configuration, 130 Ctrl-C."""
     _open_standard_streams()
+    _replace_what_stdout_cannot_encode()
     from llorch.cli.failures import guarded
 
     status = guarded(lambda: _invoke(arguments))
@@ -46,6 +49,12 @@ def _open_standard_streams() -> None:
     for name, flags, mode in (("stdin", os.O_WRONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
+
+
+def _replace_what_stdout_cannot_encode() -> None:
+    """Have a `?` where stdout is not UTF-8 and has no such character: it must not end a command half-way."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and codecs.lookup(sys.stdout.encoding).name != "utf-8":
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _forget_what_nobody_reads() -> None:

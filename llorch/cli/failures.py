@@ -40,19 +40,27 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def surroundings(error: OSError | UnicodeEncodeError) -> int:
-    """Print that stdout or an argument cannot be used; return the exit status.
+    """Print that stdout, an argument or the locale cannot be used; return the exit status.
 
     Raises:
         OSError: It is something else, and nobody has thought of it.
     """
     if isinstance(error, UnicodeEncodeError):
-        complain("an argument is not UTF-8")
+        complain(_unencodable(error))
         return USAGE
     if error.errno not in CANNOT_WRITE:
         raise error
     _discard_stdout()
     complain(f"cannot write {error.filename or 'to stdout'}: {error.strerror}")
     return FAILED
+
+
+def _unencodable(error: UnicodeEncodeError) -> str:
+    """Say why a text has no bytes: what Python makes of bytes that are not UTF-8 are surrogates."""
+    character = error.object[error.start]
+    if "\ud800" <= character <= "\udfff":
+        return "an argument is not UTF-8"
+    return f"there is no {character!a} in {error.encoding}: use a locale of UTF-8, such as LC_ALL=C.UTF-8"
 
 
 def _discard_stdout() -> None:
@@ -68,4 +76,7 @@ def usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "llorch"
     told = message.removeprefix("Invalid value: ").rstrip(".")
-    return f"{told[:1].lower()}{told[1:]}; see {path} --help"
+    first = told.partition(" ")[0]
+    if not (first.isupper() and len(first) > 1):  # an argument's name stays as --help has it
+        told = told[:1].lower() + told[1:]
+    return f"{told}; see {path} --help"

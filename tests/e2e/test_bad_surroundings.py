@@ -81,6 +81,15 @@ async def test_output_that_nobody_takes_is_told_or_not_worth_a_word(tmp_path: Pa
     assert {task.status for task in tasks} <= {"completed", "cancelled"}
 
 
+async def test_what_stdout_has_no_character_for_stops_no_command(tmp_path: Path) -> None:
+    env = {"LLORCH_POOL_DATA_DIR": str(tmp_path), "LLORCH_POOL_PORT": "1", "PYTHONIOENCODING": "ascii"}
+
+    finished = await run("pool", "status", env=env)
+
+    assert finished.status == 0, finished.stderr
+    assert "haiku" in finished.stdout, "the last table is missing"
+
+
 async def on_terminal(*arguments: str, columns: int, env: Mapping[str, str]) -> tuple[int, str]:
     """Run llorch on a terminal of so many columns; return its exit status and all that the terminal got."""
     master, slave = pty.openpty()

@@ -17,7 +17,6 @@ CLI = (
         "app",
         "complaints",
         "demo",
-        "failures",
         "haiku_test",
         "job_records",
         "job_view",
