@@ -10,7 +10,7 @@ import llorch
 from llorch.cli import hosts_plan as plan
 from llorch.cli.hosts_copy import Doing, copy, sha256
 from llorch.cli.hosts_executable import Executable
-from llorch.cli.remote import Target
+from llorch.cli.remote import Target, last_line
 from llorch.cli.remote_ssh import ask, converse
 from llorch.errors import InvalidConfiguration, TimeoutExceeded
 from llorch.wire.codec import decode_reply
@@ -102,7 +102,7 @@ def upgrade(host: Target, executable: Executable, *, doing: Doing) -> Installed:
             f"there is nothing to upgrade on {host.name}: llorch has not been installed there; "
             f"do so with: llorch hosts install {host.name}"
         )
-    before = ask(host, plan.VERSION).strip().removeprefix("llorch ")
+    before = last_line(ask(host, plan.VERSION)).removeprefix("llorch ")
     replaced = _copy(host, executable, there, doing)
     started = _start(host, there, there.configuration, doing)
     return Installed(started.pool, started.kept_out, before=before, replaced=replaced)
@@ -127,7 +127,7 @@ def _copy(host: Target, executable: Executable, there: plan.Found, doing: Doing)
 def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) -> Started:
     """Start the pool, or start it anew; return what it is once it has registered."""
     doing("starting the pool …")
-    as_unit = there.systemd and bool(converse(host, plan.MAY_LINGER))
+    as_unit = there.systemd and last_line(converse(host, plan.MAY_LINGER)) == plan.YES
     if as_unit:
         converse(host, plan.receive(plan.UNIT, mode="644"), sent=[UNIT_FILE.read_bytes()])
     converse(host, plan.UNDER_SYSTEMD if as_unit else plan.ALONE)
@@ -135,8 +135,8 @@ def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) ->
     give_up = time.monotonic() + REGISTERED_S
     status = None
     while time.monotonic() < give_up:
-        told = ask(host, plan.status_of(configuration))
-        if told:
+        told = last_line(ask(host, plan.status_of(configuration)))
+        if told.startswith("{"):
             status = decode_reply(told.encode(), PoolStatus)
             if status.registered:
                 return Started(status, kept_out=there.systemd and not as_unit)

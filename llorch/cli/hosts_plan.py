@@ -27,20 +27,22 @@ WRITTEN_BY_US = "# Written by llorch hosts install, and removed by llorch hosts 
 
 SHA256 = '{ sha256sum "$f" || shasum -a 256 "$f"; } 2>/dev/null | cut -c1-64'
 LOOK = f"""
-echo "system=$(uname -s) $(uname -m)"
+echo; echo "system=$(uname -s) $(uname -m)"
 f="{PROGRAM}"; [ ! -f "$f" ] || echo "sha256=$({SHA256})"
 systemctl --user show-environment >/dev/null 2>&1 && echo systemd=yes
 if [ -e "{CONFIG}" ]; then echo configuration:; cat "{CONFIG}"; fi
 """
-VERSION = f'"{PROGRAM}" --version'
+VERSION = f'echo; "{PROGRAM}" --version'
 
+YES = "yes"
 # Without lingering the user's services end some seconds after the user's last session, which is ours.
 MAY_LINGER = f"""
+echo
 on="/var/lib/systemd/linger/$(id -un)"
 if [ ! -e "$on" ] && loginctl enable-linger >/dev/null 2>&1; then
   mkdir -p "$HOME/.local/share/llorch" && : >"{LINGER}"
 fi
-[ ! -e "$on" ] || echo yes
+[ ! -e "$on" ] || echo {YES}
 """
 
 # What a pool that an earlier call has started is told to do: end. Its workers go on.
@@ -167,10 +169,9 @@ def status_of(configuration: str) -> str:
         pool = tomllib.loads(configuration).get("pool")
     except tomllib.TOMLDecodeError:
         pool = None
-    port = pool.get("port") if isinstance(pool, dict) else None
-    return (
-        f'"{PROGRAM}" pool status --json --pool-url http://127.0.0.1:{port if isinstance(port, int) else Pool().port}'
-    )
+    named = pool.get("port") if isinstance(pool, dict) else None
+    port = named if isinstance(named, int) else Pool().port
+    return f'echo; "{PROGRAM}" pool status --json --pool-url http://127.0.0.1:{port}'
 
 
 def other_orchestrator(configuration: str | None, *, wanted: str) -> str | None:

@@ -17,6 +17,7 @@ OLD_NAMES = "orchestratord pool-managerd llorch-candled llorch-pool pool-ctl llo
 WORKER_ENDS_S = 45
 
 LOOK = f"""
+echo
 [ ! -e "{plan.PROGRAM}" ] || echo program=yes
 for part in {ALL_PARTS}; do [ ! -e "$part" ] || echo program=yes; done
 [ ! -e "{plan.UNIT}" ] || echo unit=yes

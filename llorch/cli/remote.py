@@ -16,6 +16,7 @@ Via = Literal["http", "ssh"]
 CONNECT_TIMEOUT_S = 10
 ALIVE_S, ALIVE_TIMES = 15, 3
 """How often a host has to show that it is still there, and how often it may miss that."""
+PATH = 'PATH="$PATH:$HOME/.local/bin"'
 SSH_FAILED, NOT_FOUND, WRONG_USE = 255, 127, 2
 # With a value each. Which host and which way is settled here, and a file of this machine says nothing about that one.
 OWN_OPTIONS = ("--host", "--via", "--config")
@@ -79,7 +80,7 @@ def remote_command(words: Sequence[str]) -> str:
 
 def llorch_command(arguments: Sequence[str]) -> str:
     """Return the line that runs `llorch` on the other host, also where only `hosts install` has put it."""
-    return f'PATH="$PATH:$HOME/.local/bin" {shlex.join(["llorch", *arguments])}'
+    return f"{PATH} {shlex.join(['llorch', *arguments])}"
 
 
 def ssh_argv(program: Sequence[str], destination: str, command: str, *, log: str, terminal: bool) -> list[str]:
@@ -143,6 +144,14 @@ def diagnosis(log: str, host: Target) -> str:
     return f"ssh cannot reach {name} ({to}): {said}; try: ssh {to}"
 
 
+def last_line(told: str) -> str:
+    """Return the last line that says something: before it may stand what the other host's shell prints when it starts.
+
+    Whoever asks has an `echo` before the answer, for what has no line feed.
+    """
+    return next((line.strip() for line in reversed(told.splitlines()) if line.strip()), "")
+
+
 def missing(host: Target) -> str:
     """Return what to say when the other host's shell does not find `llorch`."""
     to = shlex.quote(host.destination)
@@ -154,7 +163,7 @@ def missing(host: Target) -> str:
 
 def other_version(host: Target, *, theirs: str, ours: str) -> str | None:
     """Return what to say when the other host's `llorch --version` is not ours, else None."""
-    found = theirs.strip()
+    found = last_line(theirs)
     if found == ours or not found.startswith("llorch "):
         return None
     return (

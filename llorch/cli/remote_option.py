@@ -114,7 +114,7 @@ def _there(host: Target, arguments: Sequence[str], *, because: str) -> int:
     if status == NOT_FOUND:
         raise Unreachable(missing(host))
     if status == WRONG_USE:
-        advice = advise(host, theirs=ask(host, llorch_command(["--version"])), ours=f"llorch {__version__}")
+        advice = advise(host, theirs=ask(host, f"echo; {llorch_command(['--version'])}"), ours=f"llorch {__version__}")
         if advice is not None:
             complain(advice)
     return status

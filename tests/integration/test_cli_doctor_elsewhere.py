@@ -45,12 +45,16 @@ async def test_each_host_is_asked_over_ssh_for_its_llorch(tmp_path: Path, monkey
             found = await asyncio.to_thread(elsewhere.hosts, examined)
             assert not isinstance(found, Result)
             seen += found
+        host.install(["false"], {})
+        (host.home / ".bashrc").write_text("printf 'Welcome, llorch 9'")
+        broken = await asyncio.to_thread(elsewhere._host, "far", examined)
 
     missing, nowhere, same, _, other, _ = seen
     assert (missing.check, missing.found, missing.fix) == ("host far", "has no llorch", "llorch hosts install far")
     assert (nowhere.state, nowhere.fix) == ("failed", "llorch hosts exec nowhere -- true")
     assert (same.state, same.found) == ("ok", f"llorch {__version__}, over ssh")
     assert (other.state, other.fix) == ("failed", "llorch hosts upgrade far")
+    assert (broken.state, broken.found) == ("failed", "has an llorch that does not run there")
 
 
 def test_the_repository_of_pool_git_is_looked_at(tmp_path: Path) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import getpass
 import hashlib
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from llorch.cli.hosts_plan import CONFIG, LOOK, PROGRAM, found, receive
+import pytest
+
+from llorch.cli.hosts_plan import CONFIG, LOOK, MAY_LINGER, PROGRAM, VERSION, YES, found, receive, status_of
+from llorch.cli.remote import Target, last_line
+from llorch.cli.remote_ssh import ask, converse
+from tests.support.sshd import ssh_host, why_not
 
 
 def sh(script: str, home: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -33,3 +41,33 @@ def test_a_host_tells_what_it_has(tmp_path: Path) -> None:
     assert (before.sha256, before.configuration) == ("", None)
     assert (after.sha256, after.configuration) == (hashlib.sha256(b"x").hexdigest(), "[pool]\n# last")
     assert (tmp_path / ".config/llorch/llorch.toml").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+async def test_what_a_shell_prints_when_it_starts_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = Target("far", "", "far")
+    may_linger = MAY_LINGER.replace("/var/lib/systemd/linger", str(tmp_path)).replace("loginctl", "false")
+    async with ssh_host(tmp_path / "ssh") as ssh:
+        monkeypatch.setenv("LLORCH_SSH", ssh.environment["LLORCH_SSH"])
+        (ssh.home / ".bashrc").write_text("printf 'Welcome to far'")
+
+        async def told(command: str, *, by: Callable[[Target, str], str] = ask) -> str:
+            return await asyncio.to_thread(by, far, command)
+
+        noise = await told("true", by=converse)
+        no = await told(may_linger, by=converse)
+        (tmp_path / getpass.getuser()).touch()
+        yes = await told(may_linger, by=converse)
+        looked = found(await told(LOOK, by=converse))
+        nothing = await told(status_of(""))
+        (ssh.home / ".local/bin").mkdir(parents=True)
+        (ssh.home / ".local/bin/llorch").write_text("#!/bin/sh\necho '{}'")
+        (ssh.home / ".local/bin/llorch").chmod(0o755)
+        version, status = await told(VERSION), await told(status_of(""))
+
+    if not noise:
+        pytest.skip("the shell of this user reads no file when ssh starts it")
+    assert (last_line(no), last_line(yes)) == ("Welcome to far", YES)
+    assert looked.system == f"{platform.system()} {platform.machine()}"
+    assert not last_line(nothing).startswith("{")
+    assert (last_line(version), last_line(status)) == ("{}", "{}")

@@ -20,6 +20,11 @@ HUB_TIMEOUT_S = 5.0
 ANY_REPOSITORY = "openai-community/gpt2"
 """Any answer will do, that there is no such thing too."""
 MOST_AT_ONCE = 16
+VERSION = f"""
+echo
+{remote.PATH}
+if command -v llorch >/dev/null; then llorch --version || echo broken; else echo none; fi
+"""
 
 
 def model_hub(_examined: Examined) -> Result:
@@ -66,13 +71,14 @@ def _host(name: str, examined: Examined) -> Result:
     check = f"host {name}"
     try:
         there = remote.target(name, examined.settings.hosts, examined.settings.source)
-        script = f"{remote.llorch_command(['--version'])} || test $? -ne {remote.NOT_FOUND} || echo none"
-        said = remote_ssh.converse(there, script).split()
+        said = remote.last_line(remote_ssh.converse(there, VERSION))
     except LlorchError as error:
         return failed(check, error.message, fix=f"llorch hosts exec {name} -- true")
-    found = said[-1] if said else "none"
+    found = said.removeprefix("llorch ")
     if found == "none":
         return failed(check, "has no llorch", fix=f"llorch hosts install {name}")
+    if found == "broken":
+        return failed(check, "has an llorch that does not run there", fix=f"llorch hosts install {name}")
     if found != __version__:
         return failed(check, f"has llorch {found}, this is {__version__}", fix=f"llorch hosts upgrade {name}")
     return ok(check, f"llorch {found}, over ssh")
