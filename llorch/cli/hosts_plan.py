@@ -67,12 +67,15 @@ systemctl --user restart llorch-pool
 
 ALONE = f"""
 set -e
+umask 077
 if [ -e "{UNIT}" ]; then
   systemctl --user disable --quiet --now llorch-pool 2>/dev/null || true
   rm -f "{UNIT}"
 fi
 mkdir -p "$HOME/.local/share/llorch"
 {END_ALONE}
+: >>"{LOG}"
+chmod 600 "{LOG}"
 cd "$HOME"
 LLORCH_POOL_KEEP_WORKERS=true setsid "{PROGRAM}" serve pool </dev/null >/dev/null 2>>"{LOG}" &
 echo $! >"{PID}"

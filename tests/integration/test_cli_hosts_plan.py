@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.cli.hosts_plan import CONFIG, LOOK, MAY_LINGER, PROGRAM, VERSION, YES, found, receive, status_of
+from llorch.cli.hosts_plan import ALONE, CONFIG, LOOK, MAY_LINGER, PROGRAM, VERSION, YES, found, receive, status_of
 from llorch.cli.remote import Target, last_line
 from llorch.cli.remote_ssh import ask, converse
 from tests.support.sshd import ssh_host, why_not
@@ -41,6 +41,21 @@ def test_a_host_tells_what_it_has(tmp_path: Path) -> None:
     assert (before.sha256, before.configuration) == ("", None)
     assert (after.sha256, after.configuration) == (hashlib.sha256(b"x").hexdigest(), "[pool]\n# last")
     assert (tmp_path / ".config/llorch/llorch.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_pool_that_is_no_service_writes_is_for_its_user_alone(tmp_path: Path) -> None:
+    sh(receive(PROGRAM, mode="755"), tmp_path, b"#!/bin/sh\nexit\n")
+    folder = tmp_path / ".local/share/llorch"
+    folder.mkdir(parents=True)
+    (folder / "pool.log").touch(mode=0o644)
+
+    started = sh(f"umask 022\n{ALONE}", tmp_path)
+
+    assert started.returncode == 0, started.stderr
+    assert {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
+        "pool.log": 0o600,
+        "pool.pid": 0o600,
+    }
 
 
 @pytest.mark.skipif(bool(why_not()), reason=why_not())
