@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from llorch.cli.doctor import machine
 from llorch.cli.doctor.result import Examined, Result
-from llorch.settings import Orchestrator, Settings
+from llorch.config import secret
+from llorch.settings import Auth, Orchestrator, Settings
 
 NOWHERE = Examined(settings=Settings())
 
@@ -57,6 +60,20 @@ def test_a_token_is_needed_where_others_can_reach_us_and_must_be_hard_to_guess(
     assert result.state == state
     assert not token or token not in result.found
     assert bool(result.fix) == (state == "failed")
+
+
+@pytest.mark.parametrize("token_file", ["~/a folder/token", ""])
+def test_the_command_that_makes_a_token_makes_it_where_it_is_looked_for(
+    token_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = Settings(orchestrator=Orchestrator(host="0.0.0.0"), auth=Auth(token_file=token_file))
+
+    fix = machine.token(Examined(settings=settings)).fix
+    subprocess.run(["sh", "-c", fix], check=True)
+    token = secret(token_file or machine.NEW_TOKEN_FILE)
+
+    assert machine.token(Examined(settings=structs.replace(settings, token=token))).state == "ok"
 
 
 def test_a_data_directory_is_ours_alone(tmp_path: Path) -> None:

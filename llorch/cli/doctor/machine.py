@@ -78,8 +78,9 @@ def token(examined: Examined) -> Result:
     open_to_others = [host for host in (settings.orchestrator.host, settings.pool.host) if not is_loopback(host)]
     source = "LLORCH_API_TOKEN" if os.environ.get("LLORCH_API_TOKEN") else settings.auth.token_file
     found = settings.token
-    file = shlex.quote(settings.auth.token_file) if settings.auth.token_file else NEW_TOKEN_FILE
-    make = f"(umask 077 && head -c 32 /dev/urandom | base64 > {file})"
+    path = Path(settings.auth.token_file or NEW_TOKEN_FILE).expanduser()
+    file, folder = shlex.quote(str(path)), shlex.quote(str(path.parent))
+    make = f"(umask 077 && mkdir -p {folder} && head -c 32 /dev/urandom | base64 > {file})"
     if source != settings.auth.token_file or not source:
         make += f" && export LLORCH_API_TOKEN=$(cat {file})"
     if not found and open_to_others:
