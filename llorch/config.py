@@ -112,6 +112,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def near_host(host: str) -> str:
+    """Return what a URL names to reach, from this machine, who listens on *host*."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+
+
 def _find(path: str | None, env: Mapping[str, str]) -> Path | None:
     named = path or env.get("LLORCH_CONFIG")
     if named:

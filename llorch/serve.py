@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from llorch import errors, log
-from llorch.config import is_loopback
+from llorch.config import is_loopback, near_host
 from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
 from llorch.program import Echo, die_with_launcher
 from llorch.supervision import READY, STOPPING, supervised
@@ -169,7 +169,7 @@ async def running(app: web.Application, host: str, port: int) -> AsyncIterator[s
             await tcp.start()
         except OSError as error:
             raise _cannot_bind(f"{host}:{port}", error) from None
-        url = f"http://{_shown(host)}:{runner.addresses[0][1]}"
+        url = f"http://{near_host(host)}:{runner.addresses[0][1]}"
         if ADDRESS in app:
             app[ADDRESS].set_result(url)
         yield url
@@ -212,12 +212,6 @@ def _cannot_bind(where: str, error: OSError) -> errors.InvalidConfiguration:
     if error.errno == errno.EACCES:
         return errors.InvalidConfiguration(f"{where}: no permission to listen there; choose a --port above 1023")
     return errors.InvalidConfiguration(f"cannot listen on {where}: {error.strerror or error}")
-
-
-def _shown(host: str) -> str:
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - shown, not bound
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
 
 
 class _Handler(RequestHandler):

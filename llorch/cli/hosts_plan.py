@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from llorch.cli.remote import Target
-from llorch.config import is_loopback
+from llorch.config import is_loopback, near_host
 from llorch.config_file import with_value
 from llorch.errors import InvalidConfiguration
 from llorch.settings import Pool
@@ -172,9 +173,11 @@ def status_of(configuration: str) -> str:
         pool = tomllib.loads(configuration).get("pool")
     except tomllib.TOMLDecodeError:
         pool = None
-    named = pool.get("port") if isinstance(pool, dict) else None
-    port = named if isinstance(named, int) else Pool().port
-    return f'echo; "{PROGRAM}" pool status --json --pool-url http://127.0.0.1:{port}'
+    told = pool if isinstance(pool, dict) else {}
+    host, port = told.get("host"), told.get("port")
+    near = near_host(host if isinstance(host, str) else Pool().host)
+    url = f"http://{near}:{port if isinstance(port, int) else Pool().port}"
+    return f'echo; "{PROGRAM}" pool status --json --pool-url {shlex.quote(url)}'
 
 
 def other_orchestrator(configuration: str | None, *, wanted: str) -> str | None:

@@ -293,9 +293,7 @@ def find_addresses(settings: Settings, bound_url: str) -> Addresses:
     """
     host = settings.pool.host
     port = urlsplit(bound_url).port or 80
-    inside = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "localhost": "127.0.0.1"}.get(  # noqa: S104 - compared, not bound
-        host, f"[{host}]" if ":" in host else host
-    )
+    inside = config.near_host("127.0.0.1" if host == "localhost" else host)
     return Addresses(
         advertised=(settings.pool.advertise or bound_url).rstrip("/"),
         callback=f"http://{inside}:{port}",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
 from collections.abc import Iterator
 
 import pytest
+from aiohttp import web
 
-from llorch.cli.doctor.hardware import devices, judged, port, ports
+from llorch.cli.doctor.hardware import devices, elsewhere, judged, port, ports
 from llorch.cli.doctor.result import Examined
+from llorch.client import Client
+from llorch.edge import reply
+from llorch.serve import running
 from llorch.settings import Orchestrator, Pool, Settings
+from llorch.wire.meta import Health
 from llorch.wire.pools import Device
 from roles.pool.gpu_inventory.nvml import Nvml
 from tests.support.nvml_session import Player
@@ -78,6 +85,36 @@ def test_a_port_that_is_free_one_that_another_program_has_and_one_that_cannot_be
     assert taken.found.endswith("another program has it")
     assert str(number) in taken.fix
     assert "192.0.2.1" in wrong.found
+
+
+@pytest.mark.parametrize("host", ["127.0.0.3", "0.0.0.0", "::", "::1"])
+async def test_our_own_role_is_known_again_wherever_it_listens(host: str) -> None:
+    async def health(_request: web.Request) -> web.Response:
+        return reply(Health("ok"))
+
+    app = web.Application()
+    app.router.add_get("/health", health)
+    try:
+        with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+            number = free.getsockname()[1]
+    except OSError as error:
+        pytest.skip(f"this machine has no {host}: {error}")
+
+    async with running(app, host, number) as url:
+        found = await asyncio.to_thread(port, "pool", host, number)
+        async with Client(url) as client:
+            reached = await client.send("GET", "/health", Health)
+
+    assert (found.state, found.found) == ("ok", f"for the pool, on {host}: llorch has it")
+    assert reached == Health("ok")
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [(errno.EACCES, "llorch serve pool --port 9200"), (errno.EADDRNOTAVAIL, "llorch serve pool --host 127.0.0.1")],
+)
+def test_who_may_not_listen_on_a_port_is_told_another_and_who_has_no_such_address_too(number: int, fix: str) -> None:
+    assert elsewhere("pool", OSError(number, "")) == fix
 
 
 def test_port_0_is_no_port_to_look_at() -> None:

@@ -107,10 +107,19 @@ def test_only_another_orchestrator_is_another_one(configuration: str | None, exp
 
 
 @pytest.mark.parametrize(
-    ("configuration", "port"), [("[pool]\nport = 9300\n", 9300), ("[pool]\n", 9200), ("pool = 1", 9200), ("[", 9200)]
+    ("configuration", "url"),
+    [
+        ("[pool]\nport = 9300\n", "http://127.0.0.1:9300"),
+        ('[pool]\nhost = "0.0.0.0"\n', "http://127.0.0.1:9200"),
+        ('[pool]\nhost = "::"\n', "'http://[::1]:9200'"),
+        ('[pool]\nhost = "10.0.0.5"\n', "http://10.0.0.5:9200"),
+        ('[pool]\nhost = "$(reboot)"\n', "'http://$(reboot):9200'"),
+        ("pool = 1", "http://127.0.0.1:9200"),
+        ("[", "http://127.0.0.1:9200"),
+    ],
 )
-def test_the_pool_is_asked_where_its_configuration_puts_it(configuration: str, port: int) -> None:
-    assert status_of(configuration).endswith(f" pool status --json --pool-url http://127.0.0.1:{port}")
+def test_the_pool_is_asked_where_its_configuration_puts_it(configuration: str, url: str) -> None:
+    assert status_of(configuration).endswith(f" pool status --json --pool-url {url}")
 
 
 def test_a_host_gets_another_orchestrator_and_keeps_its_comments() -> None:

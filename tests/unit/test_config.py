@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llorch.config import DEFAULT_URL, client_url, data_dir, is_loopback, load, pool_id
+from llorch.config import DEFAULT_URL, client_url, data_dir, is_loopback, load, near_host, pool_id
 from llorch.errors import InvalidConfiguration
 from llorch.policy import ModelPolicy
 from llorch.settings import SECTIONS, Auth, Client, Host, Orchestrator, Pool, Settings
@@ -54,6 +54,14 @@ def test_flags_go_before_the_environment_that_before_the_file_and_that_before_de
     found = load(file, env=env, overrides=flags).orchestrator
 
     assert found == Orchestrator(port=3, queue_capacity=-1, drain_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("fd00::1", "[fd00::1]"), ("10.0.0.5", "10.0.0.5"), ("blep", "blep")],
+)
+def test_who_listens_everywhere_is_reached_on_loopback_and_others_where_they_listen(host: str, near: str) -> None:
+    assert near_host(host) == near
 
 
 NO_ADDRESS = "expected an address such as 0.0.0.0 or ::1, or a host's name"

@@ -11,12 +11,15 @@ from pathlib import Path
 from llorch.cli.doctor.result import Examined, Result, failed, ok
 from llorch.cli.figures import size
 from llorch.client import Client
+from llorch.config import near_host
 from llorch.errors import LlorchError
+from llorch.settings import Orchestrator, Pool
 from llorch.wire.meta import Health
 from llorch.wire.pools import Backend, Device, Engine
 
 LEAST_MEMORY_BYTES = 2**29
 ANSWER_S = 2.0
+PORTS = {"orchestrator": Orchestrator().port, "pool": Pool().port}
 DRIVER = Path("/proc/driver/nvidia/version")
 GPU_BUILDS = "https://github.com/xorbitsai/xllamacpp#installation"
 GPU_ENGINE = f"pip install --force-reinstall xllamacpp --index-url INDEX  # INDEX from {GPU_BUILDS}"
@@ -75,17 +78,20 @@ def port(role: str, host: str, number: int) -> Result:
             probe.bind(address)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            return failed(
-                name, f"{where}: {(error.strerror or str(error)).lower()}", fix=f"llorch serve {role} --host 127.0.0.1"
-            )
-        if asyncio.run(_is_llorch(number)):
+            return failed(name, f"{where}: {(error.strerror or str(error)).lower()}", fix=elsewhere(role, error))
+        if asyncio.run(_is_llorch(f"http://{near_host(host)}:{number}")):
             return ok(name, f"{where}: llorch has it")
         return failed(name, f"{where}: another program has it", fix=f"sudo ss -ltnp 'sport = :{number}'")
     return ok(name, f"{where}: free")
 
 
-async def _is_llorch(number: int) -> bool:
-    async with Client(f"http://127.0.0.1:{number}") as client:
+def elsewhere(role: str, error: OSError) -> str:
+    """Return the command that has a role listen where it can."""
+    return f"llorch serve {role} {f'--port {PORTS[role]}' if error.errno == errno.EACCES else '--host 127.0.0.1'}"
+
+
+async def _is_llorch(url: str) -> bool:
+    async with Client(url) as client:
         try:
             await client.send("GET", "/health", Health, timeout_s=ANSWER_S)
         except LlorchError:
