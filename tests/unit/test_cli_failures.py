@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import typer
 
-from llorch.cli.failures import USAGE, surroundings, usage
+from llorch.cli.complaints import USAGE
+from llorch.cli.failures import surroundings, usage
 
 
 @pytest.mark.parametrize(
