@@ -25,6 +25,10 @@ CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 30.0
 PROBE_TIMEOUT_S = 5.0
 MAX_ERROR_BYTES = 64 * 1024
+MAX_PROBE_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""The tokens of the longest text that a request can have take about half of it."""
+MAX_LINE_BYTES = 8 * 1024 * 1024
 _SAFE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 
 
@@ -122,7 +126,7 @@ class ServerHttp:
             async with asyncio.timeout(timeout_s):
                 response = await self._open(method, path, body)
                 try:
-                    return msgspec.json.decode(await response.read(), type=kind)
+                    return msgspec.json.decode(await self._whole(response, MAX_ANSWER_BYTES), type=kind)
                 except UNREADABLE:
                     raise self._refusal(0, "it gave an answer that is not OpenAI's") from None
                 finally:
@@ -134,7 +138,7 @@ class ServerHttp:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 response = await self._open("GET", url, None)
                 try:
-                    return await response.read()
+                    return await self._whole(response, MAX_PROBE_BYTES)
                 finally:
                     response.close()
 
@@ -143,18 +147,20 @@ class ServerHttp:
 
         Raises as `ask` does.
         """
-        rest = b""
+        lines = Lines()
         with self._translated():
             response = await self._open("POST", path, body)
             try:
                 while data := await response.content.readany():
-                    lines = (rest + data).split(b"\n")
-                    rest = lines.pop()
                     found = [
-                        line.partition(b":")[2].strip() for line in lines if line.startswith((b"data:", b"error:"))
+                        line.partition(b":")[2].strip()
+                        for line in lines.feed(data)
+                        if line.startswith((b"data:", b"error:"))
                     ]
                     if found:
                         yield found
+            except LineTooLong:
+                raise self._refusal(0, f"it sent a line of more than {MAX_LINE_BYTES} bytes") from None
             finally:
                 response.close()
 
@@ -175,6 +181,16 @@ class ServerHttp:
         refusal.retry_after_s = retry_after_s(after, now_s=time.time())
         raise refusal
 
+    async def _whole(self, response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while data := await response.content.readany():
+            parts.append(data)
+            size += len(data)
+            if size > limit_bytes:
+                raise self._refusal(0, f"it gave an answer of more than {limit_bytes} bytes")
+        return b"".join(parts)
+
     def _refusal(self, status: int, problem: str, sign: str = "") -> Refusal:
         found = Refusal(f"{self.what}: {problem}" + (f" ({sign})" if sign else ""))
         found.http_status, found.sign = status, sign
@@ -190,6 +206,35 @@ class ServerHttp:
             raise away from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Away(f"{self.what} does not answer any more") from error
+
+
+class LineTooLong(ValueError):
+    """A line is longer than `MAX_LINE_BYTES`."""
+
+
+class Lines:
+    """Cuts bytes into lines. Pure; bytes are looked at once, however small the pieces they come in."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take the next bytes; return the lines that are now whole, without their ends.
+
+        Raises:
+            LineTooLong: One of them is, or the beginning of the next.
+        """
+        first, *rest = data.split(b"\n")
+        self._parts.append(first)
+        self._size += len(first)
+        if self._size > MAX_LINE_BYTES or any(len(line) > MAX_LINE_BYTES for line in rest):
+            raise LineTooLong
+        if not rest:
+            return []
+        lines = [b"".join(self._parts), *rest[:-1]]
+        self._parts, self._size = [rest[-1]], len(rest[-1])
+        return lines
 
 
 def addresses(url: str) -> tuple[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llorch.server_http import addresses, retry_after_s, sign_of
+from llorch.server_http import MAX_LINE_BYTES, Lines, LineTooLong, addresses, retry_after_s, sign_of
 
 NOW_S = 1_445_412_480.0  # Wed, 21 Oct 2015 07:28:00 GMT
 
@@ -43,6 +45,35 @@ def test_a_base_url_is_understood_with_and_without_its_end(url: str, root: str, 
 )
 def test_only_the_word_for_an_error_is_taken_from_it(text: bytes, sign: str) -> None:
     assert sign_of(text) == sign
+
+
+@given(
+    st.lists(st.sampled_from([b"", b"a", b"data: b", b"\n", b"c\n\nd", b"\r\n"]), max_size=12).map(b"".join), st.data()
+)
+def test_lines_are_the_same_however_they_come(text: bytes, data: st.DataObject) -> None:
+    lines, found = Lines(), []
+    rest = text
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        found += lines.feed(rest[:size])
+        rest = rest[size:]
+
+    assert found == text.split(b"\n")[:-1]
+
+
+@pytest.mark.parametrize("before", [b"", b"a\n", b"\n" * 9])
+@pytest.mark.parametrize("behind", [b"", b"\n", b"\na"])
+def test_a_line_has_a_longest_length_in_one_piece_or_in_many(before: bytes, behind: bytes) -> None:
+    longest = b"x" * MAX_LINE_BYTES
+
+    assert longest in Lines().feed(before + longest + b"\n")
+    with pytest.raises(LineTooLong):
+        Lines().feed(before + longest + b"x" + behind)
+    in_pieces = Lines()
+    in_pieces.feed(before + longest[1:])
+    in_pieces.feed(b"x")
+    with pytest.raises(LineTooLong):
+        in_pieces.feed(b"x" + behind)
 
 
 @pytest.mark.parametrize(
