@@ -128,7 +128,7 @@ def message(said: ChatMessage) -> Message:
     """Return a turn of a conversation.
 
     Raises:
-        FieldProblems: It holds what a model that reads text cannot be given.
+        FieldProblems: It holds something else than text and pictures that can be read, or is of a function.
     """
     if said.role == "function":
         raise FieldProblems(FieldProblem("role", "functions are told as tools by now"))
