@@ -114,10 +114,15 @@ class TokensCounted(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of the prompt and of the answer."""
+    """Tokens of the prompt and of the answer.
+
+    The prompt's are `input_tokens` and `cache_read_input_tokens` together; null: not known yet how many of them are the
+    latter, which did not need to be computed.
+    """
 
     input_tokens: int
     output_tokens: int
+    cache_read_input_tokens: int | None = None
 
 
 class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text"):

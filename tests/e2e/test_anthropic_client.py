@@ -10,7 +10,7 @@ from pathlib import Path
 import anthropic
 import pytest
 from anthropic import AsyncAnthropic
-from anthropic.types import MessageParam, ToolParam
+from anthropic.types import Message, MessageParam, ToolParam
 
 from tests.e2e.processes import orchestrator_role, role, whole_system
 from tests.support import scribes
@@ -43,6 +43,12 @@ async def serving(folder: Path) -> AsyncIterator[AsyncAnthropic]:
         yield ai
 
 
+def read(message: Message) -> int:
+    """Return how many tokens the prompt had; those computed before are told apart."""
+    assert message.usage.cache_read_input_tokens is not None
+    return message.usage.input_tokens + message.usage.cache_read_input_tokens
+
+
 async def test_a_message_streamed_and_whole_is_the_same_text(tmp_path: Path) -> None:
     async with serving(tmp_path) as ai:
         whole = await ai.messages.create(
@@ -63,9 +69,10 @@ async def test_a_message_streamed_and_whole_is_the_same_text(tmp_path: Path) -> 
     assert block.type == "text"
     assert block.text == "".join(pieces)
     assert len(pieces) > 3
-    assert (whole.stop_reason, whole.usage) == (final.stop_reason, final.usage)
+    assert (whole.stop_reason, whole.usage.output_tokens) == (final.stop_reason, final.usage.output_tokens)
     assert whole.stop_reason == "end_turn"
-    assert counted.input_tokens == whole.usage.input_tokens > 5
+    assert counted.input_tokens == read(whole) == read(final) > 5
+    assert (final.usage.cache_read_input_tokens or 0) > 5
 
 
 async def test_stop_reasons_are_told(tmp_path: Path) -> None:
@@ -119,7 +126,7 @@ async def test_tools_forms_and_thoughts_are_used_as_the_library_has_them(tmp_pat
     assert (call.name, call.input, wanted.stop_reason) == ("get_weather", {"city": "Berlin", "days": 2}, "tool_use")
     assert kinds.count("input_json") > 1
     assert [block.type for block in again.content] == ["text", "tool_use"]
-    assert counted.input_tokens == again.usage.input_tokens
+    assert counted.input_tokens == read(again)
     [text] = formed.content
     assert text.type == "text"
     assert sorted(json.loads(text.text)) == ["city", "days"]

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from llorch.errors import AllSlotsBusy
 from llorch.sse import parse
@@ -44,7 +45,7 @@ def test_the_sequence_is_told_where_there_can_be_no_doubt(
         id="msg_j",
         model="m",
         content=[TextBlock("text")],
-        usage=Usage(7, 3),
+        usage=Usage(7, 3, 0),
         stop_reason=expected[0],  # type: ignore[arg-type]  # one of its words
         stop_sequence=expected[1],
     )
@@ -65,9 +66,22 @@ def test_a_stream_begins_and_ends_a_message_and_its_block() -> None:
         "message_stop",
     ]
     assert [body["type"] for body in bodies] == [event.kind for event in found]
-    assert bodies[0]["message"]["usage"] == {"input_tokens": 7, "output_tokens": 0}
+    assert bodies[0]["message"]["usage"] == {"input_tokens": 7, "output_tokens": 0, "cache_read_input_tokens": None}
     assert bodies[2]["delta"] == {"type": "text_delta", "text": "é"}
-    assert bodies[4]["usage"] == {"input_tokens": 7, "output_tokens": 3}
+    assert bodies[4]["usage"] == {"input_tokens": 7, "output_tokens": 3, "cache_read_input_tokens": 0}
+
+
+@pytest.mark.parametrize(("cached", "told"), [(0, (7, 0)), (5, (2, 5)), (7, (0, 7)), (9, (0, 7))])
+def test_cached_tokens_are_told_apart_from_the_others(cached: int, told: tuple[int, int]) -> None:
+    end = structs.replace(ended(), tokens_cached=cached)
+
+    whole = whole_reply(Answer("j", "a", "e", end), asked()).usage
+    delta = json.loads(Events("j", asked()).last(end).split(b"event: message_delta\ndata: ")[1].split(b"\n")[0])[
+        "usage"
+    ]
+
+    assert (whole.input_tokens, whole.cache_read_input_tokens) == told
+    assert (delta["input_tokens"], delta["cache_read_input_tokens"], delta["output_tokens"]) == (*told, 3)
 
 
 def test_errors_have_anthropics_kind_and_our_code() -> None:

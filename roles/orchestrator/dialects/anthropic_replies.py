@@ -43,7 +43,7 @@ def whole_reply(answer: Answer, asked: MessagesRequest) -> MessageReply:
         id=f"msg_{answer.job_id}",
         model=asked.model,
         content=content,
-        usage=Usage(answer.end.tokens_in, answer.end.tokens_out),
+        usage=_usage(answer.end),
         stop_reason=_reason(answer.end, called=bool(answer.tool_calls)),
         stop_sequence=stop_sequence(asked.stop_sequences, answer.end.stop_reason),
     )
@@ -87,12 +87,11 @@ class Events:
         begun = [] if self._index >= 0 else self._begin("text", TextBlock(""))
         stopped = stop_sequence(self._asked.stop_sequences, end.stop_reason)
         delta = {"stop_reason": _reason(end, called=self._called), "stop_sequence": stopped}
-        used = {"input_tokens": end.tokens_in, "output_tokens": end.tokens_out}
         return b"".join(
             [
                 *begun,
                 *self._end(),
-                _event("message_delta", {"delta": delta, "usage": used}),
+                _event("message_delta", {"delta": delta, "usage": _usage(end)}),
                 _event("message_stop", {}),
             ]
         )
@@ -137,6 +136,11 @@ def error_event(error: LlorchError, correlation_id: str) -> bytes:
 
 def _event(kind: str, fields: dict[str, object]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), encode({"type": kind, **fields}))
+
+
+def _usage(end: End) -> Usage:
+    cached = min(end.tokens_cached, end.tokens_in)  # an attempt that took over has read the answer so far, too
+    return Usage(end.tokens_in - cached, end.tokens_out, cached)
 
 
 def _reason(end: End, *, called: bool) -> StopReason:
