@@ -245,9 +245,9 @@ class Fleet:
         """Note that a worker is done with a prompt, and what it has told at the end."""
         self.supply.affinity.ended(worker_id, job_id, model_ref=model_ref, end=end, answer=answer)
 
-    def keep(self, worker_id: str, keep_alive_s: float) -> None:
-        """Keep a worker for so long once it is idle."""
-        self.supply.serving.keep(worker_id, keep_alive_s)
+    def keep(self, worker_id: str, keep_alive_s: float) -> bool:
+        """Keep a worker for so long once it is idle; tell whether that is news."""
+        return self.supply.serving.keep(worker_id, keep_alive_s)
 
     def release(self, worker_id: str, job_id: JobId) -> None:
         """Give a slot back."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llorch.job import FINAL, TRANSITIONS, JobId, Move, State, after
+from roles.orchestrator.scheduler.serving import MOST_KEPT
 from roles.orchestrator.state.rows import Chunk, Ending, Filter, Generated
 from roles.orchestrator.state.store import Store
 from tests.support.storing import new_job, opened, place
@@ -271,3 +272,19 @@ async def test_what_is_not_final_is_found_again_in_order(tmp_path: Path) -> None
 
     assert found == [state for state in states if state not in FINAL]
     assert last == len(states)
+
+
+async def test_one_busy_worker_does_not_make_what_was_said_of_others_be_forgotten(tmp_path: Path) -> None:
+    async with opened(tmp_path / "db") as store:
+        store.keep_worker("quiet", -1)
+        for number in range(MOST_KEPT):
+            store.keep_worker("busy", float(number))
+        await store.writer.flush()
+        beside_one = await store.kept_workers()
+        for number in range(MOST_KEPT):
+            store.keep_worker(f"w{number}", 1)
+        await store.writer.flush()
+        last = await store.kept_workers()
+
+    assert beside_one == [("quiet", -1.0), ("busy", MOST_KEPT - 1.0)]
+    assert [worker_id for worker_id, _ in last] == [f"w{number}" for number in range(MOST_KEPT)]

@@ -50,6 +50,14 @@ def test_what_was_said_of_many_workers_since_is_what_is_known() -> None:
     assert [known.serving.kept(worker).keep_alive_s for worker in found if worker] == [10, 60]
 
 
+def test_what_is_said_of_a_worker_again_is_no_news() -> None:
+    known = Supply({}, ModelPolicy())
+
+    news = [known.serving.keep(*said) for said in (("w", 60), ("w", 60), ("v", 60), ("w", -1), ("w", -1), ("w", 60))]
+
+    assert news == [True, False, True, True, False, True]
+
+
 def stops(known: Supply, *, now_ms: int) -> list[Decision]:
     """Return what is decided about idle workers."""
     tenants = known.serving.expired(now_ms=now_ms)

@@ -204,8 +204,8 @@ class Runs:
             self._left(running)
 
     def _keep(self, worker_id: str, keep_alive_s: float) -> None:
-        self._fleet.keep(worker_id, keep_alive_s)
-        self._store.keep_worker(worker_id, keep_alive_s)
+        if self._fleet.keep(worker_id, keep_alive_s):
+            self._store.keep_worker(worker_id, keep_alive_s)
 
     async def _resume(self, running: Running, place: Whereabouts) -> None:
         """Go on with an attempt of an earlier process and act on how it ended."""

@@ -23,7 +23,7 @@ MOST_HEADS = 64
 """So many jobs are dispatched in one decision; the next one follows at once."""
 CHOICES, MOST_CHOICES = 4, 16
 MOST_KEPT = 1_024
-"""Of so many workers, those that were named last, is known how long requests have asked for them to be kept."""
+"""Of so many workers, those of which it changed last, is known how long requests have asked for them to be kept."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,11 +85,16 @@ class Serving:
         policy = self.policy(worker.model_ref)
         return policy if worker.keep_alive_s is None else replace(policy, keep_alive_s=worker.keep_alive_s)
 
-    def keep(self, worker_id: str, keep_alive_s: float) -> None:
+    def keep(self, worker_id: str, keep_alive_s: float) -> bool:
         """Keep a worker for so long once it is idle, until another request says otherwise; below 0 is for ever.
 
         One that is not there is kept so when it comes: its pool was away, or this process has just started.
+
+        Returns:
+            Whether that is news.
         """
+        if self._kept_s.get(worker_id) == keep_alive_s:
+            return False
         self._kept_s.pop(worker_id, None)
         self._kept_s[worker_id] = keep_alive_s
         if len(self._kept_s) > MOST_KEPT:
@@ -99,6 +104,7 @@ class Serving:
             self._unlist(worker)
             worker.keep_alive_s = keep_alive_s
             self._list(worker)
+        return True
 
     def get(self, worker_id: str) -> ReadyWorker | None:
         """Return a ready worker."""

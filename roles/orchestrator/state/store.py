@@ -126,13 +126,14 @@ class Store:
         _ = self.writer.submit(lambda db: db.execute(statement, (now_ms, job_id)).rowcount)
 
     def keep_worker(self, worker_id: str, keep_alive_s: float) -> None:
-        """Note, with the next commit, how long a worker is kept once it is idle."""
+        """Note, with the next commit, how long a worker is kept once it is idle; of the last `MOST_KEPT` workers."""
 
         def operation(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT OR REPLACE INTO kept_workers (worker_id, keep_alive_s) VALUES (?, ?)", (worker_id, keep_alive_s)
             )
-            db.execute("DELETE FROM kept_workers WHERE seq <= (SELECT max(seq) FROM kept_workers) - ?", (MOST_KEPT,))
+            last = "SELECT seq FROM kept_workers ORDER BY seq DESC LIMIT ?"
+            db.execute(f"DELETE FROM kept_workers WHERE seq NOT IN ({last})", (MOST_KEPT,))
 
         _ = self.writer.submit(operation)
 
