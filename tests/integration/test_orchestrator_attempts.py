@@ -10,6 +10,8 @@ import pytest
 
 from llorch.errors import AllSlotsBusy, Draining, EngineFailed, InvalidRequest, LlorchError, NotReady, RemoteError
 from llorch.sse import encode_event
+from llorch.wire.codec import encode
+from llorch.wire.events import WorkerStarted
 from llorch.wire.tasks import Accepted, Task
 from tests.support.orchestrating import BACK_OFF_MS, QUIET, REF, ScriptedWorker, System, both, failure, terminal, text
 from tests.support.scripts import Call, dying, first_half, in_turn, second_half, silent_death
@@ -232,6 +234,30 @@ async def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path) -> None:
 
     assert text(events) == ["so far ", "[1:so far ]"]
     assert outcomes(task) == ["ENGINE_FAILED", "completed"]
+
+
+async def refusing(call: Call) -> None:
+    await call.fail("ENGINE_FAILED", retriable=True)
+
+
+@pytest.mark.parametrize(("before", "tokens_in"), [(refusing, 3), (dying, 0)])
+async def test_the_prompt_of_a_worker_that_counts_at_the_end_is_counted_by_an_attempt_that_began_it(
+    before: Callable[[Call], Awaitable[None]], tokens_in: int, tmp_path: Path
+) -> None:
+    async def counting_late(call: Call) -> None:
+        started = WorkerStarted(
+            job_id=call.body.job_id, attempt=call.body.attempt, tokens_in=0, max_tokens=16, engine="late 1"
+        )
+        await call.send("started", encode(started))
+        await call.token("all")
+        await call.end()
+
+    async with both(tmp_path, ScriptedWorker(in_turn(before, counting_late)), **QUIET) as system:
+        job = await system.submit()
+        await again(system, job.job_id, after=1)
+        task = await system.reached(job.job_id, "completed")
+
+    assert (task.attempts, task.tokens_in) == (2, tokens_in)
 
 
 async def test_a_failure_that_will_not_pass_ends_the_job_and_keeps_its_text(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ class Runner:
             if not attempt.started:
                 raise WorkerLost("the worker ended a job that it had not begun")
             attempt.end = body
-            if target.attempt == 1:
+            if not attempt.tokens_before:
                 attempt.tokens_in = body.tokens_in  # some engines cannot count a prompt before they have read it
         else:
             raise RemoteError(body.message, code=body.code, status=502, retriable=body.retriable)
