@@ -128,6 +128,20 @@ def test_only_prompts_that_were_read_tell_how_fast_that_is() -> None:
     assert known.pace("m") == read
 
 
+def test_a_prompt_with_pictures_does_not_tell_how_fast_text_is_read() -> None:
+    known, prefix, pictured = Affinity(), asked("rain"), asked("snow")
+    pictured.pictures = True
+
+    run(known, "w", pictured, cached=0)
+    unknown = known.pace("m")
+    run(known, "w", prefix, cached=0)
+    read = known.pace("m")
+    run(known, "w", pictured, cached=0)
+
+    assert unknown == Pace()
+    assert read == known.pace("m") == Pace(prefill_ms_per_byte=1_000 / prefix.length_bytes, decode_ms=500)
+
+
 def serving(workers: int, slots: int = 4) -> Supply:
     """Return a supply of so many ready workers of one model."""
     supply = Supply({}, ModelPolicy())

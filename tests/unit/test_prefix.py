@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
-from llorch.wire.conversation import Function, Message, Tool
+from llorch.wire.conversation import Function, ImagePart, ImageUrl, Message, TextPart, Tool
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.scheduler.prefix import FIRST_BLOCK_BYTES, MOST_MARKS, Prefix, prefix_of
 
 KEY = b"0123456789abcdef"
 TURNS = [Message(role="system", content="Be brief. " * 50), Message(role="user", content="Why is the sky blue?")]
 ANSWER = "It scatters."
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 def chat(*more: Message, model_ref: str = "m", key: bytes = KEY, tools: list[Tool] | None = None) -> Prefix:
     task = SubmitTask(model="m", messages=[*TURNS, *more], **({"tools": tools} if tools else {}))  # type: ignore[arg-type]
     return prefix_of(task, model_ref, key=key)
+
+
+def seen(picture: bytes, words: str = "What is this?") -> Message:
+    """Say something about a picture, of which a part is not looked at."""
+    url = "data:image/png;base64," + base64.b64encode(PNG + picture).decode()
+    return Message(role="user", content=[TextPart(words), ImagePart(ImageUrl(url))])
 
 
 def text(prompt: str) -> Prefix:
@@ -75,3 +86,16 @@ def test_the_longest_prompt_has_few_marks() -> None:
     assert len(endless.marks) < MOST_MARKS
     assert len(chatty.marks) == len(chatty.ends) == MOST_MARKS
     assert chatty.ends[-1] == chatty.length_bytes
+
+
+def test_a_picture_is_as_long_as_a_hash_of_it_and_no_other_has_its_marks() -> None:
+    large, other = bytes(3_000_000), bytes(3_000_001)
+    first = chat(seen(large))
+
+    second = chat(seen(large), Message(role="assistant", content=ANSWER), Message(role="user", content="Really?"))
+
+    assert (chat().pictures, first.pictures, first.followed_by(ANSWER).pictures) == (False, True, True)
+    assert first.length_bytes == chat(seen(b"")).length_bytes < chat().length_bytes + 200
+    assert second.shared_bytes(first.followed_by(ANSWER).marks) == first.followed_by(ANSWER).length_bytes
+    assert chat(seen(other)).shared_bytes(first.marks) == chat(seen(large, "And this?")).shared_bytes(first.marks)
+    assert chat(seen(other)).shared_bytes(first.marks) == chat().length_bytes

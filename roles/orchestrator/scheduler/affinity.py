@@ -194,12 +194,12 @@ class Affinity:
         )
 
     def _measure(self, model_ref: str, prefix: Prefix, end: WorkerEnd) -> None:
-        """Take in how long a job took; how fast its prompt was read only where most of it was."""
+        """Take in how long a job took; how fast its prompt was read only where most of it was, and it was text."""
         speed = self._speeds.setdefault(model_ref, _Speed())
         speed.decode_ms = speed.decode_ms * WEIGHT + end.decode_ms
         speed.runs = speed.runs * WEIGHT + 1
         read_bytes = prefix.length_bytes * (1 - end.tokens_cached / max(1, end.tokens_in))
-        if read_bytes >= max(MEASURED_BYTES, prefix.length_bytes / 2):
+        if not prefix.pictures and read_bytes >= max(MEASURED_BYTES, prefix.length_bytes / 2):
             speed.prefill_ms = speed.prefill_ms * WEIGHT + end.prefill_ms
             speed.read_bytes = speed.read_bytes * WEIGHT + read_bytes
 

@@ -3,6 +3,7 @@
 Strategy: one hash runs over the model's reference, the tools and the prompt; what it is at the end of each message and
 of each block is a mark. Blocks grow with their distance from the beginning, so that the longest prompt has few. The
 hash is keyed with what this process alone knows, and marks never leave its memory: nobody can try texts against them.
+A picture is as long as a hash of it, because the bytes of a file say nothing of how long it takes to be looked at.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from hashlib import blake2b
 from msgspec import UNSET
 
 from llorch.wire.codec import encode
-from llorch.wire.conversation import Message
+from llorch.wire.conversation import Message, TextPart, images_of
 from llorch.wire.tasks import SubmitTask, calls_tools
 
 FIRST_BLOCK_BYTES = 256
@@ -27,9 +28,10 @@ MOST_MARKS = 64
 class Prefix:
     """The marks of one prompt, each with how many bytes there are up to it; 1 KiB at most."""
 
-    __slots__ = ("_chat", "_hash", "ends", "length_bytes", "marks")
+    __slots__ = ("_chat", "_hash", "ends", "length_bytes", "marks", "pictures")
 
-    def __init__(self, begun: blake2b, *, chat: bool) -> None:
+    def __init__(self, begun: blake2b, *, chat: bool, pictures: bool = False) -> None:
+        self.pictures = pictures
         self.marks: array[int] = array("Q")
         self.ends: array[int] = array("Q")
         self.length_bytes = 0
@@ -51,7 +53,7 @@ class Prefix:
 
     def followed_by(self, answer: str) -> Prefix:
         """Return the marks of what a worker has computed once it has answered: the next turn begins so."""
-        longer = Prefix(self._hash.copy(), chat=self._chat)
+        longer = Prefix(self._hash.copy(), chat=self._chat, pictures=self.pictures)
         longer.marks, longer.ends, longer.length_bytes = self.marks[:], self.ends[:], self.length_bytes
         if self._chat:
             longer.read(encode(Message(role="assistant", content=answer)), whole=True)
@@ -90,7 +92,18 @@ def prefix_of(task: SubmitTask, model_ref: str, *, key: bytes) -> Prefix:
         found = Prefix(begun, chat=False)
         found.read(task.prompt.encode() if isinstance(task.prompt, str) else b"", whole=False)
         return found
-    found = Prefix(begun, chat=True)
+    found = Prefix(begun, chat=True, pictures=bool(images_of(task.messages)))
     for message in task.messages:
-        found.read(encode(message), whole=True)
+        found.read(_told(message), whole=True)
     return found
+
+
+def _told(message: Message) -> bytes:
+    """Return a message, and of each picture a hash."""
+    if not isinstance(message.content, list):
+        return encode(message)
+    parts = [
+        part if isinstance(part, TextPart) else blake2b(part.image_url.url.encode(), digest_size=16).hexdigest()
+        for part in message.content
+    ]
+    return encode([message.role, parts])
