@@ -152,7 +152,7 @@ class Orchestrator:
             position=self.dispatcher.queue.position(row.id),
             last=journal.last(row.model_ref),
             dispatch=journal.job(row.id),
-            hold=journal.held(row.id),
+            hold=journal.held(row.id, now_ms=self._clock_ms()),
             loading=self.fleet.loading(row.model_ref),
             now_ms=self._clock_ms(),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roles.orchestrator.scheduler.decide import decide
-from roles.orchestrator.scheduler.decisions import Dispatch, Wait
+from roles.orchestrator.scheduler.decisions import Dispatch, Hold, Wait
 from roles.orchestrator.scheduler.journal import KEEP, Journal, replay
 from roles.orchestrator.scheduler.snapshot import Snapshot, WorkerView
 
@@ -40,6 +40,21 @@ def test_many_jobs_do_not_push_out_why_workers_came_and_went() -> None:
     assert [entry.seq for entry in entries] == sorted(entry.seq for entry in entries)
     assert journal.job(f"j{2 * KEEP - 1}") == Dispatch(f"j{2 * KEEP - 1}", "w", "p", 0, 1, 1)
     assert all(replay(entry) == entry.decisions for entry in entries)
+
+
+def test_a_job_is_held_back_only_until_then_and_as_long_as_that_is_decided() -> None:
+    journal = Journal()
+    hold = Hold("j", "w", "p", 1_000, 3_000, 2_000)
+    journal.note(serving("j", 1_000), [hold])
+    while_held = [journal.held("j", now_ms=now_ms) for now_ms in (1_000, 2_999, 3_000)]
+
+    journal.note(serving("another", 1_500), [])
+    another = journal.held("j", now_ms=1_500)
+    journal.note(serving("j", 1_500), [])
+
+    assert while_held == [hold, hold, None]
+    assert another == hold
+    assert journal.held("j", now_ms=1_500) is None
 
 
 def test_the_last_word_on_a_model_goes_when_its_jobs_have_gone() -> None:

@@ -53,7 +53,7 @@ class Journal:
         """Take in what was decided; tell whether it is news."""
         news = tuple(decision for decision in decisions if not self._known(snapshot, decision))
         if isinstance(snapshot, Snapshot):
-            self._remember(snapshot.model_ref, decisions)
+            self._remember(snapshot, decisions)
         if not news:
             return False
         self._seq += 1
@@ -80,10 +80,10 @@ class Journal:
         found = self._jobs.get(job_id)
         return found if isinstance(found, Dispatch) else None
 
-    def held(self, job_id: str) -> Hold | None:
-        """Return what a waiting job is held back for."""
+    def held(self, job_id: str, *, now_ms: int) -> Hold | None:
+        """Return what a waiting job is held back for now."""
         found = self._jobs.get(job_id)
-        return found if isinstance(found, Hold) else None
+        return found if isinstance(found, Hold) and now_ms < found.until_ms else None
 
     def entries(self, limit: int) -> list[Entry]:
         """Return the last entries, oldest first."""
@@ -101,7 +101,11 @@ class Journal:
         last = self._last.get(snapshot.model_ref)
         return isinstance(last, Wait) and last.reason == decision.reason
 
-    def _remember(self, model_ref: str, decisions: Sequence[Decision]) -> None:
+    def _remember(self, snapshot: Snapshot, decisions: Sequence[Decision]) -> None:
+        model_ref = snapshot.model_ref
+        for job_id in snapshot.heads:  # one that was held back may not be any more
+            if isinstance(self._jobs.get(job_id), Hold):
+                del self._jobs[job_id]
         others = [decision for decision in decisions if not isinstance(decision, Dispatch | Hold)]
         if others:
             self._last[model_ref] = others[-1]
