@@ -28,6 +28,15 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, *arguments] if frozen() else [sys.executable, "-m", "llorch", *arguments]
 
 
+def with_extra(name: str) -> str:
+    """Say how this program gets the packages of an extra of its own; no package index has llorch."""
+    if not frozen():
+        return f"install them in llorch's checkout: .venv/bin/pip install -e '.[{name}]'"
+    if name == "torch":
+        return "use the executable of `make exe-torch`, which has them inside"
+    return "run llorch from its sources, where they can be installed"
+
+
 def environment(extra: Mapping[str, str], *, outlives_parent: bool) -> dict[str, str]:
     """Return the environment for such a process.
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from llorch.program import Echo
+from llorch.program import Echo, with_extra
 
 
 def heard(monkeypatch: pytest.MonkeyPatch, *at_s: float, numbers: tuple[int, ...] = ()) -> list[bool]:
@@ -31,3 +31,19 @@ def test_another_signal_is_no_echo(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_from_source_every_signal_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert heard(monkeypatch, 10.0, 10.01) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("frozen", "extra", "said"),
+    [
+        (False, "torch", "in llorch's checkout: .venv/bin/pip install -e '.[torch]'"),
+        (True, "torch", "make exe-torch"),
+        (True, "ctransformers", "from its sources"),
+    ],
+)
+def test_packages_of_an_extra_come_from_the_checkout_or_in_another_executable(
+    frozen: bool, extra: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "frozen", frozen, raising=False)
+
+    assert said in with_extra(extra)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llorch import __version__, program
+from llorch.cli.doctor.renewal import again
 from llorch.cli.doctor.result import Examined, Result, failed, ok, skipped
 from llorch.cli.figures import size
 from llorch.config import is_loopback
@@ -23,7 +24,6 @@ ENGINE_TIMEOUT_S = 60.0
 LEAST_FREE_BYTES = 2**30
 LEAST_TOKEN_CHARACTERS = 16
 LEAST_TOKEN_KINDS = 8
-REINSTALL = "pip install --force-reinstall llorch"
 NEW_TOKEN_FILE = "~/.config/llorch/token"
 
 
@@ -42,16 +42,16 @@ def engine(_examined: Examined) -> Result:
             command, env=environment, capture_output=True, text=True, timeout=ENGINE_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return failed("engine", f"it was not imported within {ENGINE_TIMEOUT_S:.0f} s", fix=REINSTALL)
+        return failed("engine", f"it was not imported within {ENGINE_TIMEOUT_S:.0f} s", fix=again())
     except OSError as error:
-        return failed("engine", f"no process can be started: {error.strerror}", fix=REINSTALL)
+        return failed("engine", f"no process can be started: {error.strerror}", fix=again())
     if done.returncode == 0:
         return ok("engine", done.stdout.strip())
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        return failed("engine", f"importing it ends with {name}: it was built for another processor", fix=REINSTALL)
+        return failed("engine", f"importing it ends with {name}: it was built for another processor", fix=again())
     said = done.stderr.strip().splitlines()
-    return failed("engine", f"it cannot be imported: {said[-1] if said else 'it does not say why'}", fix=REINSTALL)
+    return failed("engine", f"it cannot be imported: {said[-1] if said else 'it does not say why'}", fix=again())
 
 
 def demo_model(_examined: Examined) -> Result:
@@ -65,9 +65,9 @@ def demo_model(_examined: Examined) -> Result:
         with path.open("rb") as file:
             found = gguf.read(file, len(content))
     except OSError as error:
-        return failed("demo model", f"{path}: {error.strerror}", fix=REINSTALL)
+        return failed("demo model", f"{path}: {error.strerror}", fix=again())
     except LlorchError as error:
-        return failed("demo model", f"{path}: {error.message}", fix=REINSTALL)
+        return failed("demo model", f"{path}: {error.message}", fix=again())
     digest = hashlib.sha256(content).hexdigest()
     return ok("demo model", f"haiku, {found.architecture}, {size(len(content))}, SHA-256 {digest[:16]}")
 

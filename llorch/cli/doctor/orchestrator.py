@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from llorch import __version__
+from llorch.cli.doctor import renewal
 from llorch.cli.doctor.result import Examined, Result, failed, ok
 from llorch.cli.figures import duration
 from llorch.client import Client
@@ -65,7 +66,7 @@ def _version(url: str, told: Version) -> Result:
         return failed(NAME, f"{url} is a {told.role}, not an orchestrator", fix="unset LLORCH_URL")
     if told.version != __version__:
         found = f"{url} runs llorch {told.version}, this is {__version__}"
-        return failed(NAME, found, fix=f"ssh {urlsplit(url).hostname} pip install --upgrade llorch")
+        return failed(NAME, found, fix=renewal.on(urlsplit(url).hostname or ""))
     return ok(NAME, f"{url} answers, llorch {told.version}")
 
 

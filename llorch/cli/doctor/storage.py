@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from llorch.cli.doctor import renewal
 from llorch.cli.doctor.result import Examined, Result, failed, ok, skipped
 from llorch.cli.figures import size
 from roles.orchestrator.state.maintenance import Health, Unusable, check, checkpoint
@@ -39,7 +40,7 @@ def _sound(path: Path, health: Health) -> Sequence[Result]:
     quoted = shlex.quote(str(path))
     if health.version > health.known_version:
         found = f"{path} has version {health.version}, this llorch knows up to {health.known_version}"
-        results.append(failed(NAME, found, fix="pip install --upgrade llorch"))
+        results.append(failed(NAME, found, fix=renewal.newer()))
     if health.mode & 0o077:
         results.append(failed(NAME, f"{path} has mode {health.mode:04o}: others read it", fix=f"chmod 600 {quoted}"))
     log = size(health.log_bytes)

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from llorch import errors
 from llorch.models import ServerRef, parse_ref
+from llorch.program import with_extra
 from llorch.settings import Server
 from llorch.wire.engine_options import fields_of
 from roles.worker.backend import Engine
@@ -44,7 +45,7 @@ def check_options(options: WorkerOptions) -> None:
     if missing:
         raise errors.BackendUnavailable(
             f"the engine {options.engine} is not installed here, it lacks {', '.join(missing)}; "
-            f"install it with: pip install 'llorch[{options.engine}]'"
+            f"{with_extra(options.engine)}"
         )
     if parse_split(options.split) and options.engine != "llamacpp":
         raise errors.InvalidConfiguration(f"--split: the engine {options.engine} uses one device")

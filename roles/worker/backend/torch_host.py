@@ -18,7 +18,7 @@ import msgspec
 import psutil
 
 from llorch import errors
-from llorch.program import die_with_parent
+from llorch.program import die_with_parent, with_extra
 from roles.worker.backend.torch_messages import HostOptions, Loading, Ready, Refused, refused
 from roles.worker.backend.torch_service import Outbox, Service
 from roles.worker.llamacpp_host import SMALL_MODEL_BYTES
@@ -26,7 +26,7 @@ from roles.worker.llamacpp_host import SMALL_MODEL_BYTES
 if TYPE_CHECKING:
     import torch
 
-NEEDED = "the engine torch needs packages that cannot be loaded here; install them with: pip install 'llorch[torch]'"
+NEEDED = "the engine torch needs packages that cannot be loaded here"
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
         out.last(refused(error))
         return 1
     except ImportError as error:
-        out.last(Refused("BackendUnavailable", f"{NEEDED} ({error})"))
+        out.last(Refused("BackendUnavailable", f"{NEEDED} ({error}); {with_extra('torch')}"))
         return 1
     service.serve(asked)
     return 0

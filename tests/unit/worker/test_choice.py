@@ -35,7 +35,7 @@ def test_what_is_installed_is_taken_and_what_is_not_says_how_to_install_it(engin
     if not missing:
         check_options(options)
     else:
-        with pytest.raises(errors.BackendUnavailable, match=rf"lacks {', '.join(missing)}.*llorch\[{engine}\]"):
+        with pytest.raises(errors.BackendUnavailable, match=rf"lacks {', '.join(missing)}.*\.\[{engine}\]"):
             check_options(options)
 
 
