@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Iterable
 from pathlib import Path
+
+import msgspec
 
 import llorch
 from llorch.cli import setup_plan as plan
 from llorch.cli.setup_plan import Item, Step, Wish
 from llorch.config import data_dir, is_loopback, load, user_file
 from llorch.errors import InvalidConfiguration, LlorchError
-from llorch.settings import Settings
+from llorch.settings import Address, Settings
 
 SAMPLE = Path(llorch.__file__).parent / "assets" / "llorch.toml"
 
@@ -34,8 +37,8 @@ def wish(*, config: str | None, bind: str | None, shell: str | None) -> Wish:
     found = load("/dev/null" if missing else config)
     file = Path(named).expanduser() if named else Path(found.source) if found.source else user_file()
     outside = bind if bind and not is_loopback(bind) else ""
-    if bind and any(char.isspace() or char in "/\"'\\" for char in bind):
-        raise InvalidConfiguration(f"--bind is an address of this machine, such as 0.0.0.0, found {bind!r}")
+    if bind is not None:
+        _check_bindable(bind)
     try:
         home = Path.home()
     except RuntimeError:
@@ -90,6 +93,27 @@ def make(found: Iterable[Step]) -> None:
             _write(item)
         except OSError as error:
             raise NotMade(f"{item.path} cannot be made: {(error.strerror or str(error)).lower()}") from None
+
+
+def _check_bindable(address: str) -> None:
+    """Refuse what no role could listen on.
+
+    Raises:
+        InvalidConfiguration: It is no address of this machine.
+    """
+    try:
+        family, kind, protocol, _, found = socket.getaddrinfo(
+            msgspec.convert(address, Address), 0, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(found)
+    except msgspec.ValidationError:
+        why = ""
+    except OSError as error:
+        why = f": {(error.strerror or str(error)).lower()}"
+    else:
+        return
+    raise InvalidConfiguration(f"--bind is an address of this machine, such as 0.0.0.0, found {address!r}{why}")
 
 
 def _write(item: Item) -> None:

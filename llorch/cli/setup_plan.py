@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llorch.config import near_host
+
 State = Literal["make", "there", "kept"]
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -131,12 +134,14 @@ def next_lines(wish: Wish, configured: Mapping[tuple[str, str], str], *, hostnam
         lines.append(f"in {wish.config_file}, which was left as it is: {'; '.join(missing)}")
     if not wish.bind:
         return [*lines, "llorch demo", "llorch serve all", 'llorch jobs submit --model haiku --prompt "Hello"']
+    near = near_host(wish.bind)
+    far = hostname if wish.bind in EVERYWHERE else near
     return [
         *lines,
         "llorch serve orchestrator",
-        "llorch serve pool --orchestrator http://127.0.0.1:8080",
+        f"llorch serve pool --orchestrator http://{near}:8080",
         "llorch hosts add NAME --url http://NAME:9200",
-        f"llorch hosts install NAME --orchestrator http://{hostname}:8080",
+        f"llorch hosts install NAME --orchestrator http://{far}:8080",
     ]
 
 

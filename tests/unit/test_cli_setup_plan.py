@@ -108,3 +108,14 @@ def test_the_end_says_what_to_type_next() -> None:
     ]
     left = plan.next_lines(wish("0.0.0.0"), done | {("pool", "host"): "127.0.0.1"}, hostname="blep")
     assert left[0] == 'in /c/llorch.toml, which was left as it is: [pool] host = "0.0.0.0"'
+
+
+@pytest.mark.parametrize(
+    ("bind", "near", "far"),
+    [("10.0.0.5", "10.0.0.5", "10.0.0.5"), ("fd00::5", "[fd00::5]", "[fd00::5]"), ("::", "[::1]", "blep")],
+)
+def test_what_to_type_next_names_the_address_that_is_listened_on(bind: str, near: str, far: str) -> None:
+    lines = plan.next_lines(wish(bind), plan.values(wish(bind)), hostname="blep")
+
+    assert lines[1] == f"llorch serve pool --orchestrator http://{near}:8080"
+    assert lines[3] == f"llorch hosts install NAME --orchestrator http://{far}:8080"

@@ -78,7 +78,6 @@ TESTED_ELSEWHERE = {
     ),
     "llorch/cli/own_pool.py": "test_without_pool.py runs commands where no pool does",
     "llorch/cli/top_screen.py": "test_top.py looks at it on a terminal",
-    "llorch/cli/setup.py": "test_setup.py runs it in an empty home",
     "llorch/cli/question.py": "test_pool_git.py answers it on a terminal",
     "roles/orchestrator/state/pools.py": "test_orchestrator_drain.py restarts the orchestrator between its statements",
     **dict.fromkeys(
