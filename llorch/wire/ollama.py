@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 from llorch.wire.codec import FieldProblem, FieldProblems
 from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
 from llorch.wire.embedding import MAX_INPUTS
-from llorch.wire.tasks import MAX_SEED, Stop
+from llorch.wire.tasks import MAX_SEED, MAX_TOP_LOGPROBS, Stop
 
 DoneReason = Literal["stop", "length", "load", "unload"]
 Name = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -37,7 +37,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What chats and completions have in common."""
+    """What chats and completions have in common; `top_logprobs` mean nothing without `logprobs`."""
 
     model: Name
     stream: bool | None = None
@@ -46,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     format: Literal["", "json"] | JsonSchema | None = None
     think: bool | str | None = None
     logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
 
 
 class Called(msgspec.Struct, frozen=True):
@@ -161,12 +162,27 @@ class Said(msgspec.Struct, frozen=True):
     tool_calls: list[Call] | UnsetType = UNSET
 
 
+class Chance(msgspec.Struct, frozen=True):
+    """A token's text, the natural logarithm of its probability, and its bytes."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class Likely(Chance, frozen=True):
+    """A token that was chosen, and the likeliest ones in its place, if those were asked for."""
+
+    top_logprobs: list[Chance] | UnsetType = UNSET
+
+
 class Line(msgspec.Struct, frozen=True, kw_only=True):
     """One line of an answer, or all of it; what is from `done_reason` on comes with the last."""
 
     model: str
     created_at: str
     done: bool
+    logprobs: list[Likely] | UnsetType = UNSET
     done_reason: DoneReason | UnsetType = UNSET
     total_duration: int | UnsetType = UNSET
     load_duration: int | UnsetType = UNSET

@@ -118,7 +118,7 @@ async def test_what_is_loaded_and_known_is_told_and_refusals_are_the_librarys_ow
     assert "tools" in refused[3][1]
 
 
-async def test_tools_are_called_thoughts_told_apart_and_forms_kept(tmp_path: Path) -> None:
+async def test_tools_are_called_thoughts_told_apart_forms_kept_and_chances_told(tmp_path: Path) -> None:
     scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', scribes.CALLING)}"
     thinker = scribes.write(
         tmp_path / "thinker.gguf", ["I see", " rain\n</think>\n\n", "It rains"], template=scribes.THINKING
@@ -133,6 +133,12 @@ async def test_tools_are_called_thoughts_told_apart_and_forms_kept(tmp_path: Pat
         ]
         formed = await ai.chat(model="haiku", messages=CHAT, format=PLACE, options={"num_predict": 60})
         some = await ai.generate(model="haiku", prompt=POEM, format="json", options={"num_predict": 9})
+        few = {"temperature": 0, "num_predict": 5}
+        likely = await ai.chat(model="haiku", messages=CHAT, options=few, logprobs=True, top_logprobs=2)
+        each = [
+            line
+            async for line in await ai.generate(model="haiku", prompt=POEM, options=few, logprobs=True, stream=True)
+        ]
 
     [call] = called.message.tool_calls or []
     assert (call.function.name, call.function.arguments) == ("get_weather", {"city": "Berlin", "days": 2})
@@ -144,6 +150,13 @@ async def test_tools_are_called_thoughts_told_apart_and_forms_kept(tmp_path: Pat
     assert "".join(piece.thinking or "" for piece in pieces) == "I see rain\n"
     assert list(json.loads(formed.message.content or "")) == ["city", "days"]
     assert (some.response or "").startswith("{")
+    chances = likely.logprobs or []
+    assert "".join(chance.token for chance in chances) == likely.message.content
+    assert [len(chance.top_logprobs or ()) for chance in chances] == [2] * len(chances) != []
+    assert all(chance.top_logprobs and chance.top_logprobs[0].token == chance.token for chance in chances)
+    told = [(line.response, [chance.token for chance in line.logprobs or ()]) for line in each]
+    assert all("".join(tokens) == text for text, tokens in told)
+    assert all(chance.top_logprobs is None and chance.logprob <= 0 for line in each for chance in line.logprobs or ())
 
 
 async def test_a_model_is_pulled_with_its_progress_used_and_deleted(tmp_path: Path, hub: Hub) -> None:

@@ -10,13 +10,15 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch.errors import InvalidRequest, ModelNotFound
-from llorch.wire.codec import decode
+from llorch.wire.codec import decode, encode
 from llorch.wire.conversation import (
     Function,
     FunctionCall,
     Message,
     ResponseFormat,
     SchemaFormat,
+    TokenChance,
+    TokenLogprob,
     Tool,
     ToolCall,
 )
@@ -91,6 +93,9 @@ def test_every_wish_arrives() -> None:
         max_tokens=9,
         stop=["x"],
     )
+    assert chat(logprobs=True, top_logprobs=2) == replace(PLAIN, logprobs=True, top_logprobs=2)
+    assert generate(raw=True, logprobs=True, top_logprobs=0).logprobs is True
+    assert chat(logprobs=False, top_logprobs=2) == PLAIN
     assert chat(options={"seed": -2}).seed == MAX_SEED - 1
     assert generate(raw=True, system="not used").prompt == "hi"
 
@@ -118,7 +123,8 @@ def test_the_wish_how_long_to_keep_a_model_arrives_in_seconds() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"logprobs": True}, ["logprobs"]),
+        ({"logprobs": True, "think": True}, ["logprobs"]),
+        ({"logprobs": True, "tools": [{"function": {"name": "f"}}]}, ["logprobs"]),
         (
             {"messages": [{"role": "user", "images": ["AA=="]}, {"role": "tool"}]},
             ["messages[0].images[0]", "messages[1]"],
@@ -181,6 +187,27 @@ def test_calls_come_whole_and_thoughts_apart() -> None:
     assert thought == {"role": "assistant", "content": "", "thinking": "hm"}
     assert said["tool_calls"] == [{"function": {"name": "f", "arguments": {"a": 1}}}]
     assert lines.piece(Token(i=1, t=""), now_ms=0) == lines.calls([], now_ms=0) == b""
+
+
+@pytest.mark.parametrize("top", [-1, 21])
+def test_as_many_likely_tokens_as_ollama_tells_may_be_asked_for(top: int) -> None:
+    with pytest.raises(InvalidRequest, match="top_logprobs"):
+        chat(logprobs=True, top_logprobs=top)
+
+
+def test_how_likely_tokens_were_stands_beside_what_was_said_whole_and_in_lines() -> None:
+    alone, among = TokenLogprob("a", -0.5, [97]), TokenLogprob("b", -1.0, [98], [TokenChance("c", -0.1, [99])])
+
+    line = json.loads(Lines("x", chat=True).piece(Token(i=0, t="ab", logprobs=[alone, among]), now_ms=0))
+    silent = json.loads(Lines("x", chat=True).piece(Token(i=0, t="", logprobs=[alone]), now_ms=0))
+    answer = Answered("ab", logprobs=[alone, among])
+    whole = json.loads(encode(Lines("x", chat=False).whole(answer, done(ENDED, total_ns=0), now_ms=0)))
+
+    first = {"token": "a", "logprob": -0.5, "bytes": [97]}
+    second = {"token": "b", "logprob": -1.0, "bytes": [98]}
+    second |= {"top_logprobs": [{"token": "c", "logprob": -0.1, "bytes": [99]}]}
+    assert line["logprobs"] == whole["logprobs"] == [first, second]
+    assert (silent["message"]["content"], silent["logprobs"]) == ("", [first])
 
 
 @pytest.mark.parametrize("field", ["suffix", "template"])

@@ -30,7 +30,7 @@ from roles.orchestrator.dialects import ollama as words
 from roles.orchestrator.dialects.answer import Gathering
 from roles.orchestrator.dialects.ollama_models import wanted
 
-SPOKEN = "0.12.0"
+SPOKEN = "0.12.11"
 """The version of Ollama whose API this is: clients ask before they use what is new."""
 IN_LINES = {"Content-Type": "application/x-ndjson"}
 WORDS = Words(OllamaError, words.error_reply)

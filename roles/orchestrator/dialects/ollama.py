@@ -24,6 +24,7 @@ from llorch.wire.conversation import (
     ResponseFormat,
     SchemaFormat,
     TextPart,
+    TokenLogprob,
     Tool,
     ToolCall,
 )
@@ -34,11 +35,13 @@ from llorch.wire.ollama import (
     Asked,
     Call,
     Called,
+    Chance,
     ChatLine,
     Done,
     DoneReason,
     EmbedRequest,
     GenerateLine,
+    Likely,
     Offered,
     OldEmbedRequest,
     OllamaChat,
@@ -72,7 +75,7 @@ def chat_task(asked: OllamaChat, name: str, *, room: int | None) -> SubmitTask:
     Raises:
         InvalidRequest: It asks for what llorch cannot do; every such field is named.
     """
-    problems = _unsupported(asked)
+    problems: list[FieldProblem] = []
     messages = _conversation(asked.messages or [], problems)
     tools = [found(problems, f"tools[{number}]", _tool, tool) for number, tool in enumerate(asked.tools or [])]
     formed = _formed(asked, problems)
@@ -85,9 +88,8 @@ def chat_task(asked: OllamaChat, name: str, *, room: int | None) -> SubmitTask:
 
 def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> SubmitTask:
     """Return the job that a completion asks for: a conversation of one turn, unless it is `raw`; see `chat_task`."""
-    problems = _unsupported(asked)
     refused = ("suffix", "template", "context")
-    problems += [FieldProblem(field, "not supported") for field in refused if getattr(asked, field)]
+    problems = [FieldProblem(field, "not supported") for field in refused if getattr(asked, field)]
     formed = _formed(asked, problems)
     said = found(problems, "images", partial(_seen, asked.prompt or ""), asked.images or ())
     if asked.raw and asked.images:
@@ -139,11 +141,12 @@ class Answered:
     text: str = ""
     thinking: str = ""
     calls: Sequence[ToolCall] = ()
+    logprobs: Sequence[TokenLogprob] = ()
 
 
 def answered(answer: Answer) -> Answered:
     """Return what a job has put out."""
-    return Answered(answer.text, answer.reasoning, answer.tool_calls)
+    return Answered(answer.text, answer.reasoning, answer.tool_calls, answer.logprobs)
 
 
 class Lines:
@@ -159,9 +162,11 @@ class Lines:
         self._chat = chat
 
     def piece(self, token: Token, *, now_ms: int) -> bytes:
-        """Add text or thoughts to the answer; empty where there is neither, for calls of tools come whole."""
+        """Add to the answer; empty where there is nothing to add, for calls of tools come whole."""
         thought = "" if token.reasoning_content is UNSET else token.reasoning_content
-        return _line(self._body(Answered(token.t, thought), None, now_ms)) if token.t or thought else b""
+        likely = () if token.logprobs is UNSET else token.logprobs
+        said = Answered(token.t, thought, logprobs=likely)
+        return _line(self._body(said, None, now_ms)) if token.t or thought or likely else b""
 
     def alive(self, *, now_ms: int) -> bytes:
         """Give a sign of life."""
@@ -181,7 +186,8 @@ class Lines:
 
     def _body(self, answer: Answered, done: Done | None, now_ms: int) -> ChatLine | GenerateLine:
         ended = structs.asdict(done) if done is not None else {}
-        at = {"model": self._name, "created_at": rfc3339(now_ms), "done": done is not None}
+        at: dict[str, object] = {"model": self._name, "created_at": rfc3339(now_ms), "done": done is not None}
+        at["logprobs"] = _likely(answer.logprobs) or UNSET
         thinking = answer.thinking or UNSET
         if self._chat:
             said = Said(answer.text, thinking=thinking, tool_calls=_whole_calls(answer.calls) or UNSET)
@@ -254,13 +260,11 @@ def _task(asked: Asked, name: str, fields: dict[str, object], *, room: int | Non
         "presence_penalty": given.presence_penalty or 0.0,
         "stop": [given.stop] if isinstance(given.stop, str) else given.stop or [],
         "reasoning_format": "auto" if asked.think else UNSET,
+        "logprobs": True if asked.logprobs else UNSET,
+        "top_logprobs": (asked.top_logprobs or UNSET) if asked.logprobs else UNSET,
         "keep_alive": keeping(asked),
     }
     return submission(sampled | fields)
-
-
-def _unsupported(asked: Asked) -> list[FieldProblem]:
-    return [FieldProblem("logprobs", "not supported")] if asked.logprobs else []
 
 
 def _formed(asked: Asked, problems: list[FieldProblem]) -> ResponseFormat | UnsetType:
@@ -331,3 +335,15 @@ def _whole_calls(calls: Sequence[ToolCall]) -> list[Call]:
             arguments = msgspec.json.decode(call.function.arguments or "{}", type=dict[str, object])
             told.append(Call(Called(call.function.name, arguments)))
     return told
+
+
+def _likely(found: Sequence[TokenLogprob]) -> list[Likely]:
+    return [
+        Likely(
+            one.token,
+            one.logprob,
+            one.bytes,
+            [Chance(other.token, other.logprob, other.bytes) for other in one.top_logprobs] or UNSET,
+        )
+        for one in found
+    ]
