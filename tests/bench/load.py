@@ -4,30 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 TOKEN = b"event: token"
-ENDS = (b"event: end", b"event: error", b'"stop":true')
+ENDS = (b"event: end", b"event: error", b'"stop":true', b"data: [DONE]")
+TAIL = 4096
+"""So many last bytes of an answer are kept."""
+
+
+class Refused(RuntimeError):
+    """The answer is an error."""
 
 
 @dataclass(slots=True)
 class Streamed:
-    """What one reader saw."""
+    """What one reader saw; `tail` is the end of it, `total_s` the time to the mark of the end."""
 
     first_token_s: float = 0.0
+    total_s: float = 0.0
     tokens: int = 0
     ended: bool = False
     tail: bytes = field(default=b"", repr=False)
-    last: bytes = field(default=b"", repr=False)
 
 
-def _request(path: str, body: bytes, *, accept: str = "application/json") -> bytes:
+def _request(path: str, body: bytes, *, accept: str = "application/json", more: str = "") -> bytes:
     head = (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAccept: {accept}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode() + body
+
+
+@asynccontextmanager
+async def _posted(port: int, request: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, float]]:
+    """Send a request on a connection of its own; give its answer, whose head has been read, and when it was sent.
+
+    Raises:
+        Refused: The answer is an error.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    try:
+        before = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = head.partition(b"\r\n")[0]
+        if b" 200 " not in status:
+            raise Refused(f"{status.decode()}: {(await reader.read(TAIL)).decode(errors='replace')}")
+        yield reader, before
+    finally:
+        writer.close()
 
 
 async def submissions(port: int, *, connections: int, seconds: float, model: str) -> list[float]:
@@ -54,26 +83,59 @@ async def submissions(port: int, *, connections: int, seconds: float, model: str
     return latencies
 
 
-async def stream(port: int, path: str, body: bytes, mark: bytes) -> Streamed:
-    """Post and read the event stream that is the answer to its end; *mark* is what every token event begins with."""
+async def stream(port: int, path: str, body: bytes, mark: bytes, *, more: str = "") -> Streamed:
+    """Post and read the event stream that is the answer to its end.
+
+    Args:
+        port: On this machine.
+        path: Of the address.
+        body: JSON.
+        mark: What a line has that brings a token: a regular expression.
+        more: Header lines.
+    """
     seen = Streamed()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-    before = time.perf_counter()
-    writer.write(_request(path, body, accept="text/event-stream"))
-    keep = len(mark) - 1
-    while data := await reader.read(2**18):
-        window = seen.tail + data
-        fresh = window.count(mark)
-        if fresh and not seen.tokens:
-            seen.first_token_s = time.perf_counter() - before
-        seen.tokens += fresh
-        seen.tail = window[-keep:]
-        if any(end in seen.last + data for end in ENDS):
-            seen.ended = True
-            break
-        seen.last = data[-32:]
-    writer.close()
+    count = re.compile(mark).findall
+    rest = b""
+    async with _posted(port, _request(path, body, accept="text/event-stream", more=more)) as (reader, before):
+        while data := await reader.read(2**18):
+            lines, newline, rest = (rest + data).rpartition(b"\n")
+            lines += newline
+            fresh = len(count(lines))
+            if fresh and not seen.tokens:
+                seen.first_token_s = time.perf_counter() - before
+            seen.tokens += fresh
+            seen.tail = (seen.tail + lines)[-TAIL:]
+            if any(end in lines for end in ENDS):
+                seen.ended = True
+                break
+        seen.total_s = time.perf_counter() - before
     return seen
+
+
+async def whole(port: int, path: str, body: bytes, *, more: str = "") -> Streamed:
+    """Post and read an answer that comes in one piece; *more* are header lines."""
+    async with _posted(port, _request(path, body, more=f"Connection: close\r\n{more}")) as (reader, before):
+        answer = await reader.read()
+        return Streamed(total_s=time.perf_counter() - before, ended=True, tail=answer[-TAIL:])
+
+
+async def kept_up(
+    ask: Callable[[], Awaitable[Streamed]], *, in_flight: int, seconds: float
+) -> tuple[list[Streamed], float]:
+    """Ask again as soon as an answer has ended, for so long; return what each saw, and the seconds to the last end."""
+    seen: list[Streamed] = []
+    before = time.perf_counter()
+
+    async def one() -> None:
+        while True:
+            seen.append(await ask())
+            if time.perf_counter() - before >= seconds:
+                break
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(in_flight):
+            tasks.create_task(one())
+    return seen, time.perf_counter() - before
 
 
 async def streams(

@@ -45,6 +45,8 @@ def started(command: list[str], env: Mapping[str, str] | None = None) -> Iterato
     finally:
         popen.send_signal(signal.SIGTERM)
         popen.wait(30)
+        if popen.stdout is not None:
+            popen.stdout.close()
 
 
 def llorch(*arguments: str, env: Mapping[str, str] | None = None) -> contextlib.AbstractContextManager[Process]:
