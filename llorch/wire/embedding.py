@@ -118,13 +118,11 @@ def read_vector(line: str) -> list[float]:
     Raises:
         EngineFailed: It holds none.
     """
-    text = line.removesuffix("\n")
     try:
-        data = binascii.a2b_base64(text)
+        data = binascii.a2b_base64(line.removesuffix("\n"), strict_mode=True)
     except ValueError:
         data = b""
-    whole = len(text) % 4 == 0 and len(data) == len(text) // 4 * 3 - text[-2:].count("=")  # else some was passed over
-    if not data or len(data) % 4 or not whole:
+    if not data or len(data) % 4:
         raise EngineFailed("a line of the output is not a vector")
     return list(struct.unpack(f"<{len(data) // 4}f", data))
 
