@@ -66,6 +66,20 @@ def test_a_model_that_no_pool_lists_is_asked_for_everywhere_most_memory_first_th
     assert decided(known) == [Reject("m", "MODEL_NOT_FOUND", "no such file")]
 
 
+def test_no_more_workers_are_kept_than_are_wanted_however_many_are_free() -> None:
+    known = Supply({"m": ModelPolicy(min_replicas=80)}, ModelPolicy())
+    devices = [device(f"d{number}", gib=2) for number in range(100)]
+    workers = [report(f"w{number}", "m", device_id=f"d{number}") for number in range(80)]
+
+    known.hear("p", Facts(devices=devices, models=[model("m")], workers=workers[:-1]), now_ms=NOW_MS)
+    one_less = started(decided(known, waiting=0))
+    known.hear("p", Facts(devices=devices, models=[model("m")], workers=workers), now_ms=NOW_MS)
+    enough = started(decided(known, waiting=0))
+
+    assert len(one_less) == 1
+    assert enough == []
+
+
 def test_a_model_that_a_pool_has_which_is_offline_waits_visibly() -> None:
     known = supply(a=Facts(devices=[device()]), b=Facts(devices=[device()], models=[model("m")]))
     known.leave("b", for_good=False, now_ms=NOW_MS)

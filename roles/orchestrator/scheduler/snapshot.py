@@ -145,7 +145,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
         workers: Ready workers with a free slot, least loaded first; as many as could be needed.
         wishes: Those of `heads` whose prompt some worker has computed in part.
         pace: What was measured of the model.
-        busy: Ready workers without a free slot.
+        busy: All other ready workers, most of them without a free slot.
         slots: Of all ready workers together.
         starting: Workers on their way.
         room: Memory that is being made free.

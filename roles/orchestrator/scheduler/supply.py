@@ -145,7 +145,7 @@ class Supply:
             if pace.known
             else (),
             pace=pace,
-            busy=len(serving) - len(workers) if len(workers) < MOST_HEADS else 0,
+            busy=len(serving) - len(workers),
             slots=self.serving.slots(model_ref),
             starting=starting,
             room=self.rooms.of(model_ref, now_ms=now_ms),
