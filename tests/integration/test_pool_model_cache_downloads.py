@@ -101,6 +101,16 @@ async def test_a_wrong_hash_is_deleted_and_reported(pool: Running, hub: Hub) -> 
     assert_right(pool.data, hub)
 
 
+async def test_what_comes_whole_and_is_no_model_is_told_to_who_asked(pool: Running, hub: Hub) -> None:
+    hub.repos[REPO].files[FILE] = b"<html>this is no model</html>"
+
+    ends = [await fetch(pool.client, hub.ref(REPO, FILE)) for _ in range(2)]
+
+    assert [end.code for end in ends if isinstance(end, Failed)] == ["MODEL_INVALID", "MODEL_INVALID"]
+    assert await listed(pool.client) == []
+    assert leftovers(pool.data) == []
+
+
 async def test_a_private_model_says_to_set_a_token(pool: Running, hub: Hub) -> None:
     hub.repos[REPO].token = "hf_right"
 

@@ -251,6 +251,7 @@ class Downloads:
             order, agree=lambda found: self._agree(run, found), heard=lambda report: self._heard(run, report)
         )
         await self._library.added(str(run.ref), proven)
+        await self._library.inspect(str(run.ref))  # whole as it is, it may be no model: whoever asked is told so
 
     async def _agree(self, run: _Run, found: list[FileFacts]) -> None:
         """Make sure that there is room for what was found, and remember what that was."""
