@@ -8,11 +8,13 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import socket
 import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -93,8 +95,24 @@ def client_url(settings: Settings, flag: str | None = None, env: Mapping[str, st
     """Return where the orchestrator is: `--url`, `LLORCH_URL`, `[client] url`, else this host."""
     env = os.environ if env is None else env
     url = flag or env.get("LLORCH_URL") or settings.client.url or DEFAULT_URL
+    return web_url(url, "the orchestrator")
+
+
+def web_url(url: str, what: str) -> str:
+    """Return the URL at which *what* is asked, without a slash at its end.
+
+    Raises:
+        InvalidConfiguration: It is none, or has no host or a port that there is not.
+    """
     if not url.startswith(("http://", "https://")):
-        raise InvalidConfiguration(f"the orchestrator's address must start with http:// or https://, found {url!r}")
+        raise InvalidConfiguration(f"{what}'s address must start with http:// or https://, found {url!r}")
+    try:
+        parts = urlsplit(url)
+        right = (parts.hostname or "").encode("idna") and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:  # brackets, a port, a label of a name
+        right = False
+    if not right:
+        raise InvalidConfiguration(f"{what}'s address {url!r} is no URL, such as http://host:8080")
     return url.rstrip("/")
 
 

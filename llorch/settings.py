@@ -13,7 +13,15 @@ from llorch.policy import KeepAlive, ModelPolicy
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0, le=30 * 86_400)]
-Url = Annotated[str, Meta(pattern=r"^(https?://[^\s/]+/?)?$(?!\n)", description="a URL such as http://host:8080")]
+_PORT = r"(0*[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+_HOST = r"(\[[0-9A-Fa-f:]+(\.\d{1,3}){0,3}(%[\w.-]+)?\]|[^\s/?#@:\[\].]{1,63}(\.[^\s/?#@:\[\].]{1,63})*\.?)"
+Url = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(https?://([^\s/?#@]+@)?{_HOST}(:{_PORT})?/?)?$(?!\n)",
+        description="a URL such as http://host:8080",
+    ),
+]
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _IPV6 = r"(?=[^%:]*:[^%:]*:)[0-9A-Fa-f:]{2,39}(\.\d{1,3}){0,3}(%[A-Za-z0-9_-]{1,15}(\.\d{1,4})?)?"
 Address = Annotated[

@@ -69,10 +69,10 @@ async def pool(settings: Settings, url: str | None, *, running: bool = False) ->
     """
     from llorch.cli.own_pool import nobody_listens, own_pool
     from llorch.client import Client
-    from llorch.errors import InvalidConfiguration
+    from llorch.config import web_url
 
-    if url and not url.startswith(("http://", "https://")):
-        raise InvalidConfiguration(f"the pool's address must start with http:// or https://, found {url!r}")
+    if url:
+        url = web_url(url, "the pool")
     if not url and not running and await nobody_listens(settings.pool.port):
         async with own_pool(settings) as client:
             yield client

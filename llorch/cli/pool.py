@@ -92,12 +92,12 @@ def register(
 
     from llorch.cli.output import one_line, write, write_json
     from llorch.cli.pool_view import headline
-    from llorch.config import client_url, is_loopback
+    from llorch.config import client_url, is_loopback, web_url
     from llorch.errors import InvalidConfiguration
     from llorch.wire.pools import JoinOrchestrator, PoolStatus
 
     url = client_url(found, to)
-    there = pool_url is not None and not is_loopback(urlsplit(pool_url).hostname or "")
+    there = pool_url and not is_loopback(urlsplit(web_url(pool_url, "the pool")).hostname or "")
     if to is None and there and is_loopback(urlsplit(url).hostname or ""):
         raise InvalidConfiguration(
             f"the pool at {pool_url} cannot reach the orchestrator at {url}: say where it can with --orchestrator"

@@ -120,6 +120,7 @@ async def test_a_wrong_configuration_names_file_and_key(
         ({"LLORCH_CONFIG": "/nowhere/llorch.toml"}, "/nowhere/llorch.toml: cannot be read: No such file"),
         ({"LLORCH_CONFIG": "/"}, "cannot be read: Is a directory"),
         ({"LLORCH_URL": "localhost:8080"}, "must start with http:// or https://"),
+        ({"LLORCH_URL": "http://[::1"}, "the orchestrator's address 'http://[::1' is no URL"),
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llorch.config import DEFAULT_URL, client_url, data_dir, is_loopback, load, near_host, pool_id
+from llorch.config import DEFAULT_URL, client_url, data_dir, is_loopback, load, near_host, pool_id, web_url
 from llorch.errors import InvalidConfiguration
 from llorch.policy import ModelPolicy
 from llorch.settings import SECTIONS, Auth, Client, Host, Orchestrator, Pool, Settings
@@ -62,6 +62,45 @@ def test_flags_go_before_the_environment_that_before_the_file_and_that_before_de
 )
 def test_who_listens_everywhere_is_reached_on_loopback_and_others_where_they_listen(host: str, near: str) -> None:
     assert near_host(host) == near
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://", "http://[::1", "http://[zz]:80", "http://a:99999", "http://a:x", "http://a:0", "http://a..b"),
+        *("https:///path", "http://:8080", "http://a b", "http://a\n", f"http://{'a' * 64}/", "ftp://a", "a:8080", ""),
+    ],
+)
+def test_what_is_no_url_is_the_configuration_s_fault_and_nobody_is_asked(url: str) -> None:
+    with pytest.raises(InvalidConfiguration) as refused:
+        web_url(url, "the pool")
+
+    assert refused.value.message.startswith("the pool's address ")
+    assert repr(url) in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://[zz]:80", "http://a:99999", "http://a:0", "http://a..b", "http:///"]
+)
+@pytest.mark.parametrize("variable", ["LLORCH_POOL_ORCHESTRATOR", "LLORCH_POOL_ADVERTISE", "LLORCH_CLIENT_URL"])
+def test_a_key_takes_no_url_that_leads_nowhere(nowhere: dict[str, str], variable: str, url: str) -> None:
+    [found] = refused(None, {**nowhere, variable: url})
+
+    assert found == f"{variable}: found {url!r}, expected a URL such as http://host:8080"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://[::1]:8080", "https://a_b.example./", "http://ä.example:1", "http://u:p@[fd00::1]:65535/"]
+)
+def test_a_key_takes_other_urls(nowhere: dict[str, str], url: str) -> None:
+    assert load(env={**nowhere, "LLORCH_POOL_ORCHESTRATOR": url}).pool.orchestrator == url
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1]:8080", "https://a_b.example", "http://ä.example:1", "http://a/below", "http://u:p@a:65535"]
+)
+def test_a_url_is_taken_as_it_is_but_for_the_slash_at_its_end(url: str) -> None:
+    assert web_url(f"{url}/", "the pool") == url
 
 
 NO_ADDRESS = "expected an address such as 0.0.0.0 or ::1, or a host's name"
