@@ -44,6 +44,8 @@ def status(*, as_json: Json = False, pool_url: PoolUrl = None, config: Config = 
     if told.workers:
         write("\n")
         write_table(view.WORKERS, [view.worker_row(worker, names) for worker in told.workers])
+        for line in view.worker_notes(told):
+            note(one_line(line))
     if told.models:
         write("\n")
         write_table(view.MODELS, [view.model_row(model) for model in told.models])
@@ -56,8 +58,8 @@ def pools(*, as_json: Json = False, url: Url = None, config: Config = None) -> N
     import asyncio
     import time
 
-    from llorch.cli.output import write_json, write_table
-    from llorch.cli.pool_view import POOLS, pool_row
+    from llorch.cli.output import note, one_line, write_json, write_table
+    from llorch.cli.pool_view import POOLS, pool_notes, pool_row
     from llorch.wire.pools import PoolList
 
     async def ask() -> PoolList:
@@ -70,6 +72,8 @@ def pools(*, as_json: Json = False, url: Url = None, config: Config = None) -> N
         return
     now_ms = time.time_ns() // 1_000_000
     write_table(POOLS, [pool_row(one, now_ms) for one in told.pools])
+    for line in pool_notes(told.pools):
+        note(one_line(line))
 
 
 @app.command("register", epilog="Example: llorch pool register --orchestrator http://blep:8080")

@@ -8,6 +8,7 @@ from llorch.cli.figures import bar, duration, size
 from llorch.errors import BackendUnavailable
 from llorch.models import own_name
 from llorch.wire.pools import Device, Model, Pool, PoolStatus, Worker
+from llorch.wire.protocol import differs, foreign
 
 DEVICES = ("DEVICE", "NAME", "MEMORY", "USED", "OF", "FOR MODELS", "LOAD", "TEMPERATURE")
 WORKERS = ("WORKER", "STATUS", "MODEL", "DEVICE", "ENGINE", "SLOTS", "CONTEXT", "MEMORY")
@@ -64,6 +65,21 @@ def worker_state(worker: Worker) -> str:
     if worker.status == "starting":
         return f"starting {worker.progress:.0f} %"
     return f"failed: {worker.error}" if worker.status == "failed" and isinstance(worker.error, str) else worker.status
+
+
+def worker_notes(status: PoolStatus) -> Sequence[str]:
+    """Return a line for each worker that takes no more jobs because it speaks another version than its pool."""
+    return [
+        f"worker {worker.worker_id} {differs(worker.protocol, whose='its pool', ours=status.protocol)}: "
+        "it finishes its jobs and then ends; new ones get a new worker"
+        for worker in status.workers
+        if worker.status == "draining" and foreign(worker.protocol, ours=status.protocol)
+    ]
+
+
+def pool_notes(pools: Iterable[Pool]) -> Sequence[str]:
+    """Return a line for each pool that gets no work though nobody has asked for that."""
+    return [f"pool {pool.pool_id} gets no work: {pool.trouble}; {pool.remedy}" for pool in pools if pool.trouble]
 
 
 def model_row(model: Model) -> Sequence[str]:

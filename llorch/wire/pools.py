@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.engine_options import EngineOptions
 from llorch.wire.models import Download
+from llorch.wire.protocol import FIRST
 
 Backend = Literal["cpu", "cuda", "metal"]
 Engine = Literal["llamacpp", "torch", "ctransformers", "openai"]
@@ -109,7 +110,8 @@ class Worker(EngineOptions, frozen=True, kw_only=True):
     `load_ms` is how long it took to load its model, once its process was up; 0 is not known. `shares` are the bytes of
     each device that it is on, where its model is laid over several; else it is on `device` alone.
 
-    `adopted` tells that it was started before the pool was, by an earlier process of it.
+    `adopted` tells that it was started before the pool was, by an earlier process of it. `protocol` is the version of
+    what it understands.
     """
 
     worker_id: str
@@ -132,6 +134,7 @@ class Worker(EngineOptions, frozen=True, kw_only=True):
     error_code: str | UnsetType = UNSET
     pid: int | UnsetType = UNSET
     adopted: bool = False
+    protocol: int = FIRST
     shares: dict[str, int] = msgspec.field(default_factory=dict)
 
 
@@ -142,7 +145,10 @@ class WorkerReport(Worker, frozen=True, kw_only=True):
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True):
-    """`POST /v2/pools/register`. `instance` is what only a pool with the same data directory can know."""
+    """`POST /v2/pools/register`. `instance` is what only a pool with the same data directory can know.
+
+    `protocol` is the version of what the workers understand that it starts.
+    """
 
     pool_id: Id
     endpoint: Annotated[
@@ -155,6 +161,7 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     downloads: list[Download] = msgspec.field(default_factory=list)
     takeover: bool = False
     instance: Annotated[str, Meta(max_length=64)] = ""
+    protocol: int = FIRST
 
 
 class JoinOrchestrator(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,7 +198,11 @@ class HeartbeatReply(msgspec.Struct, frozen=True):
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool as the orchestrator knows it."""
+    """A pool as the orchestrator knows it.
+
+    `trouble` is why it gets no work though it is there and nobody has asked for that, `remedy` what to do about it;
+    empty where there is none.
+    """
 
     pool_id: str
     endpoint: str
@@ -202,6 +213,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     models: list[Model]
     workers: list[Worker]
     downloads: list[Download] = msgspec.field(default_factory=list)
+    trouble: str = ""
+    remedy: str = ""
 
 
 class PoolList(msgspec.Struct, frozen=True):
@@ -266,3 +279,4 @@ class PoolStatus(msgspec.Struct, frozen=True, kw_only=True):
     downloads: list[Download] = msgspec.field(default_factory=list)
     orchestrator: str | UnsetType = UNSET
     registered: bool = False
+    protocol: int = FIRST

@@ -12,9 +12,9 @@ from llorch.wire.codec import FieldProblem, FieldProblems
 from llorch.wire.conversation import Message, Tool
 from llorch.wire.embedding import ONE_SHAPE, Inputs, Rerank, Truncate
 from llorch.wire.pools import Backend, Engine, Id, WorkerState
+from llorch.wire.protocol import FIRST
 from llorch.wire.tasks import MAX_SEED, Talk, talk_problems
 
-PROTOCOL = 1
 ONE_OF_PROMPT_AND_MESSAGES: Mapping[str, object] = {"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
 MemoryArchitecture = Literal["vram-only", "unified", "system"]
 
@@ -102,6 +102,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     context_length: int
     load_ms: int = 0
+    protocol: int = FIRST
 
 
 class WorkerHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -202,6 +202,8 @@ class Orchestrator:
         body = msgspec.structs.replace(body, model_ref=await self.names.pinned(body.model_ref))
         body = await self.names.equipped(body)
         pool = self.fleet.pool(pool_id)
+        if pool.trouble:
+            raise errors.Draining(f"pool {pool_id} gets no workers: {pool.trouble}; {pool.remedy}")
         try:
             spawned = await pool.client.send("POST", "/v2/workers/spawn", Spawned, body=body)
         except errors.Unreachable as error:

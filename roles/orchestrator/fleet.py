@@ -11,6 +11,7 @@ from typing import Self
 
 import msgspec
 
+from llorch import log
 from llorch.client import Client
 from llorch.errors import Conflict, LlorchError, PoolNotFound, TimeoutExceeded, Unreachable
 from llorch.job import JobId
@@ -29,6 +30,7 @@ from roles.orchestrator.scheduler.supply import Supply
 
 MISSED_HEARTBEATS = 3
 PROBE_TIMEOUT_S = 2.0
+_log = log.get("orchestrator.fleet")
 
 
 class Fleet:
@@ -88,6 +90,9 @@ class Fleet:
                 old, known.client, known.endpoint = known.client, client, endpoint
                 await old.__aexit__()
         known.version, known.last_seen_ms, known.ending = body.version, now_ms, False
+        known.protocol = body.protocol
+        if known.trouble:
+            _log.warning("pool_not_used", pool_id=known.pool_id, reason=known.trouble, remedy=known.remedy)
         known.state = self._state(known)
         known.instance = body.instance
         facts = Facts(devices=body.devices, models=body.models, workers=body.workers, downloads=body.downloads)
@@ -144,7 +149,7 @@ class Fleet:
             return
         self._drained.remove(pool_id)
         pool = self._pools.get(pool_id)
-        if pool is not None and pool.state == "draining" and not pool.ending:
+        if pool is not None and pool.state == "draining" and self._state(pool) == "online":
             pool.state = "online"
             self.supply.hear(pool_id, pool.facts(), now_ms=now_ms)
 
@@ -276,7 +281,8 @@ class Fleet:
 
     def _state(self, pool: PoolRecord) -> PoolState:
         """Return the state of a pool that has just been heard."""
-        return "draining" if pool.ending or pool.pool_id in self._drained else "online"
+        unused = pool.ending or pool.trouble or pool.pool_id in self._drained
+        return "draining" if unused else "online"
 
     async def _take(
         self, pool: PoolRecord, facts: Facts, *, now_ms: int, told_ms: int = 0, anew: bool = False
@@ -293,7 +299,7 @@ class Fleet:
         if pool.state == "online":
             self.supply.hear(pool.pool_id, facts, now_ms=now_ms, anew=anew)
         else:
-            self.supply.leave(pool.pool_id, for_good=False, now_ms=now_ms)
+            self.supply.leave(pool.pool_id, for_good=False, now_ms=now_ms, refs=frozenset(pool.models))
         gone = [w for w in before if w not in pool.workers or pool.workers[w].status in {"stopped", "failed"}]
         lost = [w for w in gone if w in self._clients]
         for worker_id in lost:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from llorch.client import Client
 from llorch.wire.models import Download
 from llorch.wire.pools import Device, Model, Pool, PoolState, Worker, WorkerReport
+from llorch.wire.protocol import FIRST, differs, foreign, remedy
 from roles.orchestrator.scheduler.facts import Facts
+
+ORCHESTRATOR = "the orchestrator"
 
 
 @dataclass(slots=True)
@@ -23,12 +26,23 @@ class PoolRecord:
     seq: int = -1
     state: PoolState = "online"
     ending: bool = False
+    protocol: int = FIRST
     devices: list[Device] = field(default_factory=list)
     models: dict[str, Model] = field(default_factory=dict)
     served: list[str] = field(default_factory=list)
     """Those of its models that are a server's."""
     workers: dict[str, WorkerReport] = field(default_factory=dict)
     downloads: list[Download] = field(default_factory=list)
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody here can use its workers; empty where that is not so."""
+        return f"it {differs(self.protocol, whose=ORCHESTRATOR)}" if foreign(self.protocol) else ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about that."""
+        return remedy(self.protocol, pool_id=self.pool_id, whose=ORCHESTRATOR) if self.trouble else ""
 
     @property
     def servable(self) -> list[Model]:
@@ -58,4 +72,6 @@ def public(pool: PoolRecord) -> Pool:
         models=list(pool.models.values()),
         workers=[Worker(**{name: getattr(worker, name) for name in names}) for worker in pool.workers.values()],
         downloads=pool.downloads,
+        trouble=pool.trouble,
+        remedy=pool.remedy,
     )

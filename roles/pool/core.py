@@ -20,6 +20,7 @@ from llorch.settings import Settings
 from llorch.wire.engine_options import files, options_of, scaled
 from llorch.wire.models import Preloading
 from llorch.wire.pools import Device, Heartbeat, Model, PoolStatus, Register, SpawnWorker
+from llorch.wire.protocol import PROTOCOL
 from roles.pool.gpu_inventory import reserve
 from roles.pool.gpu_inventory.limit import limited
 from roles.pool.gpu_inventory.sampler import Sampler
@@ -230,6 +231,7 @@ class Pool:
             downloads=self.downloads.downloads(),
             orchestrator=self.orchestrator or UNSET,
             registered=self.registered,
+            protocol=PROTOCOL,
         )
 
     async def register(self) -> Register:
@@ -245,6 +247,7 @@ class Pool:
             workers=[records.report(record, host=addresses.host) for record in self.supervisor.workers()],
             downloads=self.downloads.news(),
             instance=self._instance,
+            protocol=PROTOCOL,
         )
 
     async def heartbeat(self, seq: int) -> Heartbeat:

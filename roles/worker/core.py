@@ -12,8 +12,8 @@ import msgspec
 from llorch import errors, log
 from llorch.client import Client
 from llorch.wire.pools import WorkerState
+from llorch.wire.protocol import PROTOCOL
 from llorch.wire.workers import (
-    PROTOCOL,
     CancelAccepted,
     CancelJob,
     CountTokens,
@@ -209,6 +209,7 @@ class Core:
             slots=self.jobs.slots,
             context_length=facts.context_length,
             load_ms=self._load_ms,
+            protocol=PROTOCOL,
         )
         async with Client(o.callback_url, token=o.token, what="the pool") as pool:
             for wait_s in callback_waits(patient=o.orphan_s > 0):

@@ -9,6 +9,7 @@ import pytest
 
 from llorch.errors import RemoteError
 from llorch.wire.pools import Pool, PoolList
+from llorch.wire.protocol import PROTOCOL
 from tests.integration.test_orchestrator_placement import explained
 from tests.support.orchestrating import REF, ScriptedWorker, System, both, orchestrator, scripted
 from tests.support.scripts import until_cancelled
@@ -88,3 +89,40 @@ async def test_a_pool_that_is_not_there_cannot_be_drained(tmp_path: Path) -> Non
                 await call(system, "nowhere")
 
             assert (refused.value.status, refused.value.code) == (404, "POOL_NOT_FOUND")
+
+
+async def test_a_pool_that_speaks_another_version_gets_no_work_and_says_what_to_do(tmp_path: Path) -> None:
+    old, new = ScriptedWorker(), ScriptedWorker(worker_id="worker-2")
+    async with scripted(old), scripted(new), orchestrator(tmp_path) as system:
+        await system.register(old, protocol=PROTOCOL - 1, workers=[old.report(protocol=PROTOCOL - 1)])
+        job = await system.submit()
+        await resume(system)
+        async with asyncio.timeout(20):
+            while "pool pool has it" not in (await explained(system.client, job.job_id)).text:
+                pass
+        waiting = (await system.show(job.job_id)).status
+        with pytest.raises(RemoteError) as refused:
+            await system.client.send("POST", "/v2/pools/pool/workers/spawn", Pool, body={"model_ref": REF})
+        [shown] = (await system.client.send("GET", "/v2/pools", PoolList)).pools
+        await system.register(new, pool_id="new")
+        await system.reached(job.job_id, "completed")
+        await system.register(old)
+        after = await states(system)
+
+    trouble = f"it speaks version {PROTOCOL - 1} of the workers' protocol, and the orchestrator version {PROTOCOL}"
+    assert (waiting, old.asked, old.spawns, old.stops) == ("queued", [], [], [])
+    assert (shown.status, shown.trouble, shown.remedy) == ("draining", trouble, "llorch hosts upgrade pool")
+    assert trouble in refused.value.message
+    assert after == {"new": "online", "pool": "online"}
+
+
+async def test_a_worker_that_speaks_another_version_than_its_pool_gets_no_job(tmp_path: Path) -> None:
+    old, new = ScriptedWorker(), ScriptedWorker(worker_id="worker-2")
+    async with scripted(old), scripted(new), orchestrator(tmp_path) as system:
+        await system.register(old, workers=[old.report(protocol=PROTOCOL + 1, memory_bytes=0)])
+        await system.register(new, pool_id="new")
+        jobs = [await system.submit() for _ in range(3)]
+        for job in jobs:
+            await system.reached(job.job_id, "completed")
+
+    assert (len(old.asked), len(new.asked)) == (0, 3)

@@ -18,8 +18,8 @@ from llorch.wire.embedding import read_vector, vector_line
 from roles.orchestrator import answers
 from roles.orchestrator.dialects import embeddings as words
 from roles.orchestrator.queue import worker_events
-from tests.support.orchestrating import MODEL, PATIENCE_S, REF, ScriptedWorker, System, orchestrator, scripted
-from tests.support.scripts import Call, Script, in_turn
+from tests.support.orchestrating import PATIENCE_S, REF, ScriptedWorker, System, orchestrator, scripted
+from tests.support.scripts import MODEL, Call, Script, in_turn
 
 VECTOR = [number / 1024 for number in range(1024)]
 SMALL, LARGE = 2, 2 * answers.LARGE_TEXT // len(vector_line(VECTOR))

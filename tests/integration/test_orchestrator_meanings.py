@@ -15,7 +15,8 @@ from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.meanings import MOST_PAUSE_S, look, pause_s
 from roles.orchestrator.names import Names
 from tests.support.hub import Hub, running_hub
-from tests.support.orchestrating import MODEL, PATIENCE_S, QUIET, REF, ScriptedWorker, System, orchestrator, scripted
+from tests.support.orchestrating import PATIENCE_S, QUIET, REF, ScriptedWorker, System, orchestrator, scripted
+from tests.support.scripts import MODEL
 
 FILE = "hf:org/m@main::file=m.gguf"
 TAGGED = "hf:org/d@v1.0::file=d.gguf"

@@ -13,7 +13,8 @@ from llorch.errors import InsufficientMemory, ModelNotFound, RemoteError
 from llorch.wire.decisions import DecisionList, DecisionRecord
 from llorch.wire.tasks import Breakdown, Explanation
 from roles.orchestrator.scheduler.journal import Entry, replay
-from tests.support.orchestrating import MODEL, QUIET, REF, ScriptedWorker, both, orchestrator, scripted
+from tests.support.orchestrating import QUIET, REF, ScriptedWorker, both, orchestrator, scripted
+from tests.support.scripts import MODEL
 
 
 async def test_a_decision_can_be_read_and_made_again(tmp_path: Path) -> None:

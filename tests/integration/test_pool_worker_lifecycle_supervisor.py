@@ -55,6 +55,18 @@ async def test_a_worker_that_is_killed_has_failed_with_its_exit_status(tmp_path:
         assert "killed by signal 9" in str(report.error)
 
 
+async def test_a_new_worker_that_speaks_another_version_has_failed_to_start_and_says_what_to_do(tmp_path: Path) -> None:
+    async with running_pool(tmp_path, "future") as pool:
+        worker_id = await pool.spawn()
+        report = await pool.listener.until_worker(worker_id, "failed", "ready", "stopped")
+
+    assert (report.status, report.error_code) == ("failed", "ENGINE_FAILED")
+    assert report.error == (
+        "it speaks version 2 of the workers' protocol, and this pool version 1: "
+        "the program was replaced while the pool ran; restart the pool"
+    )
+
+
 async def test_a_worker_that_ends_while_loading_tells_its_last_words(tmp_path: Path) -> None:
     async with running_pool(tmp_path, "crash") as pool:
         worker_id = await pool.spawn()

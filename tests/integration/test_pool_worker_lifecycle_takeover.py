@@ -19,7 +19,7 @@ from llorch.program import WORKER_TOKEN_VARIABLE
 from llorch.serve import running
 from llorch.wire.pools import Register, WorkerReport
 from roles.pool import app
-from roles.pool.worker_lifecycle import identity, records, takeover
+from roles.pool.worker_lifecycle import identity, life, records, takeover
 from roles.pool.worker_lifecycle.ledger import Ledger, Saved
 from tests.support.ended import pid_ended
 from tests.support.pools import CHILD, Running, running_pool
@@ -138,6 +138,41 @@ async def test_a_draining_worker_is_drained_on(tmp_path: Path) -> None:
 
     async with running_pool(tmp_path) as pool:
         ended = await pool.listener.until_worker(before.worker_id, "stopped", "failed")
+
+    assert ended.status == "stopped"
+
+
+async def test_a_worker_that_speaks_another_version_finishes_its_jobs_and_then_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(life, "IDLE_POLL_S", 0.02)
+    before = await left_running(tmp_path, "working")
+    file = tmp_path / "workers" / f"{before.worker_id}.json"
+    file.write_bytes(file.read_bytes().replace(b'"protocol":1', b'"protocol":7'))
+    log = tmp_path / "logs" / f"{before.worker_id}.log"
+
+    async with running_pool(tmp_path) as pool:
+        [worker] = (await registered(pool)).workers
+        async with asyncio.timeout(30):
+            while log.read_text().count("asked while it works") < 5:
+                await asyncio.sleep(0.01)
+        meanwhile = await pool.worker(before.worker_id)
+        os.kill(int(str(before.pid)), signal.SIGUSR1)
+        ended = await pool.listener.until_worker(before.worker_id, "stopped", "failed")
+
+    assert (worker.status, worker.protocol, worker.adopted) == ("draining", 7, True)
+    assert (meanwhile.status, meanwhile.pid) == ("draining", before.pid)
+    assert ended.status == "stopped"
+
+
+async def test_whoever_wants_a_finishing_worker_stopped_need_not_wait_for_its_jobs(tmp_path: Path) -> None:
+    before = await left_running(tmp_path, "working")
+    file = tmp_path / "workers" / f"{before.worker_id}.json"
+    file.write_bytes(file.read_bytes().replace(b'"protocol":1', b'"protocol":7'))
+
+    async with running_pool(tmp_path) as pool:
+        await registered(pool)
+        ended = await pool.stop(before.worker_id)
 
     assert ended.status == "stopped"
 

@@ -16,8 +16,9 @@ import pytest
 
 from llorch.errors import Conflict
 from llorch.sse import Event
+from llorch.wire.protocol import PROTOCOL
 from roles.orchestrator.app import DATABASE
-from tests.support.orchestrating import ScriptedWorker, System, both, failure, orchestrator, terminal, tokens
+from tests.support.orchestrating import ScriptedWorker, System, both, failure, orchestrator, scripted, terminal, tokens
 from tests.support.scripts import Call, Script, in_turn
 
 
@@ -226,6 +227,21 @@ async def test_a_job_that_its_worker_forgot_meanwhile_is_tried_again_behind_its_
     assert said(stream) == [(0, "a"), (1, "b"), (2, "c")]
     assert worker.asked[1].continue_ids == [1000, 1001]
     assert [attempt.outcome for attempt in task.attempt_log or []] == ["WORKER_LOST", "completed"]
+
+
+async def test_a_job_at_a_worker_that_speaks_another_version_is_tried_again_elsewhere(tmp_path: Path) -> None:
+    worker = ScriptedWorker(saying_until_cancelled("a", "b"), again=saying("x"), protocol=PROTOCOL + 1)
+    other = ScriptedWorker(saying("c"), worker_id="worker-2")
+    async with killed(tmp_path, worker, {}, at="running") as (system, job_id), scripted(other):
+        await system.reached(job_id, "queued")
+        await system.register(worker, protocol=PROTOCOL + 1)
+        await system.register(other, pool_id="new")
+        stream = await system.events(job_id)
+        task = await system.show(job_id)
+
+    assert said(stream) == [(0, "a"), (1, "b"), (2, "c")]
+    assert (worker.returns, len(worker.asked), len(other.asked)) == ([], 1, 1)
+    assert [attempt.outcome for attempt in task.attempt_log or []] == ["HANDED_BACK", "completed"]
 
 
 async def test_a_job_that_was_being_cancelled_is_cancelled_at_its_worker_too(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Run as `python child_worker.py MODE WORKER_ID MODEL_REF CALLBACK_URL`, with its token in the environment. The mode says
 what it does wrong: `good`, `silent` (never ready), `crash` (ends while loading), `impostor` (calls back with another
 token), `deaf` (does not answer once it is ready), `stubborn` (will not end, and has a child that will not either),
-`mute` (is ready at SIGUSR1 and calls nobody).
+`mute` (is ready at SIGUSR1 and calls nobody), `future` (speaks version 2), `working` (has a job until SIGUSR1, and
+says when it is asked meanwhile).
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ FOREVER = "import signal, threading; signal.signal(signal.SIGTERM, signal.SIG_IG
 MODE, WORKER_ID, MODEL_REF, CALLBACK_URL = sys.argv[1:5]
 TOKEN = os.environ["LLORCH_WORKER_TOKEN"]
 is_ready = threading.Event()
+is_idle = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if MODE == "working" and is_ready.is_set() and not is_idle.is_set():
+            print("asked while it works", flush=True)
         deaf = MODE == "deaf" and is_ready.is_set()
         allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         self.answer(500 if deaf else 200 if allowed else 401, health())
@@ -37,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.answer(200, {"status": "draining"})
         threading.Thread(target=self.server.shutdown).start()
+        if MODE == "working":
+            os.kill(os.getpid(), signal.SIGUSR1)
 
     def answer(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()
@@ -63,11 +69,11 @@ def health() -> dict[str, object]:
         "context_length": 64,
         "memory_bytes": 1000,
         "slots": 2,
-        "slots_busy": 1 if is_ready.is_set() else 0,
+        "slots_busy": 1 if is_ready.is_set() and not is_idle.is_set() else 0,
         "tokens_per_second": 0.0,
         "uptime_s": 0.0,
         "capabilities": ["text-gen"],
-        "protocol": 1,
+        "protocol": 2 if MODE == "future" else 1,
         "engine": "llamacpp",
         "backend": "cpu",
     }
@@ -86,6 +92,7 @@ def call_back(uri: str) -> None:
         "capabilities": ["text-gen"],
         "slots": 2,
         "context_length": 64,
+        "protocol": 2 if MODE == "future" else 1,
     }
     request = urllib.request.Request(
         f"{CALLBACK_URL}/v2/internal/workers/ready",
@@ -123,6 +130,9 @@ def main() -> None:
             call_back(uri)
             undone.pop_all()
         is_ready.set()
+    if MODE == "working":
+        signal.sigwait({signal.SIGUSR1})
+        is_idle.set()
 
 
 main()

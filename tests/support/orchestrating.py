@@ -23,10 +23,8 @@ from llorch.wire import events
 from llorch.wire.events import parse_event_id
 from llorch.wire.models import Preloading, PreloadModel
 from llorch.wire.pools import (
-    Device,
     Heartbeat,
     HeartbeatReply,
-    Model,
     Register,
     Registered,
     Spawned,
@@ -40,9 +38,10 @@ from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.app import create
 from roles.orchestrator.clock import now_ms
 from roles.orchestrator.core import Orchestrator
-from tests.support.scripts import Call, Script, well_behaved
+from tests.support import scripts
+from tests.support.scripts import DEVICE, MODEL, Call, Script, healthy, well_behaved
 
-REF = "file:/models/scripted.gguf"
+REF = scripts.REF
 WORKER_TOKEN = "the-token-of-the-scripted-worker"
 PATIENCE_S = 20.0
 QUIET: dict[str, Any] = {"heartbeat_interval_s": 3600}
@@ -169,6 +168,8 @@ class ScriptedWorker:
     spawns: list[SpawnWorker] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
     preloads: list[str] = field(default_factory=list)
+    protocol: int | None = None
+    """The version that it says it speaks when it is asked for its health; None: it does not answer that."""
     active: int = 0
     peak: int = 0
     calls: dict[str, Call] = field(default_factory=dict)
@@ -209,6 +210,12 @@ class ScriptedWorker:
         with suppress(ConnectionResetError):
             await self.again(call)
         return call.answer()
+
+    async def health(self, _request: web.Request) -> web.StreamResponse:
+        """GET /health."""
+        if self.protocol is None:
+            return error_response(JobNotFound("it does not say"), "none")
+        return reply(healthy(self.worker_id, protocol=self.protocol))
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """POST /cancel."""
@@ -275,32 +282,13 @@ class ScriptedWorker:
         return msgspec.structs.replace(known, **changes)
 
 
-DEVICE = Device(
-    id="cpu0",
-    uuid="cpu-0",
-    name="a processor",
-    backend="cpu",
-    memory_total_bytes=2**33,
-    memory_used_bytes=2**30,
-    memory_free_bytes=2**32,
-)
-MODEL = Model(
-    model_ref=REF,
-    size_bytes=1,
-    architecture="llama",
-    quantization="Q4_0",
-    context_length=4096,
-    vocab_size=100,
-    max_token_bytes=16,
-)
-
-
 @asynccontextmanager
 async def scripted(worker: ScriptedWorker) -> AsyncIterator[ScriptedWorker]:
     """Serve a scripted worker for the length of the block."""
     app = web.Application()
     app.add_routes(
         [
+            web.get("/health", worker.health),
             web.post("/count", worker.count),
             web.post("/execute", worker.execute),
             web.get("/jobs/{job_id}/events", worker.events),

@@ -11,7 +11,28 @@ from llorch.sse import encode_event
 from llorch.wire import events
 from llorch.wire.codec import encode
 from llorch.wire.events import EventId
-from llorch.wire.workers import Execute
+from llorch.wire.pools import Device, Model
+from llorch.wire.workers import Execute, WorkerHealth
+
+REF = "file:/models/scripted.gguf"
+DEVICE = Device(
+    id="cpu0",
+    uuid="cpu-0",
+    name="a processor",
+    backend="cpu",
+    memory_total_bytes=2**33,
+    memory_used_bytes=2**30,
+    memory_free_bytes=2**32,
+)
+MODEL = Model(
+    model_ref=REF,
+    size_bytes=1,
+    architecture="llama",
+    quantization="Q4_0",
+    context_length=4096,
+    vocab_size=100,
+    max_token_bytes=16,
+)
 
 
 class Call:
@@ -128,3 +149,27 @@ def in_turn(*scripts: Script) -> Script:
         await (left.pop(0) if len(left) > 1 else left[0])(call)
 
     return play
+
+
+def healthy(worker_id: str, *, protocol: int) -> WorkerHealth:
+    """Return what a worker says when it is asked for its health."""
+    return WorkerHealth(
+        status="ready",
+        worker_id=worker_id,
+        model="scripted",
+        model_ref=REF,
+        resident=True,
+        progress=100.0,
+        quant_kind="",
+        vocab_size=100,
+        context_length=4096,
+        memory_bytes=1,
+        slots=4,
+        slots_busy=0,
+        tokens_per_second=0.0,
+        uptime_s=0.0,
+        capabilities=[],
+        protocol=protocol,
+        engine="llamacpp",
+        backend="cpu",
+    )

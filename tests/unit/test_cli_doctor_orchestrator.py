@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from llorch import __version__
 from llorch.cli.doctor import orchestrator
@@ -52,6 +53,18 @@ def test_another_version_or_another_role_is_told(told: Version, state: str, said
     assert result.state == state
     assert said in result.found
     assert bool(result.fix) == (state == "failed")
+
+
+def test_a_pool_that_speaks_another_version_is_a_failure_with_what_to_do() -> None:
+    told = replace(pool("draining"), trouble="it speaks version 1", remedy="llorch hosts upgrade attic")
+
+    result = orchestrator._pool(told, now_ms=61_000)
+
+    assert (result.state, result.found, result.fix) == (
+        "failed",
+        "gets no work: it speaks version 1",
+        "llorch hosts upgrade attic",
+    )
 
 
 @pytest.mark.parametrize(("status", "state"), [("online", "ok"), ("draining", "ok"), ("offline", "failed")])

@@ -24,7 +24,6 @@ CLI = (
         "local",
         "options",
         "pool",
-        "pool_view",
     ),
     *("pool_models", "pool_worker", "serve", "submit", "task_flags"),
 )

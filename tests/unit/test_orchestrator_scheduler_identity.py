@@ -9,6 +9,7 @@ from llorch.models import resolve, stands_for
 from llorch.policy import ModelPolicy
 from llorch.wire.engine_options import EngineOptions, fields_of
 from llorch.wire.pools import Worker
+from llorch.wire.protocol import PROTOCOL
 from roles.orchestrator.scheduler.decisions import Dispatch
 from roles.orchestrator.scheduler.facts import Facts
 from roles.orchestrator.scheduler.identity import STRANGE, same, served
@@ -143,3 +144,10 @@ def test_a_worker_with_another_commit_is_not_once_it_is_known_which_is_meant() -
     assert started(decided(known, "file:/m", heads=("job",))) == [("pool", "d")]
     known.learn(TAG, OTHER, beside=True, now_ms=NOW_MS)
     assert known.serving.slots("file:/m") == 4
+
+
+def test_a_worker_that_speaks_another_version_gets_no_job() -> None:
+    worker = a_worker(EngineOptions())
+
+    assert served(worker, EngineOptions(), means=stands_for) == "file:/m.gguf"
+    assert served(replace(worker, protocol=PROTOCOL + 1), EngineOptions(), means=stands_for) == f"{STRANGE}file:/m.gguf"

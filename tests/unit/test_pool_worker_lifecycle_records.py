@@ -8,6 +8,7 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace as changed
 
+from llorch.wire.protocol import PROTOCOL
 from llorch.wire.workers import Ready, WorkerHealth
 from roles.pool.worker_lifecycle import records
 from roles.pool.worker_lifecycle.preflight import Plan
@@ -90,6 +91,25 @@ def test_a_worker_over_several_gpus_holds_of_each_what_it_was_given_until_it_is_
     assert dict(measured.held_bytes) == records.view(measured).shares == {"cuda:0": 480, "cuda:1": 320}
     assert [(c.device, c.memory_bytes) for c in laid.commitments(pending=True)] == [("cuda:0", 600), ("cuda:1", 400)]
     assert (records.view(STARTING).shares, dict(STARTING.held_bytes)) == ({}, {"cpu": 1000})
+
+
+def test_a_worker_that_was_taken_over_and_speaks_another_version_takes_no_more_jobs_and_finishes_its_own() -> None:
+    other = replace(READY, protocol=PROTOCOL + 1)
+    loading = replace(STARTING, protocol=PROTOCOL + 1)
+
+    taken = [records.adopted(record, 7) for record in (READY, other, loading)]
+
+    assert [record.status for record in taken] == ["ready", "draining", "starting"]
+    assert [records.finishes(record) for record in taken] == [False, True, False]
+
+
+def test_a_worker_of_another_version_is_condemned_before_it_has_a_job() -> None:
+    ready = records.ready(STARTING, changed(BODY, protocol=PROTOCOL + 1), now_ms=50)
+    lost = records.misunderstood(replace(STARTING, protocol=ready.protocol))
+
+    assert (ready.protocol, records.view(ready).protocol) == (PROTOCOL + 1, PROTOCOL + 1)
+    assert lost.condemned is not None
+    assert "restart the pool" in lost.condemned[1]
 
 
 def test_how_long_a_worker_loaded_is_told_on() -> None:

@@ -85,6 +85,8 @@ def _pool(pool: Pool, now_ms: int) -> Result:
     if pool.status == "offline":
         fix = f"llorch pool status --pool-url {pool.endpoint}"
         return failed(name, f"offline: last heard of {seen} ago, at {pool.endpoint}", fix=fix)
+    if pool.trouble:
+        return failed(name, f"gets no work: {pool.trouble}", fix=pool.remedy)
     devices, workers = len(pool.devices), len(pool.workers)
     return ok(name, f"{pool.status}, {devices} devices, {workers} workers, heard of {seen} ago")
 

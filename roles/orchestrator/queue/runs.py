@@ -18,6 +18,7 @@ from llorch.client import Client
 from llorch.errors import InvalidRequest, LlorchError, RemoteError, WorkerLost
 from llorch.job import JobId, Move
 from llorch.wire.codec import reread
+from llorch.wire.protocol import foreign
 from llorch.wire.tasks import SubmitTask, keep_alive_s
 from llorch.wire.workers import WorkerHealth
 from roles.orchestrator.clock import ClockMs
@@ -208,10 +209,16 @@ class Runs:
             self._store.keep_worker(worker_id, keep_alive_s)
 
     async def _resume(self, running: Running, place: Whereabouts) -> None:
-        """Go on with an attempt of an earlier process and act on how it ended."""
+        """Go on with an attempt of an earlier process and act on how it ended.
+
+        Where that one's worker speaks another version than this process, the job is tried again elsewhere.
+        """
         ticket = running.ticket
         try:
             async with Client(place.url, token=place.token, what=f"worker {place.worker_id}") as running.client:
+                if await _is_foreign(running.client):
+                    await self._requeue(running, "HANDED_BACK", not_before_ms=0, claimed=True)
+                    return
                 await self._run(running, self._relay.open(ticket.id, ticket.seq, ticket.kind), None)
         finally:
             self._left(running)
@@ -294,6 +301,15 @@ class Runs:
         self._metrics.dispatched.labels("retried").inc()
         ticket.not_before_ms = not_before_ms
         running.again = True
+
+
+async def _is_foreign(client: Client) -> bool:
+    """Tell whether a worker surely speaks another version."""
+    try:
+        health = await client.send("GET", "/health", WorkerHealth, timeout_s=PROBE_TIMEOUT_S)
+    except LlorchError:
+        return False
+    return foreign(health.protocol)
 
 
 async def _probe(running: Running) -> None:

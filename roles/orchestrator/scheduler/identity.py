@@ -1,7 +1,8 @@
 """Whose jobs a worker is for: those of its model, if its engine runs that as the operator wants it now. Pure.
 
-A worker of another time or another wish may answer otherwise. It counts as the worker of a model that nobody asks for:
-it gets no jobs, is kept as long as any idle worker, and gives way like one.
+A worker of another time or another wish may answer otherwise, and one that speaks another version may misunderstand. It
+counts as the worker of a model that nobody asks for: it gets no jobs, is kept as long as any idle worker, and gives way
+like one.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Callable
 
 from llorch.wire.engine_options import EngineOptions, scaled
 from llorch.wire.pools import Worker
+from llorch.wire.protocol import foreign
 
-STRANGE = "other options: "
+STRANGE = "not as wanted: "
 """What is put before the reference of a model; nothing that can be asked for begins so."""
 
 
@@ -21,7 +23,8 @@ Means = Callable[[str, str], bool]
 
 def served(worker: Worker, wanted: EngineOptions, *, means: Means) -> str:
     """Return what a worker serves: its model's reference, or a name that no job has."""
-    return worker.model_ref if same(wanted, worker, means=means) else STRANGE + worker.model_ref
+    ours = same(wanted, worker, means=means) and not foreign(worker.protocol)
+    return worker.model_ref if ours else STRANGE + worker.model_ref
 
 
 def same(wanted: EngineOptions, found: EngineOptions, *, means: Means) -> bool:

@@ -109,11 +109,11 @@ class Supply:
                 self._take_worker(pool_id, self._seen(worker), worker, now_ms=now_ms)
             self.progress.seen(pool_id, [self._seen(one) for one in pool.facts.workers], pool.facts.downloads)
 
-    def leave(self, pool_id: str, *, for_good: bool, now_ms: int) -> None:
-        """Note that a pool takes no work: it is draining, silent, or, *for_good*, has said goodbye."""
+    def leave(self, pool_id: str, *, for_good: bool, now_ms: int, refs: frozenset[str] = frozenset()) -> None:
+        """Note that a pool, which tells of *refs*, takes no work: it is draining, silent, or gone *for_good*."""
         pool = self._pools.pop(pool_id, None)
+        self._away[pool_id] = refs or (pool.refs if pool else self._away.get(pool_id, refs))
         if pool is not None:
-            self._away[pool_id] = pool.refs
             for ref in pool.refs:
                 self.needs.forget(ref, pool_id)
             for worker_id in pool.workers:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from llorch import log
+from llorch.wire import protocol
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.worker_lifecycle import contact, records
 from roles.pool.worker_lifecycle.launcher import Child
@@ -78,8 +80,12 @@ class Watch:
             else:
                 self._roster.put(after)
 
-    def ready(self, record: Record) -> Record:
-        """Take in that a worker has its model."""
+    def ready(self, record: Record, child: Child | None) -> Record:
+        """Take in that a worker has its model; one that speaks another version than this pool is condemned."""
+        if protocol.foreign(record.protocol):
+            lost = records.misunderstood(replace(self._roster.get(record.worker_id), protocol=record.protocol))
+            self._condemn(lost, child)
+            return lost
         after = self._roster.put(record)
         load_s = (record.ready_ms - record.started_ms) / 1000
         if load_s > 1 and not record.adopted:
@@ -102,7 +108,7 @@ class Watch:
             if url is not None and (health := await contact.health(url, record.token)) is not None:
                 current = self._roster.get(worker_id)
                 if current.status == "starting" and health.status in {"ready", "busy"}:
-                    self.ready(records.loaded(current, health, uri=url, now_ms=self._roster.clock_ms()))
+                    self.ready(records.loaded(current, health, uri=url, now_ms=self._roster.clock_ms()), child)
                     return
                 if current.status == "starting" and health.progress > current.progress:
                     deadline = loop.time() + patience_s
@@ -116,9 +122,10 @@ class Watch:
             held_bytes = await self._measure(record)
             self._roster.put(records.measured(self._roster.get(worker_id), held_bytes))
 
-    def _condemn(self, record: Record, child: Child) -> None:
+    def _condemn(self, record: Record, child: Child | None) -> None:
         self._roster.put(record)
         assert record.condemned is not None
         code, reason = record.condemned
         _log.warning("worker_killed", worker_id=record.worker_id, code=code, reason=reason)
-        child.kill()
+        if child is not None:
+            child.kill()

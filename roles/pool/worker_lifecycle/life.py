@@ -18,6 +18,7 @@ from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 
 NOT_STARTED = 127
+IDLE_POLL_S = 1.0
 _log = log.get("pool.life")
 
 
@@ -86,6 +87,19 @@ class Life:
                 child.kill()
         last = await child.lines(1)
         self.over(self._record(), code, last_line=self.public(last[0]) if last else "")
+
+    async def finish(self) -> None:
+        """End the process once it has no job, however long that takes, or once somebody wants it stopped.
+
+        What it is asked for here is answered alike by every version.
+        """
+        await self.started.wait()
+        while not (self.left or self.ended.is_set() or await _within(self.stop_asked, IDLE_POLL_S)):
+            record = self._record()
+            health = await contact.health(record.uri, record.token)
+            if health is not None and not health.slots_busy:
+                break
+        await self.end(was_ready=True)
 
     async def end(self, *, was_ready: bool) -> None:
         """End the process gently, then less so."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import UNSET
 
+from llorch.wire import protocol
 from llorch.wire.engine_options import EngineOptions, files
 from llorch.wire.pools import Worker, WorkerReport, WorkerState
 from llorch.wire.workers import Ready, WorkerHealth
@@ -57,6 +58,7 @@ class Record:
     condemned: tuple[str, str] | None = None
     adopted: bool = False
     left_alone: bool = False
+    protocol: int = protocol.FIRST
 
     @property
     def live(self) -> bool:
@@ -113,6 +115,15 @@ def _ready(record: Record, facts: Ready | WorkerHealth, *, uri: str, now_ms: int
         memory_bytes=max(own, 0) or record.memory_bytes,
         ready_ms=now_ms,
         load_ms=max(facts.load_ms, 0),
+        protocol=facts.protocol,
+    )
+
+
+def misunderstood(record: Record) -> Record:
+    """It has its model, and speaks another version than this pool: nobody could use it, and it has no job yet."""
+    how = protocol.differs(record.protocol, whose="this pool")
+    return condemned(
+        record, "ENGINE_FAILED", f"it {how}: the program was replaced while the pool ran; restart the pool"
     )
 
 
@@ -140,8 +151,14 @@ def condemned(record: Record, code: str, reason: str) -> Record:
 
 
 def adopted(record: Record, pid: int) -> Record:
-    """It was started by an earlier process of this pool, and still runs."""
-    return replace(record, pid=pid, adopted=True, misses=0)
+    """It was started by an earlier process of this pool, and still runs; one of another version takes no more jobs."""
+    found = replace(record, pid=pid, adopted=True, misses=0)
+    return replace(found, status="draining") if finishes(found) else found
+
+
+def finishes(record: Record) -> bool:
+    """Tell whether a worker that was taken over finishes its jobs, however long that takes, and then ends."""
+    return record.was_ready and protocol.foreign(record.protocol)
 
 
 def left_alone(record: Record, reason: str, *, now_ms: int) -> Record:
@@ -240,6 +257,7 @@ def view(record: Record, *, host: str = "") -> Worker:
         error_code=record.error_code or UNSET,
         pid=UNSET if record.pid is None else record.pid,
         adopted=record.adopted,
+        protocol=record.protocol,
         shares=dict(record.held_bytes) if plan.shares else {},
         **{name: getattr(plan.options, name) for name in EngineOptions.__struct_fields__},
     )

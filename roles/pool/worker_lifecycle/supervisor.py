@@ -15,6 +15,7 @@ from pathlib import Path
 from llorch import log
 from llorch.errors import Conflict, Draining, WorkerNotFound
 from llorch.wire.engine_options import PLAIN, EngineOptions
+from llorch.wire.protocol import differs
 from llorch.wire.workers import Ready
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.worker_lifecycle import records
@@ -179,6 +180,9 @@ class Supervisor:
             life = self._new(record, path, birth=child.birth)
             _log.info("worker_adopted", worker_id=record.worker_id, pid=child.pid, status=record.status)
             self._run(life, life.follow(child))
+            if records.finishes(record):
+                how = differs(record.protocol, whose="this pool")
+                _log.warning("worker_finishes", worker_id=record.worker_id, reason=f"it {how}")
             if record.status == "draining":
                 self._end_later(life, record)
         elif found.fate == "strange":
@@ -196,7 +200,7 @@ class Supervisor:
 
         Raises:
             WorkerNotFound: No such worker.
-            Conflict: It is not starting: the callback counts once.
+            Conflict: It is not starting: the callback counts once. Or it speaks another version than this pool.
         """
         record, life = self._one(worker_id)
         if record.live and record.was_ready and record.uri == body.uri and not life.called_back:
@@ -205,7 +209,10 @@ class Supervisor:
         if record.status != "starting" or record.condemned:
             raise Conflict(f"this worker is {record.status}; it can become ready only while it is starting")
         life.called_back = True
-        return self._watch.ready(records.ready(record, body, now_ms=self.roster.clock_ms()))
+        after = self._watch.ready(records.ready(record, body, now_ms=self.roster.clock_ms()), life.child)
+        if after.condemned:
+            raise Conflict(f"this worker cannot be used: {after.condemned[1]}")
+        return after
 
     def drain(self, worker_id: str) -> Record:
         """Let a worker finish its jobs and then end, however long that takes.
@@ -292,5 +299,5 @@ class Supervisor:
         life.task = self._tasks.create_task(what, name=f"worker {life.worker_id}")
 
     def _end_later(self, life: Life, record: Record) -> None:
-        end = life.end(was_ready=record.was_ready)
+        end = life.finish() if records.finishes(record) else life.end(was_ready=record.was_ready)
         self._tasks.create_task(end, name=f"end of worker {record.worker_id}")
