@@ -21,6 +21,10 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on [
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 takes a free one.")]
 DataDir = Annotated[str | None, typer.Option("--data-dir", metavar="DIR", help="Where state is kept.")]
 
+Pooling = Annotated[
+    Literal["mean", "cls", "last"] | None,
+    typer.Option("--pooling", help="How a text's vectors become one; has a model that writes embed, too."),
+]
 KvType = Annotated[
     Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"],
     typer.Option("--kv-type", help="How the KV cache is stored."),

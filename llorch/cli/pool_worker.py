@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from llorch.cli.options import Config, Json, KvType, PoolUrl, group, pool, settings
+from llorch.cli.options import Config, Json, KvType, Pooling, PoolUrl, group, pool, settings
 
 if TYPE_CHECKING:
     from llorch.client import Client
@@ -45,6 +45,7 @@ def spawn(
         str, typer.Option("--draft", metavar="REF", help="A small model of the same vocabulary that guesses ahead.")
     ] = "",
     projector: Annotated[str, typer.Option("--projector", metavar="REF", help="What images are read with.")] = "",
+    pooling: Pooling = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is ready.")] = True,
     as_json: Json = False,
     pool_url: PoolUrl = None,
@@ -62,7 +63,9 @@ def spawn(
     from llorch.wire.engine_options import EngineOptions, fields_of, files, renamed
     from llorch.wire.pools import PoolStatus, Spawned, Worker
 
-    options = EngineOptions(kv_type=kv_type, lora=tuple(lora or ()), draft=draft, projector=projector)
+    options = EngineOptions(
+        kv_type=kv_type, lora=tuple(lora or ()), draft=draft, projector=projector, pooling=pooling or ""
+    )
     given = {"backend": where or backend, "device": device, "engine": engine, "port": port, "slots": slots, "ctx": ctx}
     body: dict[str, object] = {name: value for name, value in given.items() if value is not None}
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llorch.cli.options import Config, DataDir, Host, KvType, Port, group, settings
+from llorch.cli.options import Config, DataDir, Host, KvType, Pooling, Port, group, settings
 
 app = group("Run a role. The first line on stdout is its URL; logs go to stderr.")
 
@@ -89,6 +89,7 @@ def worker(
     ] = None,
     draft: Annotated[str, typer.Option("--draft", metavar="PATH", help="A small model that guesses ahead.")] = "",
     projector: Annotated[str, typer.Option("--projector", metavar="PATH", help="What images are read with.")] = "",
+    pooling: Pooling = None,
     callback_url: Annotated[
         str, typer.Option("--callback-url", metavar="URL", help="The pool that is told when it is ready.")
     ] = "",
@@ -119,6 +120,7 @@ def worker(
         lora=tuple(lora or ()),
         draft=draft,
         projector=projector,
+        pooling=pooling or "",
     )
     return run(found, options)
 

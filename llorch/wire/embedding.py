@@ -30,6 +30,7 @@ SHAPES: Mapping[str, Capability] = {
     "rerank": "rerank",
 }
 """The fields of which a job has exactly one, and what each is for."""
+POOLING_HINT = '; for embeddings, set pooling = "last" (or "mean", "cls") in its [models] section of the configuration'
 ONE_SHAPE: Mapping[str, object] = {"oneOf": [{"required": [field]} for field in SHAPES]}
 
 Tokens = Annotated[list[Annotated[int, Meta(ge=0, le=2**31 - 1)]], Meta(min_length=1, max_length=2**20)]
@@ -84,7 +85,8 @@ def unable(task: Shaped, can: Collection[str]) -> list[FieldProblem]:
         return []
     field = next((field for field in SHAPES if getattr(task, field) is not UNSET), "prompt")
     able = " and ".join(noun for kind, noun in NOUNS.items() if kind in can)
-    return [FieldProblem(field, f"the model cannot do that: it is for {able or 'something else'}")]
+    hint = POOLING_HINT if kind_of(task) == "embedding" and "text-gen" in can else ""
+    return [FieldProblem(field, f"the model cannot do that: it is for {able or 'something else'}{hint}")]
 
 
 def shape_problems(task: Shaped, changed: Sequence[str]) -> list[FieldProblem]:

@@ -1,4 +1,4 @@
-"""What an engine is told beside its model: KV cache type, LoRA adapters, draft model, projector. Pure.
+"""What an engine is told beside its model: KV cache type, LoRA adapters, draft model, projector, pooling. Pure.
 
 Each of the files is a model reference where roles and people speak of it, and a path where a worker is started.
 """
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+Pooling = Literal["mean", "cls", "last"]
 KV_BLOCKS: Mapping[KvType, tuple[int, int]] = {
     "f32": (1, 4),
     "f16": (1, 2),
@@ -35,13 +36,15 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How an engine runs a model.
 
     `lora` are adapters, each as `REF` or `REF:SCALE`; `draft` is a small model of the same vocabulary that guesses
-    tokens for the large one to check; `projector` turns images into what the model reads.
+    tokens for the large one to check; `projector` turns images into what the model reads. `pooling` is how the vectors
+    of a text's tokens become one, where the model's own file says nothing or is to be overruled.
     """
 
     kv_type: Annotated[KvType, Meta(description="How the KV cache is stored")] = "f16"
     lora: Annotated[tuple[Lora, ...], Meta(max_length=MAX_LORA)] = ()
     draft: File = ""
     projector: File = ""
+    pooling: Annotated[Literal["", Pooling], Meta(description="How the vectors of a text become one")] = ""
 
 
 PLAIN = EngineOptions()

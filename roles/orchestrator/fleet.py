@@ -12,6 +12,7 @@ from typing import Self
 import msgspec
 
 from llorch import log
+from llorch.abilities import able
 from llorch.client import Client
 from llorch.errors import Conflict, LlorchError, PoolNotFound, TimeoutExceeded, Unreachable
 from llorch.job import JobId
@@ -208,8 +209,12 @@ class Fleet:
         return (pool, pool.workers[worker_id]) if pool is not None and worker_id in pool.workers else None
 
     def model(self, model_ref: str) -> Model | None:
-        """Return what any pool knows of a model's file."""
-        return next((pool.models[model_ref] for pool in self._pools.values() if model_ref in pool.models), None)
+        """Return what any pool knows of a model's file; what it can do, as its workers are to be started."""
+        found = next((pool.models[model_ref] for pool in self._pools.values() if model_ref in pool.models), None)
+        if found is None or own_name(model_ref):
+            return found
+        can = able(found.capabilities, self.supply.serving.policy(model_ref))
+        return msgspec.structs.replace(found, capabilities=list(can))
 
     def sees(self, model_ref: str) -> bool:
         """Tell whether the workers of a model read pictures."""

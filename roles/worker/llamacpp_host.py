@@ -77,6 +77,8 @@ def _parameters(xllamacpp: Any, options: dict[str, Any]) -> object:  # noqa: ANN
     if options.get("pooling"):
         p.embedding = True
         p.pooling_type = xllamacpp.llama_pooling_type(options["pooling"])
+        last = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
+        p.kv_unified = p.pooling_type != last  # else texts that are read together are cut, and only ends are pooled
     p.ctx_shift = False  # a full context ends the output, it never forgets silently
     p.cache_ram_mib = 0  # otherwise up to 8 GiB of old prompts that no memory estimate knows of
     p.fit_params = False  # what was asked for, or an error

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llorch.wire.engine_options import EngineOptions, KvType
+from llorch.abilities import batch_of, pooled
+from llorch.wire.engine_options import EngineOptions, KvType, Pooling
 from roles.pool.model_cache import gguf
 from roles.pool.model_cache.catalogue import ASSETS
 from roles.pool.worker_lifecycle.estimate import Estimate, estimate
@@ -59,6 +60,17 @@ def test_the_estimate_holds_for_other_types_of_the_cache(tmp_path: Path, kv_type
     taken = measure(path, slots=8, ctx=8192, options=options)
 
     compare(kv_type, expected, taken)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_the_estimate_holds_for_a_model_that_embeds_too(tmp_path: Path, pooling: Pooling) -> None:
+    path, options = models.make(tmp_path / "m.gguf", Shape(512, 8, 8, 1408, 2048)), EngineOptions(pooling=pooling)
+    number = pooled(metadata(path).pooling, options)
+
+    expected = estimate(metadata(path), slots=4, ctx=2048, extras=Extras(options))
+    taken = measure(path, slots=4, ctx=2048, batch=batch_of(number, ctx=2048, batch=128), pooling=number)
+
+    compare(pooling, expected, taken, resident_within=WITHIN if pooling == "last" else 0.6)
 
 
 def test_the_estimate_holds_with_a_draft_model_and_an_adapter(tmp_path: Path) -> None:

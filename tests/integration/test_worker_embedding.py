@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from llorch.abilities import NUMBERS
 from llorch.sse import Event
 from llorch.wire.embedding import read_score, read_vector
+from llorch.wire.engine_options import EngineOptions, Pooling
 from roles.worker.inference import job as jobs
 from tests.support import encoders
 from tests.support.workers import Worker, last, slots_processing, tokens_of, worker
@@ -196,3 +198,33 @@ async def test_a_reader_who_does_not_read_is_waited_for(embedder: Worker, monkey
 
     assert rest.count(b"event: token") == len(TEXTS) * 40
     assert b"event: end" in rest
+
+
+HAIKU = Path(__file__).parents[2] / "llorch/assets/haiku.gguf"
+POEM: dict[str, object] = {"prompt": "Write a haiku about rain", "temperature": 0, "max_tokens": 24}
+
+
+@pytest.mark.parametrize("pooling", NUMBERS)
+async def test_a_model_that_writes_embeds_too_when_it_is_told_how(pooling: Pooling) -> None:
+    texts = ["Write a haiku about rain", "Write a haiku about rain and snow", "five"]
+    async with worker(HAIKU, ctx=96) as plain:
+        poem = await plain.text("poem", **POEM)
+        _, code, details = await plain.refusal("POST", "/execute", {"job_id": "e", "input": texts})
+    async with worker(HAIKU, slots=2, ctx=96, engine_options=EngineOptions(pooling=pooling)) as found:
+        before = await found.text("before", **POEM)
+        events = await found.execute("vectors", input=texts)
+        [alone] = vectors(await found.execute("alone", input=texts[1:2]))
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(found.text("beside", **POEM))
+            again = group.create_task(found.execute("again", input=texts))
+        health = await found.health()
+
+    found_vectors = vectors(events)
+    assert code == "INVALID_REQUEST"
+    assert 'set pooling = "last"' in str(details)
+    assert health.capabilities == ["text-gen", "embedding"]
+    assert before == writing.result() == poem
+    assert all(near(one, other) for one, other in zip(found_vectors, vectors(again.result()), strict=True))
+    assert near(alone, found_vectors[1])
+    assert all(math.isclose(math.fsum(x * x for x in vector), 1, abs_tol=1e-3) for vector in found_vectors)
+    assert near(found_vectors[0], found_vectors[2]) == (pooling == "cls")  # every text begins with the same token

@@ -7,10 +7,13 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import convert
+from msgspec.structs import replace
 
 from llorch.errors import Draining, InvalidRequest, QueueFull
 from llorch.wire.codec import encode
 from llorch.wire.conversation import Message
+from llorch.wire.embedding import Rerank
 from llorch.wire.pools import Model
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.queue.admission import (
@@ -199,3 +202,65 @@ def test_what_certainly_fits_fits_in_single_byte_tokens_and_what_is_refused_does
     else:
         assert fit.least_tokens * max_token_bytes >= length
         assert not fit.certainly_fits or length < context
+
+
+def fields_of(refused: InvalidRequest) -> list[dict[str, str]]:
+    return convert(refused.details, dict[str, list[dict[str, str]]])["fields"]
+
+
+@pytest.mark.parametrize(
+    ("task", "can", "field", "said"),
+    [
+        (PROMPT, ["embedding"], "prompt", "it is for embeddings"),
+        (SubmitTask(model="m", messages=[Message("user", "hi")]), ["rerank"], "messages", "it is for reranking"),
+        (
+            SubmitTask(model="m", input=["a"]),
+            ["text-gen"],
+            "input",
+            'it is for text; for embeddings, set pooling = "last"',
+        ),
+        (SubmitTask(model="m", input=["a"]), ["rerank"], "input", "it is for reranking"),
+        (SubmitTask(model="m", rerank=Rerank("q", ["d"])), ["text-gen", "embedding"], "rerank", "text and embeddings"),
+    ],
+)
+def test_a_job_that_the_model_was_not_made_for_is_refused_with_what_it_is_for(
+    task: SubmitTask, can: list[str], field: str, said: str
+) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        admit(task, queue(), replace(model(8), capabilities=can))
+
+    [problem] = fields_of(raised.value)
+    assert problem["field"] == field
+    assert said in problem["problem"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        SubmitTask(model="m", input=["a text", [1, 2]]),
+        SubmitTask(model="m", input=[[1] * 8]),
+        SubmitTask(model="m", input=[[1] * 9], truncate=True),
+        SubmitTask(model="m", input=["w " * 100]),
+    ],
+    ids=["short", "exactly the context", "to be cut", "a text, which only the model can count"],
+)
+def test_inputs_that_fit_or_may_are_let_through(task: SubmitTask) -> None:
+    assert admit(task, queue(), replace(model(8), capabilities=["embedding"])) == Fit(0, certainly_fits=True)
+
+
+def test_each_input_with_more_tokens_than_the_context_is_refused_by_its_number() -> None:
+    task = SubmitTask(model="m", input=[[1] * 8, [1] * 9, "w " * 100, [1] * 20])
+
+    with pytest.raises(InvalidRequest) as raised:
+        admit(task, queue(), replace(model(8), capabilities=["embedding"]))
+
+    assert fields_of(raised.value) == [
+        {"field": "input[1]", "problem": "9 tokens are more than the context of 8"},
+        {"field": "input[3]", "problem": "20 tokens are more than the context of 8"},
+    ]
+
+
+def test_a_context_that_nobody_has_told_refuses_no_input() -> None:
+    task = SubmitTask(model="m", input=[[1] * 9000])
+
+    assert admit(task, queue(), replace(model(0), capabilities=["embedding"])) == Fit(0, certainly_fits=True)

@@ -48,6 +48,7 @@ def a_worker(options: EngineOptions) -> Worker:
         (EngineOptions(lora=(f"{LOOSE}:0.5",)), EngineOptions(lora=(f"{PINNED}:0.5",))),
         (EngineOptions(projector="file:/p"), EngineOptions(projector="file:/p")),
         (EngineOptions(kv_type="q8_0"), EngineOptions(kv_type="q8_0")),
+        (EngineOptions(pooling="mean"), EngineOptions(pooling="mean")),
     ],
 )
 def test_these_are_the_same(wanted: EngineOptions, found: EngineOptions) -> None:
@@ -66,6 +67,8 @@ def test_these_are_the_same(wanted: EngineOptions, found: EngineOptions) -> None
         (EngineOptions(lora=("file:/a",)), EngineOptions()),
         (EngineOptions(projector="file:/p"), EngineOptions()),
         (EngineOptions(kv_type="q8_0"), EngineOptions()),
+        (EngineOptions(pooling="mean"), EngineOptions()),
+        (EngineOptions(pooling="mean"), EngineOptions(pooling="last")),
     ],
 )
 def test_these_are_not(wanted: EngineOptions, found: EngineOptions) -> None:

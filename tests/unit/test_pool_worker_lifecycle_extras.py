@@ -69,6 +69,10 @@ def test_what_goes_together_is_let_through() -> None:
         ),
         (Extras(draft=beside(MODEL)), "draft: file:/x.gguf has another vocabulary than the model"),
         (Extras(projector=beside(MODEL)), "projector: file:/x.gguf is a model, not a projector"),
+        (
+            Extras(EngineOptions(pooling="last", draft="file:/x.gguf"), draft=beside(WIDE), tokens=(SOME, SOME)),
+            "pooling: not together with a draft model or a projector",
+        ),
     ],
 )
 def test_what_does_not_is_told_with_the_file(extras: Extras, said: str) -> None:

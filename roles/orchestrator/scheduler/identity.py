@@ -39,6 +39,7 @@ def same(wanted: EngineOptions, found: EngineOptions, *, means: Means) -> bool:
 
     return (
         wanted.kv_type == found.kv_type
+        and wanted.pooling == found.pooling
         and len(wanted.lora) == len(found.lora)
         and all(same_adapter(*pair) for pair in zip(wanted.lora, found.lora, strict=True))
         and same_file(wanted.draft, found.draft)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llorch.abilities import batch_of
+from llorch.abilities import LAST, batch_of, pooled
 from llorch.wire.engine_options import KV_BLOCKS, KvType
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.extras import NO_EXTRAS, Extras
@@ -81,7 +81,11 @@ def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, ex
         return _of_torch(metadata, slots=slots, ctx=ctx, batch=batch)
     kv_type = extras.options.kv_type
     batch = max(batch, PICTURE_BATCH) if extras.projector is not None else batch
-    found = _model(metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type)
+    pooling = pooled(metadata.pooling, extras.options)
+    read = batch_of(pooling, ctx=ctx, batch=batch)
+    found = _model(metadata, slots=slots, ctx=ctx, batch=read, kv_type=kv_type)
+    if pooling not in {0, LAST} and not metadata.is_encoder:
+        found += Estimate(0, 0, _mask(ctx, slots - 1, read))
     if extras.draft is not None:
         found += _model(extras.draft.metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type)
     for adapter in extras.lora:
@@ -92,7 +96,6 @@ def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, ex
 
 
 def _model(metadata: Metadata, *, slots: int, ctx: int, batch: int, kv_type: KvType) -> Estimate:
-    batch = batch_of(metadata.pooling, ctx=ctx, batch=batch)
     return Estimate(
         metadata.weights_bytes,
         kv_bytes(metadata, slots=slots, ctx=ctx, batch=batch, kv_type=kv_type),
@@ -125,9 +128,8 @@ def compute_bytes(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> in
     if metadata.is_encoder:
         wide, inner_streams = ENCODER_WIDE, ENCODER_INNER - (metadata.architecture == BERT)
     vectors = batch * NUMBER_BYTES * (wide * metadata.embedding_length + inner_streams * inner)
-    mask = _cells(ctx) * batch * MASK_BYTES
     scores = slots * metadata.vocab_size * NUMBER_BYTES
-    return vectors + mask + scores
+    return vectors + _mask(ctx, 1, batch) + scores
 
 
 def projecting_bytes(projector: Metadata) -> int:
@@ -150,6 +152,11 @@ def _of_torch(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> Estima
         vectors + looks + scores,
         TORCH_RUNTIME_BYTES,
     )
+
+
+def _mask(ctx: int, slots: int, batch: int) -> int:
+    """Return the mask of what each token of a batch may look at: all slots' cells, where they share one cache."""
+    return _cells(ctx) * slots * batch * MASK_BYTES
 
 
 def _cells(ctx: int) -> int:

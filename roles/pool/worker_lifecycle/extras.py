@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llorch.abilities import check_pooling
 from llorch.errors import BackendUnavailable, ModelIncompatible
 from llorch.wire.engine_options import KV_BLOCKS, PLAIN, EngineOptions, fields_of, renamed
 from llorch.wire.pools import Engine, ModelKind
@@ -62,6 +63,7 @@ def check_extras(model: Metadata, extras: Extras, engine: Engine) -> None:
     told = fields_of(extras.options)
     if told and engine != "llamacpp":
         raise BackendUnavailable(f"the engine {engine} does not have {', '.join(told)}; llamacpp does")
+    check_pooling(model.pooling, extras.options)
     _check_kv(model, extras.options, "the model")
     for adapter in extras.lora:
         _check_kind(adapter, "adapter", "lora")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from llorch.wire.conversation import Message, TokenLogprob, Tool, ToolCallDelta
-from llorch.wire.embedding import Capability
 from llorch.wire.events import StopReason
 from llorch.wire.tasks import Sampling, Talk
 
@@ -20,8 +19,9 @@ NO_PROJECTOR = "the model has no projector, and reads text alone"
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of a model once it is loaded; `context_length` is one slot's, in tokens, `can` what it can do.
+    """What is known of a model once it is loaded; `context_length` is one slot's, in tokens.
 
+    `can` is what it can do, see `Capability`.
     `slots` is how many jobs it takes at a time where the engine knows that itself; 0 is as many as it was told.
     An engine that does not know its model's tokens (`takes_tokens` false) gets every job as text, through `converse`,
     tools and the form of the answer included. Where it cannot even count them (`counts_tokens` false), only the length
@@ -35,7 +35,7 @@ class ModelFacts:
     slots: int = 0
     takes_tokens: bool = True
     counts_tokens: bool = True
-    can: tuple[Capability, ...] = ("text-gen",)
+    can: tuple[str, ...] = ("text-gen",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from llorch import errors
-from llorch.abilities import RANK, abilities, batch_of, pooling_of
+from llorch.abilities import RANK, abilities, able, batch_of, check_pooling, pooled, pooling_of
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.conversation import image_problems
 from llorch.wire.engine_options import PLAIN, EngineOptions, files, renamed, scaled
@@ -123,7 +123,9 @@ class LlamaCpp:
         ctx = self._ctx or DEFAULT_CTX
         if header.context_length:
             ctx = min(ctx, header.context_length)
-        pooling = pooling_of(header.architecture, header.pooling)
+        own = pooling_of(header.architecture, header.pooling)
+        check_pooling(own, self._options)
+        pooling = pooled(own, self._options)
         if pooling:
             self._snapshot_folder = ""  # what it holds of one text is of no use for another
         reading = asyncio.get_running_loop().run_in_executor(None, _pieces, self._path)
@@ -155,7 +157,7 @@ class LlamaCpp:
             vocab_size=loaded.n_vocab,
             quant_kind=quant_kind(loaded.ftype),
             memory_bytes=self._process.memory_bytes(),
-            can=abilities(pooling),
+            can=able(abilities(own), self._options),
         )
 
     async def died(self) -> str:
