@@ -58,7 +58,14 @@ def text_of(words: Words, tokens: list[int]) -> str:
     return b"".join(words.bytes_of(token) for token in tokens).decode()
 
 
-@pytest.mark.parametrize("text", ["bake kilo", " two  spaces ", "😀🚀 Ünïcödé\n\ttabs", ""])
+def changed(folder: Path, **parts: object) -> Path:
+    """Give the tokeniser other parts."""
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | parts))
+    return folder
+
+
+@pytest.mark.parametrize("text", ["bake kilo", " two  spaces ", "😀🚀 Ünïcödé\n\ttabs"])
 def test_a_text_is_what_its_tokens_stand_for(folder: Path, text: str) -> None:
     words = Words(folder, 2000)
 
@@ -116,3 +123,30 @@ def test_a_token_that_was_added_to_the_tokeniser_alone_is_the_requests_fault(fol
 
     with pytest.raises(InvalidRequest, match="no place"):
         words.prompt("bake", "", begin=True)
+
+
+def test_a_prompt_without_a_token_is_the_requests_fault(folder: Path) -> None:
+    words = Words(folder, 2000)
+
+    assert len(words.prompt("", "", begin=True)) == 1
+    with pytest.raises(InvalidRequest, match="no tokens"):
+        words.prompt("", "", begin=False)
+    with pytest.raises(InvalidRequest, match="no tokens"):
+        Words(changed(folder, normalizer={"type": "Strip", "strip_left": True, "strip_right": True}), 2000).prompt(
+            " \n", "", begin=False
+        )
+
+
+GIVES_UP = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+NO_UNKNOWN = {"type": "WordLevel", "vocab": {"bake": 0}, "unk_token": "<unk>"}
+
+
+def test_a_text_that_the_library_cannot_encode_is_the_requests_fault_in_one_line(folder: Path) -> None:
+    panics = Words(changed(folder, pre_tokenizer=GIVES_UP), 2000)
+    raises = Words(changed(folder, model=NO_UNKNOWN, pre_tokenizer={"type": "Whitespace"}), 2000)
+
+    for words, text in ((panics, "a" * 40 + "b"), (raises, "kilo"), (raises, "\ud800")):
+        for prompt, behind in ((text, ""), ("bake", text)):
+            with pytest.raises(InvalidRequest, match="tokeniser does not take") as refused:
+                words.prompt(prompt, behind, begin=False)
+            assert "\n" not in refused.value.message

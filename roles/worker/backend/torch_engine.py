@@ -120,6 +120,8 @@ class Torch:
     ) -> AsyncGenerator[list[Chunk], None]:
         """Yield what is generated; see `Engine.generate`."""
         await self.check(grammar=grammar, tools=False)
+        if not tokens:
+            raise errors.InvalidRequest("the request is not valid: the prompt has no tokens")
         asked_id, answers = self._process.open()
         over = False
         try:

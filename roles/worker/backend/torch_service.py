@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -131,9 +132,8 @@ class Service:
             self._out.put(Pieces(found))
 
 
-def _all_or_nothing(work: object) -> None:
+def _all_or_nothing(work: Callable[[], None]) -> None:
     """Run a thread's work; a fault in it ends the process, so that nobody waits for what will not come."""
-    assert callable(work)
     try:
         work()
     except BaseException:  # noqa: BLE001 - whatever it is, its traceback goes to the worker and nothing goes on

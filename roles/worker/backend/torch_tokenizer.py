@@ -17,6 +17,8 @@ from llorch.errors import InvalidRequest, ModelIncompatible, ModelInvalid, Model
 from roles.worker.backend.pieces import byte_names
 
 FILE = "tokenizer.json"
+PANIC = "PanicException"
+"""What the library raises, beside `Exception`, where its regular expressions give up; no module exports it."""
 _BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
 _SPACE = "\u2581"
 """What SentencePiece writes for a space."""
@@ -50,21 +52,26 @@ class Words:
         self._joined = "Metaspace" in raw or f'"{_SPACE}"' in json.dumps(found.get("normalizer"), ensure_ascii=False)
 
     def tokens(self, text: str, *, begin: bool) -> list[int]:
-        """Return the tokens of a text in which special tokens are written out; *begin* adds the model's own ones."""
-        return list(self._tokenizer.encode(text, add_special_tokens=begin).ids)
+        """Return the tokens of a text in which special tokens are written out; *begin* adds the model's own ones.
+
+        Raises:
+            InvalidRequest: The tokeniser does not know what to do with it.
+        """
+        return _encoded(self._tokenizer, text, begin=begin)
 
     def prompt(self, text: str, behind: str, *, begin: bool) -> list[int]:
         """Return the tokens of a text and of *behind*, which a model wrote: nothing in that is a special token.
 
         Raises:
-            InvalidRequest: There is not one token in it, or one that was added to the tokeniser, but not to the model.
+            InvalidRequest: There is not one token in it, or one that was added to the tokeniser, but not to the model,
+                or the tokeniser does not know what to do with it.
         """
         if behind and self._joined:
             # Alone it would get a space in front.
             found = self.tokens(text + behind, begin=begin)
         else:
             found = self.tokens(text, begin=begin)
-            found += self._literal.encode(behind, add_special_tokens=False).ids
+            found += _encoded(self._literal, behind, begin=False)
         if not found:
             raise InvalidRequest("the request is not valid: the prompt has no tokens")
         if max(found) >= self._vocab_size:
@@ -103,6 +110,17 @@ class Writing:
         """Return what was whole before a character that never was finished."""
         text, self._text = self._text, ""
         return text
+
+
+def _encoded(tokenizer: Tokenizer, text: str, *, begin: bool) -> list[int]:
+    """Return the tokens of a text: one that the library cannot encode ends its own request, and no other."""
+    try:
+        return list(tokenizer.encode(text, add_special_tokens=begin).ids)
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise InvalidRequest(f"the request is not valid: the model's tokeniser does not take its text: {why}") from None
 
 
 def _vocabulary(found: dict[str, object]) -> tuple[dict[int, bytes], set[int]]:
