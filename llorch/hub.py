@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from llorch import models
-from llorch.errors import Forbidden, HubUnreachable, LlorchError, ModelNotFound
+from llorch import checkpoint_files, models
+from llorch.errors import Forbidden, HubUnreachable, InvalidRequest, LlorchError, ModelNotFound
 from llorch.models import FileRef, HubRef, RepoRef, ServerRef
 from llorch.wire.models import FileFacts
 
@@ -66,7 +66,7 @@ def pinned(name: HubRef | RepoRef, facts: RepoFacts) -> Pin:
 
     Raises:
         ModelNotFound: No such file; the message lists near ones.
-        InvalidRequest: Several files could be meant.
+        InvalidRequest: Several files could be meant, or it is one of safetensors.
     """
     paths = [file.path for file in facts.files]
     path = models.choose(name.repo, paths) if isinstance(name, RepoRef) else models.parts(name.path)[0]
@@ -75,9 +75,18 @@ def pinned(name: HubRef | RepoRef, facts: RepoFacts) -> Pin:
 
 
 def needed(path: str, facts: RepoFacts) -> list[FileFacts]:
-    """Return the files that make up the model at *path*. Pure; raises `ModelNotFound` as `pinned` does."""
+    """Return the files that make up the model at *path*. Pure; raises as `pinned` does."""
     by_path = {file.path: file for file in facts.files}
+    if path.endswith(".safetensors"):
+        raise InvalidRequest(
+            f"a file of safetensors is no model without those beside it: name hf:{facts.repo} alone, or the config.json"
+        )
     wanted = models.parts(path)
+    if path in by_path and checkpoint_files.names_one(path):
+        try:
+            wanted = checkpoint_files.files(path, by_path)
+        except ModelNotFound as error:
+            raise ModelNotFound(f"hf:{facts.repo}: {error.message}", details={"near": []}) from None
     missing = [part for part in wanted if part not in by_path]
     if missing:
         near = models.near(missing[0], list(by_path))

@@ -3,7 +3,8 @@
 A reference says exactly one file: `file:/absolute/path` on the pool's host, or
 `hf:org/repo@revision::file=path` on the Hugging Face hub. Paths under `/builtin/` are the model files inside the
 executable, the same on every host. What a person writes may leave out the revision, the file, or both; `llorch.hub`
-then finds them. A model in several parts is named by its first one.
+then finds them. A model in several files is named by its first one: a set of parts by part one, a checkpoint by its
+`config.json` (see `checkpoint_files`).
 
 Or it says a model of a server that is not llorch's: `server:NAME/MODEL`, where NAME is what pools call that server in
 their configuration, and MODEL what it calls the model itself.
@@ -17,6 +18,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from llorch import checkpoint_files
 from llorch.errors import InvalidRequest, ModelNotFound
 
 BUILTIN_PREFIX = "file:/builtin/"
@@ -252,16 +254,25 @@ def parts(path: str) -> list[str]:
 
 
 def choose(repo: str, files: Sequence[str]) -> str:
-    """Return the model file of a repository when none was named: the only one, else the one of Q4_K_M.
+    """Return the model file of a repository when none was named: the only GGUF, else the one of Q4_K_M.
+
+    Where it has no GGUF, it is a checkpoint's config.json.
 
     Args:
         repo: For the message.
         files: Every path in the repository.
 
     Raises:
-        ModelNotFound: It has no GGUF file.
+        ModelNotFound: It has neither.
         InvalidRequest: It has several and no single one of them is preferred; the message lists them.
     """
+    if not any(map(_is_model, files)):
+        if checkpoint_files.has_one(files):
+            return checkpoint_files.CONFIG
+        raise ModelNotFound(
+            f"hf:{repo} has no model that llorch runs: no GGUF file, and no config.json with model.safetensors",
+            details={"near": []},
+        )
     models = _models(repo, files)
     preferred = [f for f in models if PREFERRED in f.lower()] if len(models) > 1 else models
     if len(preferred) == 1:
@@ -309,10 +320,14 @@ def near(path: str, files: Sequence[str]) -> list[str]:
 
 def _models(repo: str, files: Sequence[str]) -> list[str]:
     """Return the model files among *files*, those in several parts by their first one."""
-    models = sorted({parts(f)[0] for f in files if f.lower().endswith(".gguf") and not _NO_MODEL.search(f)})
+    models = sorted({parts(f)[0] for f in files if _is_model(f)})
     if not models:
-        raise ModelNotFound(f"hf:{repo} has no GGUF file; llorch runs GGUF models only", details={"near": []})
+        raise ModelNotFound(f"hf:{repo} has no GGUF file", details={"near": []})
     return models
+
+
+def _is_model(file: str) -> bool:
+    return file.lower().endswith(".gguf") and not _NO_MODEL.search(file)
 
 
 def _listed(models: Sequence[str]) -> str:

@@ -41,6 +41,8 @@ def download(
 ) -> None:
     """Have a pool fetch a model, and show how far it is; print the model's reference.
 
+    hf:org/repo is its one GGUF, or the one of Q4_K_M; without any, its safetensors.
+
     The pool fetches, not this command: after Ctrl-C the download goes on. Where no pool runs, it ends with the command.
     """
     found = settings(config)

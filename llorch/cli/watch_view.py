@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from llorch.checkpoint_files import names_one
 from llorch.cli.figures import age, duration
 from llorch.models import SCHEMES, own_name
 from llorch.wire.embedding import NOUNS
@@ -144,10 +145,13 @@ def cells(job: LiveJob, rates: Mapping[str, float], *, now_ms: int) -> Mapping[s
 
 
 def short_model(name: str) -> str:
-    """Return the part of a model's name that tells it from others: of a reference, its file's name."""
+    """Return the part of a model's name that tells it from others: of a reference, its file's or repository's name."""
     if not name.startswith(SCHEMES):
         return name
-    return own_name(name) or name.rpartition("::file=")[2].rpartition("/")[2]
+    repo, _, path = name.rpartition("::file=")
+    if repo and names_one(path):
+        path = repo.partition("@")[0]
+    return own_name(name) or path.rpartition("/")[2]
 
 
 def hidden(overview: Overview, shown: Sequence[LiveJob]) -> int:

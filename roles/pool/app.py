@@ -14,9 +14,11 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from llorch.checkpoint_files import names_one
 from llorch.config import data_dir
 from llorch.edge import ADDRESS, DRAIN, create_app
 from llorch.errors import Conflict, InvalidConfiguration
+from llorch.models import HubRef
 from llorch.settings import Settings
 from roles.pool.api import ENDPOINTS, REGISTRATION
 from roles.pool.core import Addresses, Pool, find_addresses
@@ -33,7 +35,7 @@ from roles.pool.model_cache.readahead import ReadAhead
 from roles.pool.models_api import POOL
 from roles.pool.registration import Registration
 from roles.pool.servers import Servers
-from roles.pool.worker_lifecycle import engines, identity
+from roles.pool.worker_lifecycle import engines, identity, preflight
 from roles.pool.worker_lifecycle.launcher import Launcher
 from roles.pool.worker_lifecycle.ledger import Ledger
 from roles.pool.worker_lifecycle.processes import ProcessLauncher, worker_command
@@ -121,6 +123,7 @@ def create(
                 token=settings.token,
                 metrics=metrics,
                 changed=changed.set,
+                check=functools.partial(_runnable, found),
                 clock_ms=_now_ms,
                 patience=download_patience,
             )
@@ -190,6 +193,12 @@ def _launcher(settings: Settings, logs_dir: Path, snapshots: Path) -> ProcessLau
         snapshot_bytes=snapshot_bytes,
     )
     return ProcessLauncher(logs_dir, command)
+
+
+async def _runnable(found: asyncio.Task[engines.Engines], ref: HubRef) -> None:
+    """Refuse a checkpoint where no engine runs it: it is large, and would lie here in vain."""
+    if names_one(ref.path):
+        preflight.check_installed("safetensors", await asyncio.shield(found))
 
 
 async def _addresses(settings: Settings, address: asyncio.Future[str]) -> Addresses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import random
 import signal
@@ -17,7 +18,9 @@ import pytest
 from llorch.wire.codec import decode_reply
 from llorch.wire.events import Failed
 from llorch.wire.models import Download, DownloadList
-from tests.e2e.processes import Role, descendants, role, until
+from llorch.wire.tasks import JobError
+from tests.e2e.processes import Role, descendants, orchestrator_role, pool_role, role, until
+from tests.support import checkpoints
 from tests.support.downloading import FILE, REPO, ask, assert_absent, assert_right, fetch, listed, model_file
 from tests.support.hub import Hub, running_hub
 from tests.support.models import Shape, make
@@ -71,6 +74,24 @@ async def test_a_pool_killed_at_random_bytes_ends_with_the_right_file(tmp_path: 
     assert isinstance(end, Download)
     assert [model.model_ref for model in models] == [hub.ref(REPO, FILE)]
     assert_right(tmp_path / "pool", hub)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")
+async def test_a_job_for_safetensors_that_no_host_can_run_says_what_the_hosts_have(tmp_path: Path, hub: Hub) -> None:
+    folder = checkpoints.make(tmp_path / "mine")
+    hub.add("org/tiny", {path.name: path for path in folder.iterdir()})
+
+    async with orchestrator_role(tmp_path) as orchestrator, pool_role(tmp_path, orchestrator.url):
+        job = await orchestrator.submit(model="hf:org/tiny", prompt="bake kilo")
+        await orchestrator.events(job.job_id)
+        done = await orchestrator.task(job.job_id)
+
+    assert done.status == "failed"
+    assert isinstance(done.error, JobError)
+    assert done.error.code == "BACKEND_UNAVAILABLE"
+    assert "the engine torch is not installed on this host" in done.error.message
+    assert "installed: llamacpp" in done.error.message
+    assert hub.sent_bytes == 0
 
 
 @pytest.fixture(name="small_disk")

@@ -1,7 +1,8 @@
 """A model hub for tests: the addresses that the real huggingface_hub client uses, served from memory, with faults.
 
 Files are served as the real hub does: `resolve` answers with the commit, the hash and the size, and redirects to a
-store under another host name, which must never see the token.
+store under another host name, which must never see the token. Texts are in git itself: their SHA-256 is told nowhere,
+and `resolve` answers with them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pytest
 from aiohttp import web
 
 PIECE_BYTES = 16 * 1024
+TEXTS = (".json", ".jinja", ".md")
 _RANGE = re.compile(r"^bytes=(\d+)-$")
 
 
@@ -120,18 +122,14 @@ class Hub:
         if refusal is not None or repo is None:
             return refusal or web.Response(status=500)
         siblings = [
-            {
-                "rfilename": path,
-                "size": len(data),
-                "blobId": hashlib.sha1(data).hexdigest(),
-                "lfs": {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130},
-            }
+            {"rfilename": path, "size": len(data), "blobId": _blob(data)}
+            | ({} if path.endswith(TEXTS) else {"lfs": {"sha256": _sha(data), "size": len(data), "pointerSize": 130}})
             for path, data in repo.files.items()
         ]
         name = f"{request.match_info['org']}/{request.match_info['name']}"
         return web.json_response({"id": name, "modelId": name, "sha": repo.commit, "siblings": siblings})
 
-    async def _resolve(self, request: web.Request) -> web.Response:
+    async def _resolve(self, request: web.Request) -> web.StreamResponse:
         kind = "head" if request.method == "HEAD" else "resolve"
         self._note(kind, request)
         repo, refusal = self._allowed(kind, request)
@@ -141,7 +139,12 @@ class Hub:
         headers = {"X-Repo-Commit": repo.commit}
         if data is None:
             return web.Response(status=404, headers={**headers, "X-Error-Code": "EntryNotFound"})
-        sha = hashlib.sha256(data).hexdigest()
+        if request.match_info["path"].endswith(TEXTS):
+            headers["ETag"] = f'"{_blob(data)}"'
+            if kind == "head":
+                return web.Response(headers={**headers, "Content-Length": str(len(data))})
+            return await self._send(request, data, headers)
+        sha = _sha(data)
         headers |= {"X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(data)), "ETag": f'"{sha}"'}
         return web.Response(
             status=302, headers={**headers, "Location": f"http://{self._store_name}:{self.port}/store/{sha}"}
@@ -151,7 +154,11 @@ class Hub:
         self._note("get", request)
         if (told := self._fault("get")) is not None:
             return told
-        data = next(d for r in self.repos.values() for d in r.files.values() if _is(d, request.match_info["sha"]))
+        sha = request.match_info["sha"]
+        data = next(d for r in self.repos.values() for d in r.files.values() if _sha(d) == sha)
+        return await self._send(request, data, {})
+
+    async def _send(self, request: web.Request, data: bytes, headers: dict[str, str]) -> web.StreamResponse:
         asked = _RANGE.match(request.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
         if start >= len(data):
@@ -161,7 +168,7 @@ class Hub:
         if self.faults.wrong > 0:
             self.faults.wrong -= 1
             data = data[:-1] + bytes([data[-1] ^ 1])
-        response = web.StreamResponse(status=206 if asked else 200)
+        response = web.StreamResponse(status=206 if asked else 200, headers=headers)
         response.content_length = len(data) - start
         if asked:
             response.headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
@@ -213,8 +220,13 @@ class Hub:
         self.seen.append((kind, request.path, start, "Authorization" in request.headers))
 
 
-def _is(data: bytes, sha: str) -> bool:
-    return hashlib.sha256(data).hexdigest() == sha
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _blob(data: bytes) -> str:
+    """Return what git calls a file of such bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 @asynccontextmanager

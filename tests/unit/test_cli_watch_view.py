@@ -139,3 +139,18 @@ def test_a_change_is_another_state_attempt_or_worker_and_nothing_else() -> None:
 )
 def test_a_change_is_told_on_one_line(job: LiveJob, line: str) -> None:
     assert view.change_line(job, now_ms=10_000) == line
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("qwen", "qwen"),
+        ("file:/srv/models/mine", "mine"),
+        ("hf:org/repo@main::file=big/m.gguf", "m.gguf"),
+        ("hf:org/repo@0123::file=config.json", "repo"),
+        ("hf:org/repo", "repo"),
+        ("server:gpu/Qwen/Qwen3", "Qwen/Qwen3"),
+    ],
+)
+def test_a_model_is_called_what_tells_it_from_others(name: str, short: str) -> None:
+    assert view.short_model(name) == short

@@ -34,6 +34,21 @@ def test_a_repository_means_its_one_model() -> None:
     assert pinned(RepoRef("o/r", "main"), facts("x.gguf", "README.md")).ref == f"hf:o/r@{NEW}::file=x.gguf"
 
 
+def test_a_repository_without_gguf_means_its_safetensors_and_what_is_read_beside_them() -> None:
+    there = facts("config.json", "tokenizer.json", "model.safetensors", "pytorch_model.bin", "original/config.json")
+
+    assert pinned(RepoRef("o/r", "main"), there) == Pin(f"hf:o/r@{NEW}::file=config.json", 30)
+    assert [file.path for file in needed("config.json", there)] == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ]
+    with pytest.raises(ModelNotFound, match=r"^hf:o/r: .*tokenizer\.json is not there"):
+        pinned(RepoRef("o/r", "main"), facts("config.json", "model.safetensors"))
+    with pytest.raises(InvalidRequest, match="name hf:o/r alone"):
+        pinned(HubRef("o/r", "main", "model.safetensors"), there)
+
+
 def test_a_missing_part_is_told() -> None:
     with pytest.raises(ModelNotFound, match=r"has no file m-00002-of-00002\.gguf"):
         needed("m-00001-of-00002.gguf", facts("m-00001-of-00002.gguf"))

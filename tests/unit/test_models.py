@@ -297,6 +297,9 @@ def test_a_set_is_all_its_parts_in_order(path: str, expected: list[str]) -> None
             "m-q4_k_m-00001-of-00002.gguf",
         ),
         (["m.Q5_0.gguf", "mmproj-m.gguf", "imatrix.gguf"], "m.Q5_0.gguf"),
+        (["config.json", "model.safetensors", "m.gguf"], "m.gguf"),
+        (["README.md", "config.json", "model.safetensors"], "config.json"),
+        (["config.json", "model.safetensors.index.json", "mmproj-m.gguf"], "config.json"),
     ],
 )
 def test_the_one_model_or_the_one_of_q4_k_m_is_chosen(files: list[str], expected: str) -> None:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llorch
-from llorch import models
+from llorch import checkpoint_files, models
 from llorch.abilities import abilities
 from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
 from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, ServerRef, parse_ref
 from llorch.wire.models import Origin
 from llorch.wire.pools import Disk, Model
-from roles.pool.model_cache import checkpoint, gguf
+from roles.pool.model_cache import checkpoint, files, gguf
 from roles.pool.model_cache.ledger import ModelRecord
 
 ASSETS = Path(llorch.__file__).parent / "assets"
@@ -196,7 +196,8 @@ class Catalogue:
         try:
             paths, size, key = _measured(folder)
         except (OSError, ModelInvalid):
-            return Entry(ref, origin, (folder / checkpoint.CONFIG,), 0, 0, None)
+            there = checkpoint.present(folder) or [folder / checkpoint_files.CONFIG]
+            return Entry(ref, origin, tuple(there), sum(map(files.size, there)), 0, None)
         seen.add(key)
         if key not in self._read:
             try:
@@ -217,7 +218,7 @@ class Catalogue:
 
 
 def locate(ref: str, models_dir: Path) -> Path:
-    """Return where the file of a resolved reference is, or would be.
+    """Return where the file of a resolved reference is, or would be; of a checkpoint of the hub, its folder.
 
     Raises:
         InvalidRequest: Not a resolved reference.
@@ -237,7 +238,7 @@ def locate(ref: str, models_dir: Path) -> Path:
     path = snapshots / parsed.revision / parsed.path
     if ".." in path.parts or not path.is_file():
         raise ModelNotFound(f"{_shown(ref)}: it is not on this host; download it first")
-    return path
+    return path.parent if checkpoint_files.names_one(parsed.path) else path
 
 
 def _candidates(models_dir: Path, records: Records) -> Iterator[tuple[str, Origin, Path]]:
@@ -248,7 +249,9 @@ def _candidates(models_dir: Path, records: Records) -> Iterator[tuple[str, Origi
             yield record.model_ref, "registered", Path(record.model_ref.removeprefix("file:"))
     for path in _model_files(models_dir):
         if checkpoint.is_folder(path):
-            yield str(FileRef(str(path.absolute()))), "file", path
+            ref = _ref(path / checkpoint_files.CONFIG, models_dir)
+            inside = ref.startswith("hf:")
+            yield (ref, "hub", path) if inside else (str(FileRef(str(path.absolute()))), "file", path)
         elif _parts(path)[0] == path:
             ref = _ref(path, models_dir)
             yield ref, "hub" if ref.startswith("hf:") else "file", path

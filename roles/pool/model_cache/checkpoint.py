@@ -16,18 +16,18 @@ from typing import TypeVar
 
 import msgspec
 
+from llorch.checkpoint_files import BESIDE, CONFIG, INDEX, SINGLE, TOKENIZER, belongs
 from llorch.errors import ModelIncompatible, ModelInvalid
 from llorch.wire.codec import UNREADABLE
 from roles.pool.model_cache.gguf import MAX_LAYERS, Metadata
 
-CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
-BESIDE = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-"""What is read beside the weights, where it is there."""
 MAX_HEADER_BYTES = 64 * 1024 * 1024
 MAX_TEXT_BYTES = 16 * 1024 * 1024
 MAX_DIMENSIONS = 8
 COMPUTED_BYTES = 2
 """Bytes of one number as the engine computes by default, in bfloat16, whatever the files hold."""
+MAX_TOKEN_BYTES = 2**31 - 1
+"""Its tokens are not read here: no prompt is certainly too long before the worker has counted it."""
 NUMBER_BYTES: Mapping[str, int] = {"BF16": 2, "F16": 2, "F32": 4}
 
 _Kind = TypeVar("_Kind")
@@ -77,7 +77,7 @@ def is_one(folder: Path) -> bool:
 
 
 def files(folder: Path) -> list[Path]:
-    """Return the files of a checkpoint: config.json, all weights, and what is there beside them.
+    """Return the files of a checkpoint: config.json, all weights, the tokeniser, and what is there beside them.
 
     Raises:
         ModelInvalid: The index of the weights cannot be read.
@@ -92,7 +92,16 @@ def files(folder: Path) -> list[Path]:
         found += [folder / INDEX, *(folder / name for name in names)]
     else:
         found.append(folder / SINGLE)
-    return found + [folder / name for name in BESIDE if is_file(folder / name)]
+    return found + [folder / name for name in BESIDE if name == TOKENIZER or is_file(folder / name)]
+
+
+def present(folder: Path) -> list[Path]:
+    """Return those files of a folder that can be a checkpoint's, whether it is whole or not; none if it has none."""
+    try:
+        found = sorted(path for path in folder.iterdir() if belongs(path.name))
+    except OSError:
+        return []
+    return sorted(found, key=lambda path: path.name != CONFIG)
 
 
 def read(folder: Path) -> Metadata:
@@ -127,7 +136,7 @@ def read(folder: Path) -> Metadata:
         value_length=head,
         quantization=max(kinds, key=lambda kind: kinds[kind], default="unknown"),
         vocab_size=config.vocab_size,
-        max_token_bytes=0,
+        max_token_bytes=MAX_TOKEN_BYTES,
         chat_template="",
         parameters=parameters,
         weights_bytes=parameters * COMPUTED_BYTES,

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from llorch import log, models
 from llorch.errors import CallerError, DiskFull, InvalidRequest, LlorchError, NotFound
 from llorch.models import HubRef
+from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.models import FINAL, Download, DownloadModel, Evicted, FileFacts, Started
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache import files, progress
@@ -68,6 +69,7 @@ class Downloads:
         token: What other pools ask for.
         metrics: Counts how downloads end.
         changed: Called when the orchestrator should hear of something.
+        check: Raises where nothing here can run a model of that form.
         clock_ms: Unix milliseconds.
         patience: When a failed try is repeated.
     """
@@ -82,6 +84,7 @@ class Downloads:
         token: str,
         metrics: LifecycleMetrics,
         changed: Callable[[], None],
+        check: Callable[[HubRef], Awaitable[None]],
         clock_ms: Callable[[], int],
         patience: Patience | None = None,
     ) -> None:
@@ -92,6 +95,7 @@ class Downloads:
         self._token = token
         self._metrics = metrics
         self._changed = changed
+        self._check = check
         self._clock_ms = clock_ms
         self._patience = patience or Patience()
         self._runs: dict[str, _Run] = {}
@@ -127,12 +131,14 @@ class Downloads:
 
         Raises:
             InvalidRequest: The reference does not name a commit and a file, or a dry run does not know the size.
+            BackendUnavailable: Nothing here runs such a model.
             DiskFull: There is no room; `details` says what could go.
         """
         ref = models.parse_ref(request.model_ref)
         if not isinstance(ref, HubRef) or not ref.pinned:
             raise _unresolved(request.model_ref)
         ref = HubRef(ref.repo, ref.revision, models.parts(ref.path)[0])
+        await self._check(ref)
         key = models.model_id(str(ref))
         if request.dry_run:
             return await self._rehearse(ref, request)
@@ -227,7 +233,7 @@ class Downloads:
                         self._end(run, "failed", error)
                         return
                 else:
-                    await self._discard(run)
+                    await self._discard(run, whole=True)
                     self._end(run, "complete")
                     return
         except asyncio.CancelledError:
@@ -270,11 +276,7 @@ class Downloads:
 
     async def _rehearse(self, ref: HubRef, request: DownloadModel) -> Started:
         if not isinstance(request.size_bytes, int):
-            problem = "required for a dry run"
-            raise InvalidRequest(
-                f"the request is not valid: size_bytes: {problem}",
-                details={"fields": [{"field": "size_bytes", "problem": problem}]},
-            )
+            raise invalid([FieldProblem("size_bytes", "required for a dry run")])
         promised = sum(run.left_bytes for run in self._runs.values())
         plan: list[Evicted] = []
         if not await self._library.whole(str(ref)):
@@ -298,8 +300,10 @@ class Downloads:
         await asyncio.sleep(wait_s)
         return True
 
-    async def _discard(self, run: _Run) -> None:
-        """Delete what a download that has ended leaves beside the models."""
+    async def _discard(self, run: _Run, *, whole: bool = False) -> None:
+        """Delete what a download that has ended leaves beside the models, and of one that is not *whole*."""
+        if not whole:
+            await self._library.abandon(run.ref)
         await asyncio.to_thread(files.empty, self._partial(run))
         await asyncio.to_thread(self._ledger.remove, run.view.download_id)
 

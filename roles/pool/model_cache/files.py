@@ -7,8 +7,10 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from llorch import checkpoint_files, models
 from llorch.models import HubRef
 from llorch.wire.models import FileCheck, FileFacts
+from roles.pool.model_cache import checkpoint
 
 PIECE_BYTES = 4 * 1024 * 1024
 
@@ -16,6 +18,13 @@ PIECE_BYTES = 4 * 1024 * 1024
 def place(folder: Path, ref: HubRef, path: str) -> Path:
     """Return where a file of a repository belongs: as in huggingface_hub's cache, so that both find it."""
     return folder / f"models--{ref.repo.replace('/', '--')}" / "snapshots" / ref.revision / path
+
+
+def placed(folder: Path, ref: HubRef) -> list[Path]:
+    """Return those files of a model that are where they belong, whether all of them are or not."""
+    if checkpoint_files.names_one(ref.path):
+        return checkpoint.present(place(folder, ref, ref.path).parent)
+    return [path for part in models.parts(ref.path) if (path := place(folder, ref, part)).is_file()]
 
 
 def sha256_of(path: Path, tell: Callable[[int], None] = lambda _: None) -> str:
@@ -41,7 +50,7 @@ def remove(paths: tuple[Path, ...], folder: Path) -> int:
             path.unlink()
             inside = target.is_relative_to(folder.resolve())
             repo = target.parent.parent
-            if inside and not any(link.resolve() == target for link in repo.glob("snapshots/**/*.gguf")):
+            if inside and not any(link.resolve() == target for link in repo.glob("snapshots/**/*")):
                 target.unlink(missing_ok=True)
                 freed += taken
         else:

@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from llorch import log, models
+from llorch import checkpoint_files, log, models
 from llorch.errors import CallerError, Conflict, LlorchError, ModelInvalid, ModelNotFound
 from llorch.models import FileRef, HubRef, ServerRef
 from llorch.wire.models import (
@@ -243,8 +243,7 @@ class Library:
             promised_bytes=promised_bytes,
             budget_bytes=self._budget_bytes,
         )
-        placed = [files.place(self.folder, ref, path) for path in models.parts(ref.path)]
-        had += sum([await asyncio.to_thread(files.size, path) for path in placed])
+        had += sum(map(files.size, await asyncio.to_thread(files.placed, self.folder, ref)))
         return room.make(space, usage.models, max(0, total_bytes - had), evict=evict)
 
     async def evict(self, plan: list[Evicted]) -> None:
@@ -263,9 +262,16 @@ class Library:
         key = models.model_id(str(ref))
         record = self._records.get(key)
         if record is not None and record.corrupt:
-            paths = [files.place(self.folder, ref, path) for path in models.parts(ref.path)]
-            await asyncio.to_thread(files.remove, tuple(path for path in paths if path.exists()), self.folder)
+            paths = await asyncio.to_thread(files.placed, self.folder, ref)
+            await asyncio.to_thread(files.remove, tuple(paths), self.folder)
             await self._forget(key)
+
+    async def abandon(self, ref: HubRef) -> None:
+        """Delete what a download that has ended has put in place of a model that is not whole; no other's links."""
+        if not await self.whole(str(ref)):
+            paths = await asyncio.to_thread(files.placed, self.folder, ref)
+            own = tuple(path for path in paths if not path.is_symlink())
+            await asyncio.to_thread(files.remove, own, self.folder)
 
     async def added(self, ref: str, files: list[FileFacts]) -> None:
         """Take note of a model whose files have just been proven and put in place."""
@@ -302,13 +308,16 @@ class Library:
 
     def _facts(self, entry: Entry) -> list[FileFacts]:
         record = self._records.get(models.model_id(entry.ref))
-        if record is not None and len(record.files) == len(entry.paths):
+        if record is not None and [Path(f.path).name for f in record.files] == [path.name for path in entry.paths]:
             return record.files
         parsed = models.parse_ref(entry.ref)
         assert not isinstance(parsed, ServerRef)  # its path was found on the disk
-        folder = Path(parsed.path)
-        inside = entry.paths[0].parent == folder
-        names = [str(path) for path in entry.paths] if inside else models.parts(parsed.path)
+        if entry.paths[0].parent == Path(parsed.path):
+            names = [str(path) for path in entry.paths]
+        elif checkpoint_files.names_one(parsed.path):
+            names = [parsed.path.removesuffix(checkpoint_files.CONFIG) + path.name for path in entry.paths]
+        else:
+            names = models.parts(parsed.path)
         return [
             FileFacts(path=name, size_bytes=files.size(path), sha256=files.told_by_cache(path))
             for name, path in zip(names, entry.paths, strict=True)

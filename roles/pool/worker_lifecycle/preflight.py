@@ -96,13 +96,8 @@ def plan(  # noqa: PLR0913 - what is decided from
         InsufficientMemory: It fits none of the devices in question.
     """
     engine = ENGINES[metadata.form] if request.engine is UNSET else request.engine
-    backends = engines.get(engine)
-    if backends is None:
-        raise BackendUnavailable(
-            f"the engine {engine} is not installed on this host, and {FORMS[metadata.form]} take it; "
-            f"installed: {_list(engines)}",
-            details={"engines": sorted(engines)},
-        )
+    check_installed(metadata.form, engines, engine=engine)
+    backends = engines[engine]
     check_compatible(metadata, engine)
     check_extras(metadata, extras, engine)
     slots = defaults.slots if request.slots is UNSET else request.slots
@@ -132,6 +127,26 @@ def _shares(
     """Lay a model over several devices: over trusted ones, else over all."""
     trusted = {device.id: free[device.id] for device in devices if device.suspect is UNSET}
     return split(metadata, needed, trusted) or split(metadata, needed, {d.id: free[d.id] for d in devices})
+
+
+def check_installed(form: str, engines: Engines, *, engine: Engine | None = None) -> None:
+    """Refuse what this host has no engine for.
+
+    Args:
+        form: Of the model's files.
+        engines: What is installed.
+        engine: The one asked for; None is the one for the form.
+
+    Raises:
+        BackendUnavailable: It is not installed; the message lists what is.
+    """
+    wanted = engine or ENGINES[form]
+    if wanted not in engines:
+        raise BackendUnavailable(
+            f"the engine {wanted} is not installed on this host, and {FORMS[form]} take it; "
+            f"installed: {_list(engines)}",
+            details={"engines": sorted(engines)},
+        )
 
 
 def check_compatible(metadata: Metadata, engine: Engine) -> None:

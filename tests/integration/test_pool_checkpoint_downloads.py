@@ -1,0 +1,221 @@
+"""Models as safetensors from a hub: what comes, what is listed and deleted, and what is left of one that never came."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from llorch.errors import BackendUnavailable, RemoteError
+from llorch.hub import Pins
+from llorch.models import HubRef, model_id
+from llorch.wire.models import Download, DownloadModel, FileFacts
+from roles.pool.metrics import LifecycleMetrics
+from roles.pool.model_cache.catalogue import Catalogue
+from roles.pool.model_cache.downloads import Downloads
+from roles.pool.model_cache.ledger import DownloadRecord, Ledger, ModelRecord
+from roles.pool.model_cache.library import Library
+from roles.pool.worker_lifecycle import preflight
+from roles.pool.worker_lifecycle.engines import Engines
+from tests.support import checkpoints
+from tests.support.checkpoints import Variant
+from tests.support.downloading import HASTY, ask
+from tests.support.hub import Hub, running_hub
+from tests.support.models import Shape
+from tests.support.pools import running_pool
+
+REPO = "org/tiny-Instruct"
+SHAPE = Shape(n_embd=128, n_layer=4, n_head=4, n_ff=320)
+OTHERS = ("pytorch_model.bin", "README.md", "original/consolidated.00.pth", "consolidated.safetensors")
+
+
+@pytest.fixture(name="hub")
+async def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    folder = checkpoints.make(tmp_path / "source", SHAPE, Variant(files=3))
+    async with running_hub(tmp_path / "home", monkeypatch) as hub:
+        whole = {path.name: path for path in folder.iterdir()}
+        hub.add(REPO, {**dict.fromkeys(OTHERS, folder / "tokenizer.json"), **whole})
+        yield hub
+
+
+@asynccontextmanager
+async def host(data: Path, engines: Callable[[], Engines]) -> AsyncIterator[tuple[Library, Downloads]]:
+    """Run what a pool fetches models with, on a host with those engines."""
+
+    async def check(_ref: HubRef) -> None:
+        preflight.check_installed("safetensors", engines())
+
+    async with asyncio.TaskGroup() as tasks:
+        library = Library(
+            Catalogue(data / "models"),
+            Ledger(data / "known", ModelRecord),
+            in_use=set,
+            budget_bytes=0,
+            changed=lambda: None,
+            clock_ms=lambda: 1,
+        )
+        downloads = Downloads(
+            library,
+            Ledger(data / "downloads", DownloadRecord),
+            tasks=tasks,
+            at_once=1,
+            token="",
+            metrics=LifecycleMetrics(CollectorRegistry()),
+            changed=lambda: None,
+            check=check,
+            clock_ms=lambda: 1,
+            patience=HASTY,
+        )
+        await library.open()
+        await downloads.open()
+        yield library, downloads
+        await downloads.close()
+
+
+def with_torch() -> Engines:
+    return {"llamacpp": frozenset({"cpu"}), "torch": frozenset({"cpu"})}
+
+
+async def ended(downloads: Downloads, ref: str) -> Download:
+    """Fetch a model; return how that ended."""
+    started = await downloads.ask(DownloadModel(model_ref=ref))
+    return [view async for view in downloads.watch(started.download_id)][-1]
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+async def test_a_repository_is_fetched_without_what_is_not_needed_then_listed_verified_and_deleted(
+    tmp_path: Path, hub: Hub
+) -> None:
+    needed = {path: data for path, data in hub.repos[REPO].files.items() if path not in OTHERS}
+    pin = await Pins().pin(f"hf:{REPO}")
+    snapshot = tmp_path / "models" / "models--org--tiny-Instruct" / "snapshots" / hub.repos[REPO].commit
+
+    async with host(tmp_path, with_torch) as (library, downloads):
+        end = await ended(downloads, pin.ref)
+        listed = next(model for model in await library.models() if model.model_ref == pin.ref)
+        stored = await library.model(model_id(pin.ref))
+        sound = await library.verify(model_id(pin.ref))
+        parts = [await library.file(model_id(pin.ref), number) for number in range(len(stored.files))]
+        found = await library.inspect(pin.ref)
+        paths = found.paths
+        there = {name: (snapshot / name).read_bytes() for name in below(snapshot)}
+        gone = await library.delete(model_id(pin.ref))
+
+    size = sum(map(len, needed.values()))
+    assert (end.state, end.bytes_done, end.bytes_total) == ("complete", size, size)
+    assert (pin.ref, pin.size_bytes) == (hub.ref(REPO, "config.json"), size)
+    assert there == needed
+    assert (listed.size_bytes, stored.size_bytes, gone.freed_bytes) == (size, size, size)
+    assert (stored.origin, listed.architecture, found.path) == ("hub", "llama", snapshot)
+    assert sound.ok
+    assert [file.path for file in stored.files] == [path.name for path in parts]
+    assert parts == paths
+    assert all(len(file.sha256) == 64 for file in stored.files)
+    assert below(tmp_path / "models") == []
+
+
+async def test_a_name_means_the_snapshot_that_is_there_without_asking_the_hub(tmp_path: Path, hub: Hub) -> None:
+    async with host(tmp_path, with_torch) as (library, downloads):
+        await ended(downloads, hub.ref(REPO, "config.json"))
+        have = [(model.model_ref, model.added_ms) for model in await library.models()]
+    await hub.stop()
+
+    assert (await Pins().pin(f"hf:{REPO}", have)).ref == hub.ref(REPO, "config.json")
+
+
+async def test_a_download_that_is_cancelled_between_two_files_leaves_nothing(tmp_path: Path, hub: Hub) -> None:
+    models = tmp_path / "models"
+    async with host(tmp_path, with_torch) as (_, downloads):
+        hub.faults.piece_s = 0.02
+        started = await downloads.ask(DownloadModel(model_ref=hub.ref(REPO, "config.json")))
+        async for view in downloads.watch(started.download_id):
+            placed = list((models / "models--org--tiny-Instruct").rglob("*.safetensors")) if models.exists() else []
+            if placed or view.state == "complete":
+                break
+        end = await downloads.cancel(started.download_id)
+
+    assert placed
+    assert end.state == "cancelled"
+    assert below(models) == []
+
+
+async def test_a_download_goes_on_where_an_earlier_process_left_it(tmp_path: Path, hub: Hub) -> None:
+    ref = hub.ref(REPO, "config.json")
+    async with host(tmp_path, with_torch) as (_, downloads):
+        hub.faults.hold_at = 0.5
+        await downloads.ask(DownloadModel(model_ref=ref))
+        await hub.holding.wait()
+
+    hub.faults.release.set()
+    async with host(tmp_path, with_torch) as (library, downloads):
+        states = [view.state async for view in downloads.watch(model_id(ref))]
+        whole = await library.whole(ref)
+
+    assert states[-1] == "complete"
+    assert whole
+
+
+async def test_an_index_that_names_other_files_makes_no_model(tmp_path: Path, hub: Hub) -> None:
+    hub.repos[REPO].files["model.safetensors.index.json"] = b'{"weight_map": {"a": "elsewhere.safetensors"}}'
+    ref = hub.ref(REPO, "config.json")
+
+    async with host(tmp_path, with_torch) as (library, downloads):
+        await ended(downloads, ref)
+        stored = await library.model(model_id(ref))
+        await library.delete(model_id(ref))
+
+    assert stored.corrupt
+    assert below(tmp_path / "models") == []
+
+
+async def test_a_cache_of_the_hubs_own_client_is_used_and_its_blobs_go_with_the_model(tmp_path: Path, hub: Hub) -> None:
+    repo = tmp_path / "models" / "models--org--tiny-Instruct"
+    snapshot = repo / "snapshots" / hub.repos[REPO].commit
+    snapshot.mkdir(parents=True)
+    (repo / "blobs").mkdir()
+    for number, (name, data) in enumerate(sorted(hub.repos[REPO].files.items())):
+        (repo / "blobs" / str(number)).write_bytes(data)
+        if "/" not in name:
+            (snapshot / name).symlink_to(repo / "blobs" / str(number))
+    ref = hub.ref(REPO, "config.json")
+
+    async with host(tmp_path, with_torch) as (library, downloads):
+        here = await ended(downloads, ref)
+        facts = (await library.model(model_id(ref))).files
+        await library.delete(model_id(ref))
+
+    assert here.state == "complete"
+    assert hub.count("get") == 0
+    assert facts[0] == FileFacts(path="config.json", size_bytes=len(hub.repos[REPO].files["config.json"]))
+    assert [path for path in below(snapshot) if not path.startswith("README")] == [
+        "consolidated.safetensors",
+        "pytorch_model.bin",
+    ]
+
+
+async def test_a_host_without_the_engine_fetches_nothing_and_says_what_it_has(tmp_path: Path, hub: Hub) -> None:
+    async with host(tmp_path, lambda: {"llamacpp": frozenset({"cpu"})}) as (_, downloads):
+        with pytest.raises(BackendUnavailable) as refused:
+            await downloads.ask(DownloadModel(model_ref=hub.ref(REPO, "config.json")))
+
+    assert refused.value.message == (
+        "the engine torch is not installed on this host, and folders of safetensors take it; installed: llamacpp"
+    )
+    assert hub.count("api") == hub.count("get") == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")
+async def test_a_pool_without_torch_refuses_a_checkpoint_of_the_hub(tmp_path: Path, hub: Hub) -> None:
+    async with running_pool(tmp_path / "pool") as pool:
+        with pytest.raises(RemoteError, match="the engine torch is not installed") as refused:
+            await ask(pool.client, hub.ref(REPO, "config.json"))
+
+    assert (refused.value.code, refused.value.status) == ("BACKEND_UNAVAILABLE", 409)
