@@ -35,7 +35,7 @@ format: .venv/dev.stamp  ## put the code into the one layout there is
 exe: .venv/dev.stamp  ## build dist/llorch, one file that needs no Python, and try it
 	@$(BIN)/python build/build.py
 
-exe-torch: .venv-torch/exe.stamp  ## build dist/llorch-torch, with the packages of the torch engine: 245 MB, not part of .ci/run
+exe-torch: .venv-torch/exe.stamp  ## build the folder dist/llorch-torch, with the packages of the torch engine; not part of .ci/run
 	@.venv-torch/bin/python build/build.py --flavour torch
 
 # The locks name PyPI's files for every platform. uv writes them; nothing else here needs it.
@@ -87,7 +87,7 @@ clean:  ## remove the environment and everything else that is made here
 	@echo "Making an environment in .venv-torch, with torch"
 	@$(PYTHON) -m venv .venv-torch
 	@.venv-torch/$(subst .venv/,,$(LOCKED)) requirements/run.txt
-	@.venv-torch/$(subst .venv/,,$(PIP)) $$(grep -o '^pyinstaller[a-z-]*==[^ ;]*' requirements/dev.txt)
+	@.venv-torch/$(subst .venv/,,$(PIP)) $$(grep -oE '^(gguf|pyinstaller[a-z-]*)==[^ ;]*' requirements/dev.txt)
 	@.venv-torch/$(subst .venv/,,$(PIP)) --no-build-isolation --editable '.[torch]'
 	@touch $@
 

@@ -19,8 +19,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def frozen() -> bool:
-    """Tell whether this is the one-file executable."""
+    """Tell whether this is an executable that brings its own Python."""
     return bool(getattr(sys, "frozen", False))
+
+
+def one_file() -> bool:
+    """Tell whether this is the one-file executable, not one with a folder of its parts beside it."""
+    return frozen() and Path(getattr(sys, "_MEIPASS", "")).parent != Path(sys.executable).parent
 
 
 def command(*arguments: str) -> list[str]:
@@ -119,4 +124,4 @@ class Echo:
         """Note a signal; tell whether it is no more than an echo."""
         now_s = time.monotonic()
         before_s = self._heard_s.setdefault(number, now_s)
-        return frozen() and 0 < now_s - before_s < ECHO_S
+        return one_file() and 0 < now_s - before_s < ECHO_S

@@ -51,6 +51,14 @@ def test_a_program_for_others_is_taken_and_what_is_none_is_refused(tmp_path: Pat
             chosen(str(tmp_path / name))
 
 
+def test_a_program_with_a_folder_of_its_parts_is_not_copied_without_them(tmp_path: Path) -> None:
+    (tmp_path / "_internal").mkdir()
+    (tmp_path / "llorch-torch").write_bytes(ELF + b"\x3e\x00" + bytes(100))
+
+    with pytest.raises(InvalidConfiguration, match="needs the folder _internal beside it"):
+        chosen(str(tmp_path / "llorch-torch"))
+
+
 def test_the_sources_cannot_be_copied() -> None:
     with pytest.raises(InvalidConfiguration, match="only the one-file executable"):
         chosen(None)

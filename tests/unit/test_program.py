@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,12 @@ def test_the_executable_takes_a_signal_that_comes_again_at_once_for_the_same(mon
 def test_another_signal_is_no_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert heard(monkeypatch, 10.0, 10.1, numbers=(signal.SIGINT, signal.SIGTERM)) == [False, False]
+
+
+def test_an_executable_with_a_folder_of_its_parts_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "_MEIPASS", str(Path(sys.executable).with_name("_internal")), raising=False)
+    assert heard(monkeypatch, 10.0, 10.01) == [False, False]
 
 
 def test_from_source_every_signal_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,8 @@ NEW_TOKEN_FILE = "~/.config/llorch/token"
 
 def version(_examined: Examined) -> Result:
     """Say what runs, and on what."""
-    how = "one-file executable" if program.frozen() else f"Python {platform.python_version()}"
+    inside = "one-file executable" if program.one_file() else "executable with a folder of its parts"
+    how = inside if program.frozen() else f"Python {platform.python_version()}"
     return ok("version", f"llorch {__version__}, {how}, {platform.system()} {platform.machine()}")
 
 
