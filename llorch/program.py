@@ -79,8 +79,8 @@ def hold(folder: Path) -> None:
 
 
 def hold_own() -> None:
-    """Hold this process's own one; from source there is none."""
-    if frozen():
+    """Hold this process's own one, where it has one."""
+    if one_file():
         hold(Path(sys._MEIPASS))  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's documented name
 
 

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from llorch import log
-from llorch.program import frozen
+from llorch.program import one_file
 
 YOUNG_S = 600.0
 """A younger one may still be on its way: nobody holds it before it is whole."""
@@ -37,8 +37,8 @@ def left_behind(temporary: Path, *, now_s: float) -> list[Path]:
 
 @contextlib.asynccontextmanager
 async def swept() -> AsyncIterator[None]:
-    """Remove what others left behind, now and then, for the length of the block; from source do nothing."""
-    if not frozen():
+    """Remove what others left behind, now and then, for the length of the block; do nothing where this is not the one file."""
+    if not one_file():
         yield
         return
     async with asyncio.TaskGroup() as tasks:
