@@ -15,6 +15,8 @@ WORKER_COMMAND = "__worker"
 GUARD_COMMAND = "__guard"
 WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
 ECHO_S = 0.5
+PARTS = "_internal"
+"""What PyInstaller calls the folder beside an executable that is not one file."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -25,7 +27,7 @@ def frozen() -> bool:
 
 def one_file() -> bool:
     """Tell whether this is the one-file executable, not one with a folder of its parts beside it."""
-    return frozen() and Path(getattr(sys, "_MEIPASS", "")).parent != Path(sys.executable).parent
+    return frozen() and Path(getattr(sys, "_MEIPASS", "")) != Path(sys.executable).with_name(PARTS)
 
 
 def command(*arguments: str) -> list[str]:

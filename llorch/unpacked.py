@@ -37,7 +37,7 @@ def left_behind(temporary: Path, *, now_s: float) -> list[Path]:
 
 @contextlib.asynccontextmanager
 async def swept() -> AsyncIterator[None]:
-    """Remove what others left behind, now and then, for the length of the block; do nothing where this is not the one file."""
+    """Remove what others left behind, now and then, for the length of the block, where this is the one file."""
     if not one_file():
         yield
         return

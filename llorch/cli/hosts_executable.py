@@ -15,8 +15,6 @@ from llorch.errors import InvalidConfiguration
 
 OURS = f"{platform.system()} {platform.machine()}"
 ANSWER_S = 60.0
-PARTS = "_internal"
-"""What PyInstaller calls the folder of an executable that is not one file."""
 _ELF, _MACH_O = b"\x7fELF\x02\x01", b"\xcf\xfa\xed\xfe"
 _ELF_MACHINES = {62: "x86_64", 183: "aarch64", 243: "riscv64"}
 _MACH_O_MACHINES = {0x0100_0007: "x86_64", 0x0100_000C: "arm64"}
@@ -51,9 +49,10 @@ def chosen(given: str | None) -> Executable:
         raise InvalidConfiguration(f"--executable {path}: {(error.strerror or str(error)).lower()}") from None
     if not system:
         raise InvalidConfiguration(f"--executable {path}: this is no program of Linux or macOS; `make exe` makes one")
-    if (path.parent / PARTS).is_dir():
+    if (path.parent / program.PARTS).is_dir():
         raise InvalidConfiguration(
-            f"--executable {path}: it needs the folder {PARTS} beside it, and one file is copied; `make exe` makes one"
+            f"--executable {path}: it needs the folder {program.PARTS} beside it, and one file is copied; "
+            "`make exe` makes one"
         )
     if system == OURS and not _is_llorch(path):
         raise InvalidConfiguration(f"--executable {path}: this is not llorch; `make exe` makes it")

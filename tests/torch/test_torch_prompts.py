@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the extra torch is not installed")
 from llorch.errors import InvalidRequest
 from roles.worker.backend import Prompt
 from roles.worker.backend.torch_engine import Torch
-from tests.support import checkpoints
+from tests.support import checkpoints, engines
 from tests.support.engines import generate
 
 NOTHING = {"type": "Strip", "strip_left": True, "strip_right": True}
@@ -29,12 +29,12 @@ async def test_a_prompt_without_tokens_and_one_that_cannot_be_encoded_end_no_oth
     async with asyncio.TaskGroup() as tasks:
         engine = Torch(tasks, folder, slots=2, threads=1)
         await engine.load(lambda _: None)
-        alone = await generate(engine, [300, 301], max_tokens=60)
-        beside = tasks.create_task(generate(engine, [300, 301], max_tokens=60))
+        alone = await generate(engines.torch(), engine, [300, 301], max_tokens=60)
+        beside = tasks.create_task(generate(engines.torch(), engine, [300, 301], max_tokens=60))
         for prompt in (Prompt(text=" "), Prompt(text="bake", continue_text="a" * 40 + "b")):
             with pytest.raises(InvalidRequest, match="the request is not valid: "):
                 await engine.tokenize(prompt)
         with pytest.raises(InvalidRequest, match="no tokens"):
-            await generate(engine, [])
+            await generate(engines.torch(), engine, [])
         assert (await beside).text == alone.text
         await engine.close()
