@@ -10,9 +10,10 @@ from llorch.policy import ModelPolicy
 from llorch.wire.engine_options import EngineOptions, fields_of
 from llorch.wire.pools import Worker
 from llorch.wire.protocol import PROTOCOL
-from roles.orchestrator.scheduler.decisions import Dispatch
+from roles.orchestrator.scheduler.decisions import Dispatch, Reject
 from roles.orchestrator.scheduler.facts import Facts
 from roles.orchestrator.scheduler.identity import STRANGE, same, served
+from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.scheduler.supply import Supply
 from tests.support.supplies import NOW_MS, decided, started
 from tests.support.worlds import GIB, demand, device, model, report
@@ -154,3 +155,27 @@ def test_a_worker_that_speaks_another_version_gets_no_job() -> None:
 
     assert served(worker, EngineOptions(), means=stands_for) == "file:/m.gguf"
     assert served(replace(worker, protocol=PROTOCOL + 1), EngineOptions(), means=stands_for) == f"{STRANGE}file:/m.gguf"
+
+
+@pytest.mark.parametrize("answered_first", [True, False])
+def test_a_pool_that_does_not_take_the_options_it_is_told_is_not_asked_again(answered_first: bool) -> None:
+    known = Supply({"file:/m": ModelPolicy(kv_type="q8_0")}, ModelPolicy())
+    here = {"devices": [device(gib=8)], "models": [model("file:/m", gib=1)]}
+    plain = report("worker", "file:/m", status="starting")
+    loading = Loading("worker", "pool", "file:/m", "d", known=True)
+    by_hand = Facts(workers=[report("by hand", "file:/m")], **here)  # type: ignore[arg-type]
+    known.hear("pool", by_hand, now_ms=NOW_MS)
+    asked = started(decided(known, "file:/m"))
+
+    if answered_first:
+        known.asked("worker", loading, need_bytes=GIB, now_ms=NOW_MS)
+    known.hear("pool", Facts(workers=[plain], **here), now_ms=NOW_MS)  # type: ignore[arg-type]
+    if not answered_first:
+        known.asked("worker", loading, need_bytes=GIB, now_ms=NOW_MS)
+    [decision] = decided(known, "file:/m")
+
+    assert asked == [("pool", "d")]
+    assert isinstance(decision, Reject)
+    assert decision.text == "pool pool started a worker without the options it was told; it may be of an old version"
+    known.hear("pool", Facts(**here), now_ms=NOW_MS, anew=True)  # type: ignore[arg-type]
+    assert started(decided(known, "file:/m")) == [("pool", "d")]

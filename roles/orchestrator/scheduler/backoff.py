@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -77,6 +77,12 @@ class Backoff:
         if model is None:
             return set()
         return {spot for spot, no in model.refusals.items() if no.permanent or no.retry_at_ms > now_ms}
+
+
+def closed(blocked: Collection[Spot], pools: Collection[str], *, spots: Callable[[str], Iterable[Spot]]) -> int:
+    """Return how many of *pools* have nothing left to ask, be it that all of their *spots* are *blocked*."""
+    found = {pool_id for pool_id, _ in blocked if pool_id in pools}
+    return sum((pool_id, "") in blocked or all(spot in blocked for spot in spots(pool_id)) for pool_id in found)
 
 
 def _forget(known: MutableMapping[Spot, Entry], pool_id: str) -> None:

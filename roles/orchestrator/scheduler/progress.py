@@ -52,12 +52,12 @@ class Progress:
         if asked is not None:
             self._drop(token, asked[0].model_ref)
 
-    def shown(self, worker_ids: Collection[str]) -> list[str]:
+    def shown(self, worker_ids: Collection[str]) -> list[Loading]:
         """Forget what was asked for and is there now; return it."""
-        tokens = [token for token in self._asked if token in worker_ids]
-        for token in tokens:
-            self.answered(token)
-        return tokens
+        found = [self._asked[token][0] for token in self._asked if token in worker_ids]
+        for loading in found:
+            self.answered(loading.worker_id)
+        return found
 
     def seen(self, pool_id: str, workers: Iterable[WorkerReport], downloads: Iterable[Download] = ()) -> None:
         """Take in which workers of a pool are loading, and which files it fetches."""

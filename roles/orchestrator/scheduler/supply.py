@@ -17,7 +17,7 @@ from llorch.policy import ModelPolicy
 from llorch.wire.models import Download
 from llorch.wire.pools import WorkerReport
 from roles.orchestrator.scheduler.affinity import Affinity
-from roles.orchestrator.scheduler.backoff import Backoff
+from roles.orchestrator.scheduler.backoff import Backoff, closed
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
 from roles.orchestrator.scheduler.dispatching import MOST_HELD
@@ -77,12 +77,13 @@ class Supply:
         self._take_downloads(pool_id, pool.facts.downloads, facts.downloads, now_ms=now_ms)
         before, pool.workers = pool.workers, {worker.worker_id: worker for worker in facts.workers}
         pool.facts = facts
-        for worker_id in self.progress.shown(pool.workers):
-            self.capacity.withdraw(worker_id)
+        for loading in self.progress.shown(pool.workers):
+            self.capacity.withdraw(loading.worker_id)
+            self._turned_out(loading, now_ms=now_ms)
         self.progress.seen(pool_id, [self._seen(worker) for worker in facts.workers], facts.downloads)
         self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
         for worker_id in before.keys() - pool.workers.keys():
-            self._gone(worker_id)
+            self.lost(worker_id)
         for worker in facts.workers:
             was = before.get(worker.worker_id)
             worker = self._seen(worker)
@@ -117,7 +118,7 @@ class Supply:
             for ref in pool.refs:
                 self.needs.forget(ref, pool_id)
             for worker_id in pool.workers:
-                self._gone(worker_id)
+                self.lost(worker_id)
             self.progress.leave(pool_id)
             self.capacity.drop(pool_id)
             self.rooms.leave(pool_id, now_ms=now_ms)
@@ -181,17 +182,35 @@ class Supply:
             self.grown |= not self.serving.leases(worker_id)
 
     def lost(self, worker_id: str) -> None:
-        """Note that a worker may be gone; when its pool says that it is there, it is."""
-        self._gone(worker_id)
+        """Note that a worker is gone, or may be; when its pool says that it is there, it is."""
+        worker = self.serving.get(worker_id)
+        self.rooms.gone(worker_id)
+        self.affinity.forget(worker_id)
+        if worker is not None:
+            self.serving.remove(worker_id)
+            self.changed |= {worker.model_ref, worker.claimed} - {""}
+            self.grown = True
 
     def asked(self, token: str, loading: Loading, *, need_bytes: int, now_ms: int, parts: Sequence[Part] = ()) -> None:
         """Note that a worker was asked for; its memory is promised until a heartbeat shows it."""
         worker = self._pools[loading.pool_id].workers if loading.pool_id in self._pools else {}
         if token in worker:
+            self._turned_out(loading, now_ms=now_ms)
             return
         self.progress.asked(token, loading, now_ms=now_ms)
         if loading.device or parts:
             self.capacity.promise(token, promised((loading.pool_id, loading.device), need_bytes, parts))
+
+    def _turned_out(self, loading: Loading, *, now_ms: int) -> None:
+        """Ask a pool for no more workers if one has other options than those it was asked for: it would never end."""
+        worker = self._pools[loading.pool_id].workers[loading.worker_id]
+        if loading.known and self._seen(worker).model_ref != loading.model_ref:
+            message = (
+                f"pool {loading.pool_id} started a worker without the options it was told; it may be of an old version"
+            )
+            self.refused(
+                loading.model_ref, (loading.pool_id, ""), code="MODEL_INCOMPATIBLE", message=message, now_ms=now_ms
+            )
 
     def answered(self, token: str) -> None:
         """Note that a request under *token* is over."""
@@ -243,7 +262,7 @@ class Supply:
             base,
             places=self.capacity.places(wanted, elsewhere=elsewhere) or self.capacity.places_together(wanted),
             refusals=refusals,
-            askable=len(candidates) - self._closed(blocked, candidates),
+            askable=len(candidates) - closed(blocked, candidates, spots=self.capacity.spots),
             absent=tuple(sorted(pool_id for pool_id, refs in self._away.items() if model_ref in refs)),
             returning=demand.oldest_ms < self._started_ms and now_ms < self.settled_ms,
             need_bytes=wanted.need_bytes,
@@ -270,15 +289,6 @@ class Supply:
         since_ms = found.now_ms - TURN_MS
         turns = self.serving.turns(self.capacity, wanted, elsewhere=elsewhere, since_ms=since_ms, spare=kept)
         return replace(found, turns=turns)
-
-    def _closed(self, blocked: set[Spot], candidates: Collection[str]) -> int:
-        """Return how many pools have nothing left to ask."""
-        count = 0
-        for pool_id in {pool_id for pool_id, _ in blocked}:
-            if pool_id in candidates:
-                spots = self.capacity.spots(pool_id)
-                count += (pool_id, "") in blocked or all(spot in blocked for spot in spots)
-        return count
 
     def _take_models(self, pool_id: str, pool: KnownPool, facts: Facts) -> None:
         refs = frozenset(model.model_ref for model in facts.models)
@@ -318,7 +328,7 @@ class Supply:
             )
             return
         if worker.status in {"stopped", "failed"}:
-            self._gone(worker.worker_id)
+            self.lost(worker.worker_id)
         elif worker.status == "draining":
             self.rooms.draining(worker.worker_id)
 
@@ -336,12 +346,3 @@ class Supply:
                 self.backoff.refused(
                     one.model_ref, (pool_id, ""), code=str(one.error_code), message=message, now_ms=now_ms
                 )
-
-    def _gone(self, worker_id: str) -> None:
-        worker = self.serving.get(worker_id)
-        self.rooms.gone(worker_id)
-        self.affinity.forget(worker_id)
-        if worker is not None:
-            self.serving.remove(worker_id)
-            self.changed |= {worker.model_ref, worker.claimed} - {""}
-            self.grown = True
