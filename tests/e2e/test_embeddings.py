@@ -161,7 +161,7 @@ async def test_a_model_that_writes_embeds_where_it_is_told_how_and_else_says_so(
 
 
 async def test_a_client_that_leaves_ends_its_long_embedding_job(tmp_path: Path, folder: Path) -> None:
-    texts = [" ".join(f"ba be bi bo bu {n}" for _ in range(6)) for n in range(2000)]
+    texts = [" ".join(f"ba be bi bo bu {n}" for _ in range(6)) for n in range(400)]
     body = {"model": f"file:{folder / 'slow.gguf'}", "input": texts}
     async with orchestrator_role(tmp_path) as orchestrator, pool_role(tmp_path, orchestrator.url) as pool:
 
