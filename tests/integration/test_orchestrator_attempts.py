@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.errors import AllSlotsBusy, Draining, EngineFailed, InvalidRequest, LlorchError, NotReady, RemoteError
+from llorch.errors import AllSlotsBusy, Draining, InvalidRequest, LlorchError, NotReady
 from llorch.sse import encode_event
 from llorch.wire.codec import encode
 from llorch.wire.events import WorkerStarted
@@ -335,17 +335,3 @@ async def test_a_hundred_jobs_on_a_worker_that_often_dies_all_arrive_whole(tmp_p
     for number, stream in enumerate(streams):
         assert text(stream.result()) == [f"job{number}:{index} " for index in range(6)]
         assert [event.kind for event in terminal(stream.result())] == ["end"]
-
-
-@pytest.mark.parametrize("trouble", [EngineFailed("the engine has died"), NotReady("not loaded yet")])
-async def test_a_worker_in_trouble_keeps_no_job_from_being_accepted(trouble: LlorchError, tmp_path: Path) -> None:
-    async with both(tmp_path, ScriptedWorker(busy=trouble)) as system:
-        job = await system.submit(prompt="word " * 2_000)
-
-    assert job.status == "queued"
-
-
-async def test_a_prompt_that_a_worker_counts_as_too_long_is_refused_with_its_count(tmp_path: Path) -> None:
-    async with both(tmp_path, ScriptedWorker()) as system:
-        with pytest.raises(RemoteError, match="5000 tokens long, the context of the model is 4096"):
-            await system.submit(prompt="word " * 2_000)
