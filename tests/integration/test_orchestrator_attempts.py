@@ -245,9 +245,8 @@ async def test_the_prompt_of_a_worker_that_counts_at_the_end_is_counted_by_an_at
     before: Callable[[Call], Awaitable[None]], tokens_in: int, tmp_path: Path
 ) -> None:
     async def counting_late(call: Call) -> None:
-        started = WorkerStarted(
-            job_id=call.body.job_id, attempt=call.body.attempt, tokens_in=0, max_tokens=16, engine="late 1"
-        )
+        job, attempt = call.body.job_id, call.body.attempt
+        started = WorkerStarted(job_id=job, attempt=attempt, tokens_in=0, max_tokens=16, engine="late 1")
         await call.send("started", encode(started))
         await call.token("all")
         await call.end()

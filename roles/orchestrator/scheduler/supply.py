@@ -19,6 +19,7 @@ from llorch.wire.pools import WorkerReport
 from roles.orchestrator.scheduler.affinity import Affinity
 from roles.orchestrator.scheduler.backoff import Backoff, closed
 from roles.orchestrator.scheduler.capacity import Capacity, Spot, Wanted
+from roles.orchestrator.scheduler.deaths import Deaths
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
 from roles.orchestrator.scheduler.dispatching import MOST_HELD
 from roles.orchestrator.scheduler.facts import Demand, Facts, KnownPool, complaint, failed_to_start
@@ -50,6 +51,7 @@ class Supply:
         self.policies = Policies(policies, default)
         self.serving = Serving(self.policies)
         self.backoff = Backoff()
+        self.deaths = Deaths()
         self.needs = Needs()
         self.served = Served()
         self.progress = Progress()
@@ -80,18 +82,18 @@ class Supply:
         for loading in self.progress.shown(pool.workers):
             self.capacity.withdraw(loading.worker_id)
             self._turned_out(loading, now_ms=now_ms)
-        self.progress.seen(pool_id, [self._seen(worker) for worker in facts.workers], facts.downloads)
+        seen = [self._seen(worker) for worker in facts.workers]
+        self.progress.seen(pool_id, seen, facts.downloads)
+        self.deaths.heard(pool_id, seen, now_ms=now_ms)
         self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
         for worker_id in before.keys() - pool.workers.keys():
             self.lost(worker_id)
-        for worker in facts.workers:
+        for worker in seen:
             was = before.get(worker.worker_id)
-            worker = self._seen(worker)
             if failed_to_start(worker, was, first=known is None):
-                code, message = complaint(pool_id, worker)
-                spot = (pool_id, worker.device)
-                self.backoff.refused(worker.model_ref, spot, code=code, message=message, now_ms=now_ms)
-                self.changed.add(worker.model_ref)
+                ref, (code, message) = worker.model_ref, complaint(pool_id, worker)
+                self.backoff.refused(ref, (pool_id, worker.device), code=code, message=message, now_ms=now_ms)
+                self.changed.add(ref)
             self._take_worker(pool_id, worker, was, now_ms=now_ms)
         self.grown |= known is None
 
@@ -125,6 +127,7 @@ class Supply:
         if for_good:
             self._away.pop(pool_id, None)
             self.backoff.forget(pool_id, failures=True)
+            self.deaths.leave(pool_id)
         self.grown = True
 
     def snapshot(self, model_ref: str, demand: Demand, *, now_ms: int) -> Snapshot:
@@ -203,14 +206,12 @@ class Supply:
 
     def _turned_out(self, loading: Loading, *, now_ms: int) -> None:
         """Ask a pool for no more workers if one has other options than those it was asked for: it would never end."""
-        worker = self._pools[loading.pool_id].workers[loading.worker_id]
-        if loading.known and self._seen(worker).model_ref != loading.model_ref:
-            message = (
+        worker, ref = self._pools[loading.pool_id].workers[loading.worker_id], loading.model_ref
+        if loading.known and self._seen(worker).model_ref != ref:
+            told = (
                 f"pool {loading.pool_id} started a worker without the options it was told; it may be of an old version"
             )
-            self.refused(
-                loading.model_ref, (loading.pool_id, ""), code="MODEL_INCOMPATIBLE", message=message, now_ms=now_ms
-            )
+            self.refused(ref, (loading.pool_id, ""), code="MODEL_INCOMPATIBLE", message=told, now_ms=now_ms)
 
     def answered(self, token: str) -> None:
         """Note that a request under *token* is over."""
@@ -246,6 +247,7 @@ class Supply:
             return base
         needs = self.needs.of(model_ref)
         blocked = self.backoff.blocked(model_ref, now_ms=now_ms)
+        blocked |= set() if base.waiting else self.deaths.blocked(model_ref, now_ms=now_ms)
         taken = self.serving.spots(model_ref) if serving else set()
         taken |= self.served.closed(model_ref, needs, serving=self.serving.pools(model_ref), capacity=self.capacity)
         least, most = self.needs.range(model_ref)
