@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roles.orchestrator.scheduler.backoff import FIRST_MS, MOST_MS, Backoff
+from roles.orchestrator.scheduler.backoff import FIRST_MS, MOST_MODELS, MOST_MS, Backoff
 
 SPOT = ("p", "d")
 
@@ -47,3 +47,14 @@ def test_a_pool_that_registers_anew_is_asked_again_but_its_failures_still_count(
 
     assert asked == set()
     assert found.of("m")[0].retry_at_ms == FIRST_MS
+
+
+def test_refusals_of_any_number_of_models_take_no_more_memory_than_those_of_the_last() -> None:
+    known = Backoff()
+
+    for number in range(MOST_MODELS + 1):
+        known.refused(f"file:/{number}", ("p", ""), code="MODEL_NOT_FOUND", message="no such file", now_ms=0)
+        known.refused("file:/0", ("p", ""), code="MODEL_NOT_FOUND", message="no such file", now_ms=0)
+
+    refused = [bool(known.of(f"file:/{number}")) for number in (0, 1, 2, MOST_MODELS)]
+    assert refused == [True, False, True, True]

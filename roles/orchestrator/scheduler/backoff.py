@@ -11,6 +11,8 @@ from roles.orchestrator.scheduler.snapshot import Refusal
 
 FIRST_MS = 2_000
 MOST_MS = 120_000
+MOST_MODELS = 10_000
+"""Of so many models refusals are kept, the last ones: anybody can ask for a file that no pool has."""
 PERMANENT = frozenset({"MODEL_NOT_FOUND", "MODEL_INVALID", "MODEL_INCOMPATIBLE", "BACKEND_UNAVAILABLE", "FORBIDDEN"})
 ABOUT_THE_POOL = frozenset(
     {"MODEL_NOT_FOUND", "MODEL_INVALID", "MODEL_INCOMPATIBLE", "DRAINING", "POOL_UNREACHABLE", "UNREACHABLE"}
@@ -37,7 +39,9 @@ class Backoff:
     def refused(self, model_ref: str, spot: Spot, *, code: str, message: str, now_ms: int) -> None:
         """Note that a worker was not started, or did not come up."""
         spot = (spot[0], "") if code in ABOUT_THE_POOL else spot
-        model = self._models.setdefault(model_ref, _Model())
+        model = self._models[model_ref] = self._models.pop(model_ref, None) or _Model()
+        while len(self._models) > MOST_MODELS:
+            del self._models[next(iter(self._models))]
         count = model.failures[spot] = model.failures.get(spot, 0) + 1
         pause_ms = min(MOST_MS, FIRST_MS * 2 ** min(count - 1, 10))
         model.refusals[spot] = Refusal(
