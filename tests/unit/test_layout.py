@@ -33,7 +33,7 @@ DRIVEN = (
     *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery"),
     *("state/attempts", "state/rows", "submission"),
 )
-SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "progress", "rooms", "served", "serving", "snapshot")
+SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "rooms", "served", "serving", "snapshot")
 TYPES = (
     *("errors", "log", "settings", "wire/anthropic", "wire/batches", "wire/decisions", "wire/meta", "wire/models"),
     *(

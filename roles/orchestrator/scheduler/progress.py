@@ -9,7 +9,10 @@ from llorch.wire.models import Download
 from llorch.wire.pools import WorkerReport
 
 GRACE_MS = 10_000
-"""How long a worker that was asked for counts as starting before a heartbeat shows it."""
+MOST_GRACE_MS = 60_000
+"""How long a worker that was asked for counts as starting before a heartbeat shows it, and while no heartbeat comes."""
+TOLD_AFTER_MS = 2_000
+"""What a pool says so soon after a worker was asked for may have been written down before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Progress:
         self._asked: dict[str, tuple[Loading, int]] = {}
         self._starting: dict[str, dict[str, Loading]] = {}
         self._models: dict[str, dict[str, Loading]] = {}
+        self._heard_ms: dict[str, int] = {}
 
     def of(self, model_ref: str) -> list[Loading]:
         """Return the workers of a model that are on their way; those that load first."""
@@ -59,8 +63,11 @@ class Progress:
             self.answered(loading.worker_id)
         return found
 
-    def seen(self, pool_id: str, workers: Iterable[WorkerReport], downloads: Iterable[Download] = ()) -> None:
-        """Take in which workers of a pool are loading, and which files it fetches."""
+    def seen(
+        self, pool_id: str, workers: Iterable[WorkerReport], downloads: Iterable[Download] = (), *, now_ms: int = 0
+    ) -> None:
+        """Take in which workers of a pool are loading, and which files it fetches; *now_ms* if it has just said so."""
+        self._heard_ms[pool_id] = max(now_ms, self._heard_ms.get(pool_id, 0))
         for worker_id, loading in self._starting.pop(pool_id, {}).items():
             self._drop(worker_id, loading.model_ref)
         now = {
@@ -85,12 +92,18 @@ class Progress:
     def leave(self, pool_id: str) -> None:
         """Forget what a pool was loading, and what it was asked for."""
         self.seen(pool_id, ())
+        self._heard_ms.pop(pool_id, None)
         for token in [token for token, (loading, _) in self._asked.items() if loading.pool_id == pool_id]:
             self.answered(token)
 
     def overdue(self, *, now_ms: int) -> list[tuple[str, str]]:
-        """Return what was asked for too long ago, as tokens and models."""
-        late = [(token, one) for token, (one, since_ms) in self._asked.items() if now_ms - since_ms >= GRACE_MS]
+        """Return what was asked for too long ago for its pool not to have shown it, as tokens and models."""
+
+        def is_late(loading: Loading, since_ms: int) -> bool:
+            heard = self._heard_ms.get(loading.pool_id, 0) - since_ms >= TOLD_AFTER_MS
+            return now_ms - since_ms >= (GRACE_MS if heard else MOST_GRACE_MS)
+
+        late = [(token, loading) for token, (loading, since_ms) in self._asked.items() if is_late(loading, since_ms)]
         return [(token, loading.model_ref) for token, loading in late if loading.worker_id]
 
     def _enter(self, token: str, loading: Loading) -> None:

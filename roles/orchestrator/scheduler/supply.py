@@ -83,7 +83,7 @@ class Supply:
             self.capacity.withdraw(loading.worker_id)
             self._turned_out(loading, now_ms=now_ms)
         seen = [self._seen(worker) for worker in facts.workers]
-        self.progress.seen(pool_id, seen, facts.downloads)
+        self.progress.seen(pool_id, seen, facts.downloads, now_ms=now_ms)
         self.deaths.heard(pool_id, seen, now_ms=now_ms)
         self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
         for worker_id in before.keys() - pool.workers.keys():
