@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Meta
 
 from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
-from llorch.wire.errors import ErrorBody
 from llorch.wire.tasks import Stop
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
@@ -123,6 +122,7 @@ class Usage(msgspec.Struct, frozen=True):
     input_tokens: int
     output_tokens: int
     cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int = 0
 
 
 class TextBlock(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
@@ -159,14 +159,16 @@ class MessageReply(msgspec.Struct, frozen=True, kw_only=True):
     type: Literal["message"] = "message"
 
 
-class MessageError(ErrorBody, frozen=True, kw_only=True):
-    """What went wrong: llorch's own error, and its kind in Anthropic's words."""
+class MessageError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong, and its kind in Anthropic's words."""
 
+    message: str
     type: str
 
 
 class MessageErrorReply(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of every answer from status 400 upwards on `/v1/messages`."""
+    """The body of every answer from status 400 upwards on `/v1/messages`; `request_id` is the correlation id."""
 
     error: MessageError
+    request_id: str
     type: Literal["error"] = "error"

@@ -142,15 +142,15 @@ class OldEmbeddings(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last line of an answer tells beside the text. Durations are in nanoseconds."""
+    """What the last line of an answer tells beside the text, if there was any. Durations are in nanoseconds."""
 
     done_reason: DoneReason
-    total_duration: int = 0
-    load_duration: int = 0
-    prompt_eval_count: int = 0
-    prompt_eval_duration: int = 0
-    eval_count: int = 0
-    eval_duration: int = 0
+    total_duration: int | UnsetType = UNSET
+    load_duration: int | UnsetType = UNSET
+    prompt_eval_count: int | UnsetType = UNSET
+    prompt_eval_duration: int | UnsetType = UNSET
+    eval_count: int | UnsetType = UNSET
+    eval_duration: int | UnsetType = UNSET
 
 
 class Said(msgspec.Struct, frozen=True):

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
-from llorch.wire.errors import ErrorBody
 from llorch.wire.tasks import MAX_SEED, MAX_TOP_LOGPROBS, LogitBias, Priority, Stop
 
 Stops = Annotated[list[Stop], Meta(max_length=4)] | Stop | None
@@ -165,6 +164,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     created: int = 0
     owned_by: str = "llorch"
+    shutdown_date: None = None
     object: Literal["model"] = "model"
     capabilities: list[str] | UnsetType = UNSET
 
@@ -176,9 +176,11 @@ class ModelCards(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["list"] = "list"
 
 
-class ApiError(ErrorBody, frozen=True, kw_only=True):
-    """What went wrong: llorch's own error with the two fields that OpenAI's clients look for."""
+class ApiError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong: `code` is llorch's own, `param` the first field that is wrong."""
 
+    code: str
+    message: str
     type: str
     param: str | None = None
 

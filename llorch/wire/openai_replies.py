@@ -20,6 +20,16 @@ class PromptDetails(msgspec.Struct, frozen=True):
     """How much of a prompt was not computed anew, because an earlier one began alike."""
 
     cached_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class CompletionDetails(msgspec.Struct, frozen=True):
+    """How much of an answer was what: there is no sound and there are no predictions, and nobody counts thoughts."""
+
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -29,6 +39,7 @@ class Usage(msgspec.Struct, frozen=True):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails = PromptDetails()
+    completion_tokens_details: CompletionDetails = CompletionDetails()
 
 
 class AnswerMessage(msgspec.Struct, frozen=True):
@@ -37,6 +48,7 @@ class AnswerMessage(msgspec.Struct, frozen=True):
     content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    annotations: list[str] = []
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCall] | UnsetType = UNSET
 
@@ -86,10 +98,11 @@ class CallPart(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a chunk adds."""
+    """What a chunk adds; the first has a `role`."""
 
     content: str | UnsetType | None = UNSET
     role: Literal["assistant"] | UnsetType = UNSET
+    refusal: UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[CallPart] | UnsetType = UNSET
 

@@ -47,7 +47,7 @@ class NamedChoice(msgspec.Struct, frozen=True):
     name: FunctionName | None = None
 
 
-class TextFormat(msgspec.Struct, frozen=True):
+class TextFormat(msgspec.Struct, frozen=True, omit_defaults=True):
     """The form of an answer."""
 
     type: Literal["text", "json_object", "json_schema"]
@@ -66,6 +66,7 @@ class Reasoning(msgspec.Struct, frozen=True):
     """Whether what the model thinks is told; how much it thinks is the model's own affair."""
 
     effort: str | None = None
+    summary: str | None = None
 
 
 class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +84,7 @@ class ResponsesRequest(msgspec.Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     text: TextConfig | None = None
     reasoning: Reasoning | None = None
+    include: list[str] | None = None
     stream: bool | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
@@ -187,7 +189,15 @@ class ResponseReply(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     usage: ResponseUsage | None = None
     incomplete_details: Incomplete | None = None
+    completed_at: int | None = None
+    reasoning: Reasoning = Reasoning()
+    top_logprobs: int = 0
+    truncation: Literal["disabled"] = "disabled"
     error: None = None
     previous_response_id: None = None
-    store: bool = False
+    max_tool_calls: None = None
+    prompt_cache_key: None = None
+    safety_identifier: None = None
+    user: None = None
+    background: bool = False
     object: Literal["response"] = "response"

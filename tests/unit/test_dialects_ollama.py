@@ -26,6 +26,7 @@ from llorch.wire.events import End, Token
 from llorch.wire.ollama import Done, OllamaChat, OllamaGenerate
 from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.ollama import (
+    LOADED,
     Answered,
     Lines,
     chat_task,
@@ -33,7 +34,6 @@ from roles.orchestrator.dialects.ollama import (
     error_line,
     generate_task,
     kept_s,
-    loaded,
     loading,
     rfc3339,
 )
@@ -244,7 +244,6 @@ def test_times_are_in_nanoseconds() -> None:
         eval_duration=30_000_000,
     )
     assert done(replace(ENDED, stop_reason="max_tokens"), total_ns=0).done_reason == "length"
-    assert loaded(ENDED, total_ns=9) == Done(done_reason="load", total_duration=9, load_duration=5_000_000)
     assert rfc3339(1_500) == "1970-01-01T00:00:01.500Z"
 
 
@@ -259,4 +258,5 @@ def test_an_answer_is_lines_of_which_the_last_tells_the_rest() -> None:
     assert first == {**at, "done": False, "message": {"role": "assistant", "content": "hi"}}
     assert (last["done"], last["done_reason"], last["eval_count"], last["message"]["content"]) == (True, "stop", 3, "")
     assert (whole.done_reason, getattr(whole, "response", None)) == ("load", "hi")
+    assert "total_duration" not in json.loads(encode(Lines("x", chat=True).whole(Answered(), LOADED, now_ms=0)))
     assert json.loads(error_line(ModelNotFound("no such model"))) == {"error": "no such model"}

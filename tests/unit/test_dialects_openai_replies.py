@@ -51,10 +51,10 @@ def test_a_streamed_chat_has_the_shape_that_clients_know(*, with_usage: bool) ->
 
     first, text, end, last = chunks.first(0), chunks.piece(0, Token(0, "é")), chunks.end(0, ENDED), chunks.last([ENDED])
 
-    def choice(delta: dict[str, str], reason: str | None = None) -> dict[str, object]:
+    def choice(delta: dict[str, str | None], reason: str | None = None) -> dict[str, object]:
         return {**common, "choices": [{"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}]}
 
-    assert chunk(first) == choice({"content": "", "role": "assistant"})
+    assert chunk(first) == choice({"content": "", "role": "assistant", "refusal": None})
     assert chunk(text) == choice({"content": "é"})
     assert chunk(end) == choice({}, "stop")
     assert last.endswith(DONE)
@@ -63,7 +63,13 @@ def test_a_streamed_chat_has_the_shape_that_clients_know(*, with_usage: bool) ->
             "prompt_tokens": 7,
             "completion_tokens": 3,
             "total_tokens": 10,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
         }
         assert chunk(last.removesuffix(DONE)) == {**common, "choices": [], "usage": used}
     else:
@@ -82,9 +88,7 @@ def test_errors_keep_their_code_and_name_the_first_field() -> None:
         "INVALID_REQUEST",
         "temperature",
     )
-    assert full.error == ApiError(
-        message="full", type="rate_limit_error", code="QUEUE_FULL", retriable=True, correlation_id="c"
-    )
+    assert full.error == ApiError(message="full", type="rate_limit_error", code="QUEUE_FULL")
     assert b'"param":null' in encode(full)
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from llorch.errors import InvalidRequest
 from llorch.wire.codec import decode
@@ -65,6 +66,21 @@ def test_items_of_one_answer_are_one_message_of_the_model() -> None:
     ]
     assert found.tools == [Tool(Function("f", "d", {"type": "object"}, strict=True))]
     assert found.tool_choice == NamedTool(NamedFunction("f"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, (UNSET, UNSET)),
+        ({"include": ["reasoning.encrypted_content"]}, (UNSET, UNSET)),
+        ({"include": ["message.output_text.logprobs"]}, (True, UNSET)),
+        ({"top_logprobs": 3}, (True, 3)),
+    ],
+)
+def test_chances_are_told_to_who_asks_in_either_way(fields: dict[str, object], told: tuple[object, object]) -> None:
+    found = task(asked(**fields), room=None)
+
+    assert (found.logprobs, found.top_logprobs) == told
 
 
 def test_forms_and_thoughts_arrive() -> None:

@@ -33,7 +33,7 @@ def ended(reason: Any = "eos") -> End:  # noqa: ANN401 - one of three words
 def test_thoughts_text_and_calls_are_items_of_their_own() -> None:
     answer = Answer("j", "so", "e", ended(), "hm", [ToolCall("c", FunctionCall("f", "{}"))])
 
-    reply = whole_reply(answer, ASKED, created_s=5)
+    reply = whole_reply(answer, ASKED, created_s=5, ended_s=9)
 
     assert reply.output == [
         ReasoningItem("rs_j", [ReasoningText("hm")]),
@@ -41,12 +41,14 @@ def test_thoughts_text_and_calls_are_items_of_their_own() -> None:
         CallItem("fc_j_0", "c", "f", "{}"),
     ]
     assert (reply.id, reply.status, reply.usage) == ("resp_j", "completed", ResponseUsage(7, 3, 10))
+    assert (reply.created_at, reply.completed_at) == (5, 9)
 
 
 def test_an_answer_that_was_cut_off_says_so() -> None:
-    reply = whole_reply(Answer("j", "so", "e", ended("max_tokens")), ASKED, created_s=5)
+    reply = whole_reply(Answer("j", "so", "e", ended("max_tokens")), ASKED, created_s=5, ended_s=9)
 
     assert (reply.status, reply.incomplete_details) == ("incomplete", Incomplete("max_output_tokens"))
+    assert reply.completed_at is None
 
 
 def test_a_stream_builds_every_item_and_ends_with_the_whole() -> None:
@@ -58,7 +60,7 @@ def test_a_stream_builds_every_item_and_ends_with_the_whole() -> None:
         Token(3, "", tool_calls=[ToolCallDelta(0, FunctionDelta("f"), "c"), ToolCallDelta(0, FunctionDelta("", "{}"))]),
     ]
 
-    data = events.first() + b"".join(events.piece(piece) for piece in pieces) + events.last(ended())
+    data = events.first() + b"".join(events.piece(piece) for piece in pieces) + events.last(ended(), ended_s=9)
 
     found = [(event.kind, json.loads(event.data)) for event in parse(data)]
     assert [kind.removeprefix("response.") for kind, _ in found] == [
@@ -81,7 +83,7 @@ def test_a_stream_builds_every_item_and_ends_with_the_whole() -> None:
 def test_an_answer_without_a_word_and_an_error_have_their_events() -> None:
     events = Events("j", ASKED, created_s=5)
 
-    [*_, completed] = parse(events.first() + events.last(ended()))
+    [*_, completed] = parse(events.first() + events.last(ended(), ended_s=9))
     [failed] = parse(Events("j", ASKED, created_s=5).failed(WorkerLost("gone")))
 
     [item] = json.loads(completed.data)["response"]["output"]

@@ -104,7 +104,8 @@ def test_every_operation_tells_of_success_and_of_errors(described: dict[str, Any
         error = operation["responses"]["default"]["content"]["application/json"]["schema"]
 
         words = "OllamaError" if path == "/" or path.startswith("/api/") else "ErrorReply"
-        words = "ApiErrorReply" if path.startswith(("/v1/files", "/v1/batches")) else words
+        words = "ApiErrorReply" if path.startswith("/v1/") else words
+        words = "MessageErrorReply" if path.startswith("/v1/messages") else words
         assert error == {"$ref": f"#/components/schemas/{words}"}, f"{method} {path}"
         assert any(status.startswith("2") for status in operation["responses"]), f"{method} {path}"
         assert all(response["description"] for response in operation["responses"].values())

@@ -7,19 +7,20 @@ from contextlib import aclosing
 
 from aiohttp import web
 
-from llorch.edge import Endpoint, correlation_id, read, reply, stream
+from llorch.edge import Endpoint, Words, correlation_id, read, reply, stream
 from llorch.errors import LlorchError, NoPool, NotReady
 from llorch.job import JobId
 from llorch.wire import events
-from llorch.wire.anthropic import CountRequest, MessageReply, MessagesRequest, TokensCounted
+from llorch.wire.anthropic import CountRequest, MessageErrorReply, MessageReply, MessagesRequest, TokensCounted
 from llorch.wire.workers import TokenCount
-from roles.orchestrator.api.dialogue import jobs, speaking, steps, whole
+from roles.orchestrator.api.dialogue import jobs, steps, whole
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.dialects import anthropic as words
 from roles.orchestrator.dialects import anthropic_replies as replies
 
+WORDS = Words(MessageErrorReply, replies.error_reply)
 
-@speaking(replies.error_reply)
+
 async def messages(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages."""
     asked = await read(request, MessagesRequest)
@@ -31,7 +32,6 @@ async def messages(request: web.Request) -> web.StreamResponse:
         return reply(replies.whole_reply(await whole(request, job), asked), headers=headers)
 
 
-@speaking(replies.error_reply)
 async def count(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages/count_tokens: what the model's own tokeniser says."""
     asked = await read(request, CountRequest)
@@ -74,6 +74,7 @@ ENDPOINTS = (
         replies={200: MessageReply},
         refusals=_REFUSALS,
         events=True,
+        words=WORDS,
     ),
     Endpoint(
         "POST",
@@ -83,5 +84,6 @@ ENDPOINTS = (
         body=CountRequest,
         replies={200: TokensCounted},
         refusals=_REFUSALS,
+        words=WORDS,
     ),
 )

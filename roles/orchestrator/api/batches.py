@@ -10,19 +10,17 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from llorch import errors, log
-from llorch.edge import BODY_SILENCE_S, Endpoint, Parameter, Words, bearer, correlation_id, query, read, reply
+from llorch.edge import BODY_SILENCE_S, Endpoint, Parameter, bearer, correlation_id, query, read, reply
 from llorch.wire.batches import Batch, BatchList, CreateBatch, FileDeleted, FileList, FileObject
 from llorch.wire.codec import FieldProblem, invalid
-from llorch.wire.openai import ApiErrorReply
 from roles.orchestrator.api.keys import BATCHES
-from roles.orchestrator.dialects.openai_replies import error_reply
+from roles.orchestrator.api.openai import WORDS
 from roles.orchestrator.state.batches import FileRow
 
 MAX_LIMIT = 10_000
 MAX_FIELD_BYTES = 1024
 MAX_FIELDS = 16
 CHUNK_BYTES = 256 * 1024
-WORDS = Words(ApiErrorReply, error_reply)
 
 
 async def upload(request: web.Request) -> web.Response:

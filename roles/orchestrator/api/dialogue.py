@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import wraps
 
-import msgspec
 from aiohttp import web
 
-from llorch.edge import bearer, correlation_id, reply
-from llorch.errors import LlorchError
+from llorch.edge import bearer, correlation_id
 from llorch.job import JobId
 from llorch.log import fingerprint
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator import answers
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.dialects.answer import Answer, Step
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Words = Callable[[LlorchError, str], msgspec.Struct]
-
-
-def speaking(words: Words) -> Callable[[Handler], Handler]:
-    """Have a handler's errors answered in the words of another API; the second argument is the correlation id."""
-
-    def decorate(handler: Handler) -> Handler:
-        @wraps(handler)
-        async def handle(request: web.Request) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except LlorchError as error:
-                headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-                return reply(words(error, correlation_id(request)), status=error.status, headers=headers)
-
-        return handle
-
-    return decorate
 
 
 @asynccontextmanager

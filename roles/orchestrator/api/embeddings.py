@@ -13,22 +13,21 @@ from llorch.wire.ollama import EmbedRequest, Embeds, OldEmbeddings, OldEmbedRequ
 from llorch.wire.openai_embeddings import EmbeddingRequest, Embeddings, Reranked, RerankRequest
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator import answers
-from roles.orchestrator.api.dialogue import jobs, speaking, whole
+from roles.orchestrator.api.dialogue import jobs, whole
 from roles.orchestrator.api.keys import CORE
-from roles.orchestrator.api.ollama import WORDS, called
+from roles.orchestrator.api.ollama import WORDS as OLLAMA
+from roles.orchestrator.api.ollama import called
+from roles.orchestrator.api.openai import WORDS
 from roles.orchestrator.dialects import embeddings as words
 from roles.orchestrator.dialects.answer import Answer
-from roles.orchestrator.dialects.openai_replies import error_reply
 
 
-@speaking(error_reply)
 async def embeddings(request: web.Request) -> web.Response:
     """POST /v1/embeddings."""
     asked = await read(request, EmbeddingRequest)
     return await _answered(request, words.embedding_task(asked), lambda answer: words.embeddings(answer, asked))
 
 
-@speaking(error_reply)
 async def rerank(request: web.Request) -> web.Response:
     """POST /v1/rerank."""
     asked = await read(request, RerankRequest)
@@ -73,6 +72,7 @@ ENDPOINTS = (
         body=EmbeddingRequest,
         replies={200: Embeddings},
         refusals=_REFUSALS,
+        words=WORDS,
     ),
     Endpoint(
         "POST",
@@ -82,6 +82,7 @@ ENDPOINTS = (
         body=RerankRequest,
         replies={200: Reranked},
         refusals=_REFUSALS,
+        words=WORDS,
     ),
     Endpoint(
         "POST",
@@ -91,7 +92,7 @@ ENDPOINTS = (
         body=EmbedRequest,
         replies={200: Embeds},
         refusals=_REFUSALS,
-        words=WORDS,
+        words=OLLAMA,
     ),
     Endpoint(
         "POST",
@@ -101,6 +102,6 @@ ENDPOINTS = (
         body=OldEmbedRequest,
         replies={200: OldEmbeddings},
         refusals=_REFUSALS,
-        words=WORDS,
+        words=OLLAMA,
     ),
 )

@@ -94,10 +94,11 @@ async def _answer(
             async with aclosing(_lines(request, job, lines, began_ns)) as blocks:
                 return await stream(request, blocks, headers=headers | IN_LINES)
         answer = await whole(request, job)
-        ended = words.loaded if loads else words.done
-        done = words.UNLOADED if unloads else ended(answer.end, total_ns=time.perf_counter_ns() - began_ns)
-        said = words.Answered() if loads else words.answered(answer)
-        return reply(lines.whole(said, done, now_ms=now_ms()), headers=headers)
+        if loads:
+            done = words.UNLOADED if unloads else words.LOADED
+            return reply(lines.whole(words.Answered(), done, now_ms=now_ms()), headers=headers)
+        done = words.done(answer.end, total_ns=time.perf_counter_ns() - began_ns)
+        return reply(lines.whole(words.answered(answer), done, now_ms=now_ms()), headers=headers)
 
 
 async def _lines(request: web.Request, job: JobId, lines: words.Lines, began_ns: int) -> AsyncGenerator[bytes, None]:

@@ -9,23 +9,24 @@ from contextlib import aclosing
 from aiohttp import web
 from msgspec import UNSET
 
-from llorch.edge import Endpoint, correlation_id, read, reply, stream
+from llorch.edge import Endpoint, Words, correlation_id, read, reply, stream
 from llorch.errors import LlorchError
 from llorch.job import JobId
 from llorch.models import BUILTIN_ALIASES
 from llorch.sse import KEEPALIVE
 from llorch.wire import events
-from llorch.wire.openai import Asked, ChatRequest, CompletionRequest, ModelCard, ModelCards
+from llorch.wire.openai import ApiErrorReply, Asked, ChatRequest, CompletionRequest, ModelCard, ModelCards
 from llorch.wire.openai_replies import ChatCompletion, Completion
 from llorch.wire.tasks import SubmitTask
-from roles.orchestrator.api.dialogue import jobs, room, speaking, steps, whole
+from roles.orchestrator.api.dialogue import jobs, room, steps, whole
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects import openai as words
 from roles.orchestrator.dialects import openai_replies as replies
 
+WORDS = Words(ApiErrorReply, replies.error_reply)
 
-@speaking(replies.error_reply)
+
 async def chat(request: web.Request) -> web.StreamResponse:
     """POST /v1/chat/completions."""
     asked = await read(request, ChatRequest)
@@ -33,7 +34,6 @@ async def chat(request: web.Request) -> web.StreamResponse:
     return await _answer(request, asked, tasks, chat=True)
 
 
-@speaking(replies.error_reply)
 async def complete(request: web.Request) -> web.StreamResponse:
     """POST /v1/completions."""
     asked = await read(request, CompletionRequest)
@@ -47,7 +47,6 @@ async def cards(request: web.Request) -> web.Response:
     return reply(ModelCards(data=[_card(core, name) for name in _names(core)]))
 
 
-@speaking(replies.error_reply)
 async def card(request: web.Request) -> web.Response:
     """GET /v1/models/{id}: an alias, or a reference with all its slashes."""
     return reply(_card(request.app[CORE], request.match_info["id"]))
@@ -115,6 +114,7 @@ ENDPOINTS = (
         replies={200: ChatCompletion},
         refusals=_REFUSALS,
         events=True,
+        words=WORDS,
     ),
     Endpoint(
         "POST",
@@ -125,7 +125,8 @@ ENDPOINTS = (
         replies={200: Completion},
         refusals=_REFUSALS,
         events=True,
+        words=WORDS,
     ),
-    Endpoint("GET", "/v1/models", cards, "Models that can be asked for.", replies={200: ModelCards}),
-    Endpoint("GET", "/v1/models/{id:.+}", card, "One of them.", replies={200: ModelCard}),
+    Endpoint("GET", "/v1/models", cards, "Models that can be asked for.", replies={200: ModelCards}, words=WORDS),
+    Endpoint("GET", "/v1/models/{id:.+}", card, "One of them.", replies={200: ModelCard}, words=WORDS),
 )

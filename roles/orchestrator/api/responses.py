@@ -14,13 +14,12 @@ from llorch.job import JobId
 from llorch.sse import KEEPALIVE
 from llorch.wire import events
 from llorch.wire.responses import ResponseReply, ResponsesRequest
-from roles.orchestrator.api.dialogue import jobs, room, speaking, steps, whole
+from roles.orchestrator.api.dialogue import jobs, room, steps, whole
+from roles.orchestrator.api.openai import WORDS
 from roles.orchestrator.dialects import responses as words
 from roles.orchestrator.dialects import responses_replies as replies
-from roles.orchestrator.dialects.openai_replies import error_reply
 
 
-@speaking(error_reply)
 async def respond(request: web.Request) -> web.StreamResponse:
     """POST /v1/responses."""
     asked = await read(request, ResponsesRequest)
@@ -31,7 +30,9 @@ async def respond(request: web.Request) -> web.StreamResponse:
             written = replies.Events(job, asked, created_s=created_s)
             async with aclosing(_stream(request, job, written)) as blocks:
                 return await stream(request, blocks, headers=headers)
-        return reply(replies.whole_reply(await whole(request, job), asked, created_s=created_s), headers=headers)
+        answer = await whole(request, job)
+        told = replies.whole_reply(answer, asked, created_s=created_s, ended_s=int(time.time()))
+        return reply(told, headers=headers)
 
 
 async def _stream(request: web.Request, job: JobId, written: replies.Events) -> AsyncGenerator[bytes, None]:
@@ -44,7 +45,7 @@ async def _stream(request: web.Request, job: JobId, written: replies.Events) -> 
                 elif isinstance(step, events.Token):
                     yield written.piece(step)
                 elif isinstance(step, events.End):
-                    yield written.last(step)
+                    yield written.last(step, ended_s=int(time.time()))
                 else:
                     yield KEEPALIVE
     except LlorchError as error:
@@ -61,5 +62,6 @@ ENDPOINTS = (
         replies={200: ResponseReply},
         refusals=(404, 409, 429, 502, 503, 504, 507),
         events=True,
+        words=WORDS,
     ),
 )

@@ -141,7 +141,7 @@ def body(wanted: Wanted, found: list[Answer], *, created_s: int) -> msgspec.Stru
     if isinstance(wanted, EmbeddingRequest):
         return embeddings(found[0], wanted)
     if isinstance(wanted, ResponsesRequest):
-        return whole_reply(found[0], wanted, created_s=created_s)
+        return whole_reply(found[0], wanted, created_s=created_s, ended_s=created_s)
     build = replies.chat_reply if isinstance(wanted, ChatRequest) else replies.completion_reply
     return build(found, name=wanted.model, created_s=created_s)
 

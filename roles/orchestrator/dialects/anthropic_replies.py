@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from msgspec import UNSET, structs
+from msgspec import UNSET
 
 from llorch.errors import LlorchError
 from llorch.wire.anthropic import (
@@ -21,7 +21,6 @@ from llorch.wire.anthropic import (
 )
 from llorch.wire.codec import encode
 from llorch.wire.conversation import ToolCall, ToolCallDelta
-from llorch.wire.errors import to_reply
 from llorch.wire.events import End, Token
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.anthropic import stop_sequence
@@ -116,17 +115,18 @@ class Events:
     def _end(self) -> list[bytes]:
         if not self._open:
             return []
+        signed = [self._delta({"type": "signature_delta", "signature": ""})] if self._open == "thinking" else []
         self._open = ""
-        return [_event("content_block_stop", {"index": self._index})]
+        return [*signed, _event("content_block_stop", {"index": self._index})]
 
     def _delta(self, delta: dict[str, str]) -> bytes:
         return _event("content_block_delta", {"index": self._index, "delta": delta})
 
 
 def error_reply(error: LlorchError, correlation_id: str) -> MessageErrorReply:
-    """Return an error in Anthropic's words; `code` is llorch's own."""
-    body = to_reply(error, correlation_id).error
-    return MessageErrorReply(error=MessageError(**structs.asdict(body), type=_TYPES.get(error.status, "api_error")))
+    """Return an error in Anthropic's words."""
+    told = MessageError(message=error.message, type=_TYPES.get(error.status, "api_error"))
+    return MessageErrorReply(error=told, request_id=correlation_id)
 
 
 def error_event(error: LlorchError, correlation_id: str) -> bytes:

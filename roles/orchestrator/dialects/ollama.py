@@ -214,11 +214,8 @@ def done(end: End, *, total_ns: int) -> Done:
     )
 
 
-def loaded(end: End, *, total_ns: int) -> Done:
-    """Return what the end of a job is that only had its model loaded."""
-    return Done(done_reason="load", total_duration=total_ns, load_duration=end.queue_ms * NS_PER_MS)
-
-
+LOADED = Done(done_reason="load")
+"""The answer to who wanted nothing said."""
 UNLOADED = Done(done_reason="unload")
 """The answer to who wanted nothing said, and nothing kept."""
 

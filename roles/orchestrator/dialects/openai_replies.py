@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import UNSET, structs
+from msgspec import UNSET
 
 from llorch.errors import LlorchError
 from llorch.wire.codec import encode
 from llorch.wire.conversation import TokenLogprob, ToolCallDelta
-from llorch.wire.errors import to_reply
 from llorch.wire.events import End, Token
 from llorch.wire.openai import ApiError, ApiErrorReply
 from llorch.wire.openai_replies import (
@@ -34,8 +33,8 @@ from roles.orchestrator.dialects.answer import Answer
 
 DONE = b"data: [DONE]\n\n"
 _REASONS: dict[str, FinishReason] = {"eos": "stop", "stop_sequence": "stop", "max_tokens": "length"}
-_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
-_TYPES |= {413: "invalid_request_error", 429: "rate_limit_error"}
+_TYPES = dict.fromkeys((400, 404, 413), "invalid_request_error")
+_TYPES |= {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def chat_reply(answers: list[Answer], *, name: str, created_s: int) -> ChatCompletion:
@@ -90,7 +89,7 @@ class Chunks:
     def first(self, index: int) -> bytes:
         """Begin an answer."""
         self._called, self._length = False, 0
-        return self._chunk(ChunkChoice(index, Delta("", "assistant"))) if self._chat else b""
+        return self._chunk(ChunkChoice(index, Delta("", "assistant", None))) if self._chat else b""
 
     def piece(self, index: int, token: Token) -> bytes:
         """Add to an answer."""
@@ -135,12 +134,13 @@ class Chunks:
         return b"data: " + encode(body) + b"\n\n"
 
 
-def error_reply(error: LlorchError, correlation_id: str) -> ApiErrorReply:
+def error_reply(error: LlorchError, _correlation_id: str) -> ApiErrorReply:
     """Return an error in OpenAI's words; `code` is llorch's own."""
-    body = to_reply(error, correlation_id).error
     fields = (error.details or {}).get("fields")
     param = fields[0]["field"] or None if isinstance(fields, list) and fields else None
-    return ApiErrorReply(ApiError(**structs.asdict(body), type=_TYPES.get(error.status, "server_error"), param=param))
+    return ApiErrorReply(
+        ApiError(code=error.code, message=error.message, type=_TYPES.get(error.status, "server_error"), param=param)
+    )
 
 
 def error_event(error: LlorchError, correlation_id: str) -> bytes:

@@ -24,6 +24,7 @@ from llorch.wire.responses import Item, NamedChoice, OfferedFunction, ResponsesR
 from llorch.wire.tasks import SubmitTask
 from roles.orchestrator.dialects.openai import content_of, found, given, joined, offered, submission
 
+LOGPROBS = "message.output_text.logprobs"
 STATELESS = "not supported: nothing is kept between requests; send the whole conversation"
 
 
@@ -49,7 +50,7 @@ def task(asked: ResponsesRequest, *, room: int | None) -> SubmitTask:
             "max_tokens": given(asked.max_output_tokens or room),
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
             "top_p": 1.0 if asked.top_p is None else asked.top_p,
-            "logprobs": UNSET if asked.top_logprobs is None else True,
+            "logprobs": True if asked.top_logprobs is not None or LOGPROBS in (asked.include or ()) else UNSET,
             "top_logprobs": given(asked.top_logprobs),
             "tools": tools or UNSET,
             "tool_choice": choice if tools or choice not in ("none", "auto") else UNSET,

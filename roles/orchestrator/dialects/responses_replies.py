@@ -15,6 +15,7 @@ from llorch.wire.responses import (
     MessageItem,
     OutputItem,
     OutputText,
+    Reasoning,
     ReasoningItem,
     ReasoningText,
     ResponseReply,
@@ -44,11 +45,13 @@ def begun(job_id: str, asked: ResponsesRequest, *, created_s: int) -> ResponseRe
         metadata=asked.metadata or {},
         instructions=asked.instructions,
         max_output_tokens=asked.max_output_tokens,
+        reasoning=asked.reasoning or Reasoning(),
+        top_logprobs=asked.top_logprobs or 0,
     )
 
 
-def whole_reply(answer: Answer, asked: ResponsesRequest, *, created_s: int) -> ResponseReply:
-    """Return the whole answer."""
+def whole_reply(answer: Answer, asked: ResponsesRequest, *, created_s: int, ended_s: int) -> ResponseReply:
+    """Return the whole answer, asked for and given at these Unix seconds."""
     job_id = answer.job_id
     items: list[OutputItem] = []
     if answer.reasoning:
@@ -57,7 +60,7 @@ def whole_reply(answer: Answer, asked: ResponsesRequest, *, created_s: int) -> R
         items.append(MessageItem(f"msg_{job_id}", [OutputText(answer.text, logprobs=list(answer.logprobs))]))
     for number, call in enumerate(answer.tool_calls):
         items.append(CallItem(f"fc_{job_id}_{number}", call.id, call.function.name, call.function.arguments))
-    return _ended(begun(job_id, asked, created_s=created_s), answer.end, items)
+    return _ended(begun(job_id, asked, created_s=created_s), answer.end, items, ended_s=ended_s)
 
 
 class Events:
@@ -101,13 +104,13 @@ class Events:
             written += map(self._call, token.tool_calls)
         return b"".join(written)
 
-    def last(self, end: End) -> bytes:
-        """End the item and the answer; an answer without a word has one empty message."""
+    def last(self, end: End, *, ended_s: int) -> bytes:
+        """End the item and the answer, at these Unix seconds; an answer without a word has one empty message."""
         written = b""
         if self._open is None and not self._items:
             written = self._begin(MessageItem(f"msg_{self._job_id}_0", [], "in_progress"))
         written += self._end()
-        reply = _ended(self._begun, end, self._items)
+        reply = _ended(self._begun, end, self._items, ended_s=ended_s)
         return written + self._event(f"response.{reply.status}", {"response": reply})
 
     def failed(self, error: LlorchError) -> bytes:
@@ -145,8 +148,7 @@ class Events:
         written = b""
         item: OutputItem
         if isinstance(self._open, CallItem):
-            about: dict[str, object] = {"arguments": text, "name": self._open.name}
-            written += self._of_item("response.function_call_arguments.done", about)
+            written += self._of_item("response.function_call_arguments.done", {"arguments": text})
             item = structs.replace(self._open, arguments=text, status="completed")
         elif isinstance(self._open, ReasoningItem):
             thought = ReasoningText(text)
@@ -155,7 +157,7 @@ class Events:
             item = structs.replace(self._open, content=[thought], status="completed")
         else:
             said = OutputText(text, logprobs=self._logprobs)
-            about = {"content_index": 0, "text": text, "logprobs": self._logprobs}
+            about: dict[str, object] = {"content_index": 0, "text": text, "logprobs": self._logprobs}
             written += self._of_item("response.output_text.done", about)
             written += self._of_item("response.content_part.done", {"content_index": 0, "part": said})
             item = structs.replace(self._open, content=[said], status="completed")
@@ -174,7 +176,7 @@ class Events:
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), encode(body))
 
 
-def _ended(reply: ResponseReply, end: End, items: list[OutputItem]) -> ResponseReply:
+def _ended(reply: ResponseReply, end: End, items: list[OutputItem], *, ended_s: int) -> ResponseReply:
     cut, cached = end.stop_reason == "max_tokens", InputDetails(end.tokens_cached)
     return structs.replace(
         reply,
@@ -182,4 +184,5 @@ def _ended(reply: ResponseReply, end: End, items: list[OutputItem]) -> ResponseR
         output=items,
         usage=ResponseUsage(end.tokens_in, end.tokens_out, end.tokens_in + end.tokens_out, cached),
         incomplete_details=Incomplete("max_output_tokens") if cut else None,
+        completed_at=None if cut else ended_s,
     )
