@@ -65,9 +65,12 @@ class Words:
 
     body: type[msgspec.Struct]
     say: Callable[[errors.LlorchError, str], msgspec.Struct]
+    id_header: str = CORRELATION_HEADER
+    """Where another program's clients look for the correlation id of any answer."""
 
 
 OWN_WORDS = Words(ErrorReply, to_reply)
+_WORDS = web.RequestKey("words", Words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,13 @@ def create_app(
     """
     addresses = [*endpoints, Endpoint("GET", "/metrics", _metrics, "Prometheus metrics.", media_type="text/plain")]
     access = {(e.method, e.path): e.access for e in addresses}
-    words = {(e.method, e.path): e.words for e in addresses if e.words is not OWN_WORDS}
+    words = {e.handler: e.words for e in addresses}
     app = web.Application(
         middlewares=[_outermost(words), _authenticate(token, access)],
         client_max_size=max_body_bytes,
     )
     app[METRICS] = metrics
+    app.on_response_prepare.append(_identify)
     app.cleanup_ctx.append(lifetime)
     app.add_routes([web.route(e.method, e.path, e.handler, expect_handler=_expected) for e in addresses])
     return app
@@ -168,7 +172,6 @@ async def stream(
             "Content-Type": "text/event-stream; charset=utf-8",
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
-            CORRELATION_HEADER: correlation_id(request),
             **(headers or {}),
         }
     )
@@ -273,8 +276,8 @@ async def _chunk(content: StreamReader, deadline_s: float) -> bytes:
         return await content.readany()
 
 
-def _outermost(words: Mapping[tuple[str, str], Words]) -> Middleware:
-    """Correlation id, errors, metrics: what every answer has."""
+def _outermost(words: Mapping[Handler, Words]) -> Middleware:
+    """Errors, metrics: what every answer has."""
 
     @web.middleware
     async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -283,10 +286,8 @@ def _outermost(words: Mapping[tuple[str, str], Words]) -> Middleware:
         route = resource.canonical if resource is not None else "unknown"
         started = time.perf_counter()
         with structlog.contextvars.bound_contextvars(correlation_id=correlation):
-            method = "GET" if request.method == "HEAD" else request.method
-            response = await _answer(request, handler, correlation, words.get((method, route), OWN_WORDS))
-        if not response.prepared:
-            response.headers[CORRELATION_HEADER] = correlation
+            request[_WORDS] = spoken = words.get(request.match_info.handler, OWN_WORDS)
+            response = await _answer(request, handler, correlation, spoken)
         metrics = request.app[METRICS]
         metrics.requests.labels(request.method if resource else "other", route, str(response.status)).inc()
         if not response.prepared:
@@ -294,6 +295,12 @@ def _outermost(words: Mapping[tuple[str, str], Words]) -> Middleware:
         return response
 
     return outermost
+
+
+async def _identify(request: web.Request, response: web.StreamResponse) -> None:
+    """Tell the correlation id, last of all, so that streams have it, too."""
+    named = (CORRELATION_HEADER, request.get(_WORDS, OWN_WORDS).id_header)
+    response.headers.update(dict.fromkeys(named, correlation_id(request)))
 
 
 async def _answer(request: web.Request, handler: Handler, correlation: str, words: Words) -> web.StreamResponse:

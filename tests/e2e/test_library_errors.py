@@ -62,6 +62,7 @@ async def test_openais_library_raises_its_own_errors(url: str) -> None:
         "full": (openai.RateLimitError, "rate_limit_error", "QUEUE_FULL"),
     }
     assert errors["long"].status_code == 413
+    assert all(error.request_id == error.response.headers["X-Correlation-Id"] for error in errors.values())
     assert int(errors["full"].response.headers["Retry-After"]) > 0
 
 
@@ -99,8 +100,9 @@ async def test_anthropics_library_raises_its_own_errors(url: str) -> None:
         "full": (anthropic.RateLimitError, "rate_limit_error"),
         "nobody": (anthropic.ServiceUnavailableError, "overloaded_error"),
     }
-    bodies = [error.body for error in errors.values()]
-    assert all(isinstance(body, dict) and body["request_id"] for body in bodies)
+    for error in errors.values():
+        assert isinstance(error.body, dict)
+        assert error.request_id == error.body["request_id"] == error.response.headers["X-Correlation-Id"]
     assert int(errors["full"].response.headers["Retry-After"]) > 0
 
 

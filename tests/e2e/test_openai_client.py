@@ -170,7 +170,7 @@ async def test_answers_have_the_form_that_was_asked_for(tmp_path: Path) -> None:
     assert "".join(plain.choices[0].logprobs.tokens or []) == plain.choices[0].text
     assert plain.usage is not None
     assert raw.headers["X-Job-Id"] == plain.id.removeprefix("cmpl-")
-    assert raw.headers["X-Correlation-Id"]
+    assert raw.headers["X-Correlation-Id"] == raw.request_id == plain._request_id
 
 
 async def test_tools_are_called_when_they_must_be_and_when_the_model_wants_to(tmp_path: Path) -> None:

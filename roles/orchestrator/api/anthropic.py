@@ -18,7 +18,7 @@ from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.dialects import anthropic as words
 from roles.orchestrator.dialects import anthropic_replies as replies
 
-WORDS = Words(MessageErrorReply, replies.error_reply)
+WORDS = Words(MessageErrorReply, replies.error_reply, "Request-Id")
 
 
 async def messages(request: web.Request) -> web.StreamResponse:

@@ -24,7 +24,7 @@ from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects import openai as words
 from roles.orchestrator.dialects import openai_replies as replies
 
-WORDS = Words(ApiErrorReply, replies.error_reply)
+WORDS = Words(ApiErrorReply, replies.error_reply, "X-Request-Id")
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
