@@ -33,7 +33,7 @@ from llorch.cli.bench_figures import counts
 from llorch.cli.bench_machine import described, this_machine
 from tests.bench import litellm_proxy
 from tests.bench.load import Refused, Streamed, kept_up, stream, whole
-from tests.bench.proxy_figures import Round, figures, table, tokens_told
+from tests.bench.proxy_figures import Round, added, figures, table, tokens_told
 from tests.bench.roles import llorch, script
 
 PATH = "/v1/chat/completions"
@@ -63,10 +63,12 @@ class Way:
         """Return the processor time that its processes have taken."""
         return sum(sum(one.cpu_times()[:2]) for one in self._tree())
 
-    def peaks_mb(self) -> list[float]:
-        """Return the most memory that each of its processes had resident, in MB, as Linux tells it."""
+    def memory(self) -> str:
+        """Return the most memory that its processes had resident, as Linux tells it, and what is their own now."""
         told = [Path(f"/proc/{one.pid}/status").read_text().partition("VmHWM:")[2] for one in self._tree()]
-        return [int(text.split()[0]) * 1024 / 1e6 for text in told]
+        peaks_mb = [int(text.split()[0]) * 1024 / 1e6 for text in told]
+        own_mb = [one.memory_full_info().uss / 1e6 for one in self._tree()]
+        return f"peak memory {added(peaks_mb)}, its own at the end {added(own_mb)}"
 
     def _tree(self) -> list[psutil.Process]:
         roots = [psutil.Process(pid) for pid in self.roots]
@@ -183,8 +185,7 @@ def _compare(ways: Mapping[str, Way], told: argparse.Namespace) -> None:
         print(table({name: figures(rounds[load, name]) for name in names}), flush=True)
     print()
     for name in names[1:]:
-        peaks = sorted(ways[name].peaks_mb(), reverse=True)
-        print(f"{name}: peak memory {sum(peaks):.0f} MB ({' + '.join(f'{one:.0f}' for one in peaks)})")
+        print(f"{name}: {ways[name].memory()}")
 
 
 def _told(argv: Sequence[str]) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from tests.bench.load import Streamed
 COUNTED = re.compile(rb'"completion_tokens": ?(\d+)')
 HEAD = (
     "way", "answers", "failed", "TTFT p50 ms", "p99", "total p50 ms", "p99", "requests/s", "tokens/s", "CPU ms/request",
-    "total p50 by round",
+    "total p50 by round", "CPU by round",
 )  # fmt: skip
 
 
@@ -41,6 +41,7 @@ class Figures:
     cpu_ms: float
     by_round: Sequence[float | None]
     """The total's median of each."""
+    cpu_by_round: Sequence[float]
 
 
 def tokens_told(tail: bytes) -> int:
@@ -68,6 +69,7 @@ def figures(rounds: Sequence[Round]) -> Figures:
         ),
         cpu_ms=sum(each.cpu_s for each in rounds) * 1e3 / len(asked),
         by_round=[_total(each, 0.5) for each in done],
+        cpu_by_round=[each.cpu_s * 1e3 / len(each.seen) for each in rounds],
     )
 
 
@@ -83,6 +85,11 @@ def table(ways: Mapping[str, Figures]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def added(parts_mb: Sequence[float]) -> str:
+    """Return a sum with what it is made of, the largest first."""
+    return f"{sum(parts_mb):.0f} MB ({' + '.join(f'{part:.0f}' for part in sorted(parts_mb, reverse=True))})"
 
 
 def _line(name: str, one: Figures, base: Figures) -> tuple[str, ...]:
@@ -109,6 +116,7 @@ def _line(name: str, one: Figures, base: Figures) -> tuple[str, ...]:
         ),
         f"{one.cpu_ms:.1f}" if compared else "-",
         " ".join(_time(value, None) for value in one.by_round),
+        " ".join(_time(value, None) for value in one.cpu_by_round) if compared else "-",
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.bench.litellm_proxy import configuration
 from tests.bench.load import Streamed
 from tests.bench.proxies import PIECE
-from tests.bench.proxy_figures import Figures, Round, figures, table, tokens_told
+from tests.bench.proxy_figures import Figures, Round, added, figures, table, tokens_told
 
 USAGE = b'{"usage":{"completion_tokens":4,"completion_tokens_details":{"reasoning_tokens":0}}}'
 
@@ -34,6 +34,7 @@ def test_percentiles_are_of_all_rounds_rates_the_rounds_median_and_failures_only
     assert (found.requests_per_s, found.tokens_per_s) == (2, 8)
     assert found.cpu_ms == pytest.approx(100)
     assert found.by_round == [10, 30, 40]
+    assert found.cpu_by_round == pytest.approx([100, 100, 100])
 
 
 def test_answers_in_one_piece_have_no_first_token_and_a_way_without_answers_no_times() -> None:
@@ -47,19 +48,23 @@ def test_answers_in_one_piece_have_no_first_token_and_a_way_without_answers_no_t
 def test_the_table_compares_each_way_with_the_first() -> None:
     direct = Figures(
         answers=9, failed=0, ttft_p50=1, ttft_p99=2, total_p50=3, total_p99=4, requests_per_s=100, tokens_per_s=1600,
-        cpu_ms=0, by_round=[3, 3.5],
+        cpu_ms=0, by_round=[3, 3.5], cpu_by_round=[0, 0],
     )  # fmt: skip
     slower = Figures(
         answers=7, failed=1, ttft_p50=2.5, ttft_p99=6, total_p50=2, total_p99=9, requests_per_s=25, tokens_per_s=400,
-        cpu_ms=7.25, by_round=[2, None],
+        cpu_ms=7.25, by_round=[2, None], cpu_by_round=[7, 7.5],
     )  # fmt: skip
 
     _, first, second = table({"direct": direct, "proxy": slower}).splitlines()
 
-    assert first.split() == "direct 9 0 1.0 2.0 3.0 4.0 100 1,600 - 3.0 3.5".split()
+    assert first.split() == "direct 9 0 1.0 2.0 3.0 4.0 100 1,600 - 3.0 3.5 -".split()
     assert second.split() == (
-        "proxy 7 1 2.5 (+1.5) 6.0 (+4.0) 2.0 (-1.0) 9.0 (+5.0) 25 (25%) 400 (25%) 7.2 2.0 -".split()
+        "proxy 7 1 2.5 (+1.5) 6.0 (+4.0) 2.0 (-1.0) 9.0 (+5.0) 25 (25%) 400 (25%) 7.2 2.0 - 7.0 7.5".split()
     )
+
+
+def test_memory_is_told_as_a_sum_with_its_parts() -> None:
+    assert added([20.4, 150.2]) == "171 MB (150 + 20)"
 
 
 @pytest.mark.parametrize(
