@@ -163,17 +163,18 @@ async def test_a_download_goes_on_where_an_earlier_process_left_it(tmp_path: Pat
     assert whole
 
 
-async def test_an_index_that_names_other_files_makes_no_model(tmp_path: Path, hub: Hub) -> None:
+async def test_an_index_that_names_other_files_fails_the_download_and_nothing_is_left(tmp_path: Path, hub: Hub) -> None:
     hub.repos[REPO].files["model.safetensors.index.json"] = b'{"weight_map": {"a": "elsewhere.safetensors"}}'
     ref = hub.ref(REPO, "config.json")
 
     async with host(tmp_path, with_torch) as (library, downloads):
-        await ended(downloads, ref)
-        stored = await library.model(model_id(ref))
-        await library.delete(model_id(ref))
+        end = await ended(downloads, ref)
+        stored = await library.stored()
 
-    assert stored.corrupt
-    assert below(tmp_path / "models") == []
+    assert (end.state, end.error_code) == ("failed", "MODEL_NOT_FOUND")
+    assert "elsewhere.safetensors is not on this host" in str(end.error)
+    assert ref not in [model.model_ref for model in stored]
+    assert below(tmp_path / "models") == below(tmp_path / "known") == []
 
 
 async def test_a_cache_of_the_hubs_own_client_is_used_and_its_blobs_go_with_the_model(tmp_path: Path, hub: Hub) -> None:

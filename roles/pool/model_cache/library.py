@@ -267,11 +267,12 @@ class Library:
             await self._forget(key)
 
     async def abandon(self, ref: HubRef) -> None:
-        """Delete what a download that has ended has put in place of a model that is not whole; no other's links."""
+        """Delete and forget what a download that ended has put in place of a model that is not whole; not links."""
         if not await self.whole(str(ref)):
             paths = await asyncio.to_thread(files.placed, self.folder, ref)
             own = tuple(path for path in paths if not path.is_symlink())
             await asyncio.to_thread(files.remove, own, self.folder)
+            await self._forget(models.model_id(str(ref)))
 
     async def added(self, ref: str, files: list[FileFacts]) -> None:
         """Take note of a model whose files have just been proven and put in place."""
