@@ -39,7 +39,7 @@ class Backoff:
     def refused(self, model_ref: str, spot: Spot, *, code: str, message: str, now_ms: int) -> None:
         """Note that a worker was not started, or did not come up."""
         spot = (spot[0], "") if code in ABOUT_THE_POOL else spot
-        model = self._models[model_ref] = self._models.pop(model_ref, None) or _Model()
+        model = self._models[model_ref] = self._models.pop(model_ref) if model_ref in self._models else _Model()
         while len(self._models) > MOST_MODELS:
             del self._models[next(iter(self._models))]
         count = model.failures[spot] = model.failures.get(spot, 0) + 1
