@@ -6,13 +6,13 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from llorch.cli import job_records
+from llorch.cli import flag_checks, job_records
 from llorch.cli.options import Config, Json, Url, group, orchestrator, settings
 
 T = TypeVar("T")
 app = group("Submit jobs, and see what becomes of them.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+Id = Annotated[str, typer.Argument(metavar="ID", callback=flag_checks.an_id, help="The job's id.")]
 
 
 @app.command("submit", epilog='Example: llorch jobs submit --model haiku --prompt "Write a haiku about rain"')
@@ -49,7 +49,12 @@ def submit(
         typer.Option("--keep-alive", metavar="TIME", help="Keep the idle worker: 90s, 5m; 0 not at all, -1 for ever."),
     ] = None,
     idempotency_key: Annotated[
-        str, typer.Option("--idempotency-key", help="The same key gives the same job [a new one].")
+        str,
+        typer.Option(
+            "--idempotency-key",
+            callback=flag_checks.idempotency_key,
+            help="The same key gives the same job [a new one].",
+        ),
     ] = "",
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Print the job's id and leave.")] = False,
     as_json: Json = False,
@@ -112,8 +117,10 @@ def jobs(
         Literal["interactive", "batch"] | None, typer.Option("--priority", help="Only this class.")
     ] = None,
     session_id: Annotated[str | None, typer.Option("--session-id", help="Only this session.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Most jobs to list, up to 200.")] = None,
-    cursor: Annotated[str | None, typer.Option("--cursor", help="Where an earlier list ended.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, max=200, help="Most jobs to list.")] = None,
+    cursor: Annotated[
+        str | None, typer.Option("--cursor", callback=flag_checks.cursor, help="Where an earlier list ended.")
+    ] = None,
     as_json: Json = False,
     url: Url = None,
     config: Config = None,
@@ -163,7 +170,13 @@ def show(job_id: Id, as_json: Json = False, url: Url = None, config: Config = No
 def follow(
     job_id: Id,
     after: Annotated[
-        str, typer.Option("--after", metavar="EVENT", help="Go on behind this event id, or this many tokens.")
+        str,
+        typer.Option(
+            "--after",
+            metavar="EVENT",
+            callback=flag_checks.event_id,
+            help="Go on behind this event id, or this many tokens.",
+        ),
     ] = "",
     as_json: Json = False,
     url: Url = None,

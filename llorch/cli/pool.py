@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llorch.cli import pool_git, pool_models, pool_worker
+from llorch.cli.flag_checks import an_id
 from llorch.cli.options import Config, Json, PoolUrl, Url, group, orchestrator, pool, settings
 
 app = group("Look at pools: their devices, workers and models.")
@@ -118,7 +119,7 @@ def register(
 @app.command("drain", epilog="Example: llorch pool drain workstation --wait")
 def drain(
     *,
-    pool_id: Annotated[str, typer.Argument(metavar="POOL", help="Its name in `llorch pool list`.")],
+    pool_id: Annotated[str, typer.Argument(metavar="POOL", callback=an_id, help="Its name in `llorch pool list`.")],
     undo: Annotated[bool, typer.Option("--undo", help="Give it work again.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return once its running jobs have ended.")] = False,
     as_json: Json = False,

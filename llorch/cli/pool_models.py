@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from llorch.cli.flag_checks import an_id
 from llorch.cli.options import Config, Json, PoolUrl, group, pool, settings
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def download(
 @app.command("cancel", epilog="Example: llorch pool models cancel c473cbb0051dea8c")
 def cancel(
     *,
-    download_id: Annotated[str, typer.Argument(metavar="ID", help="The download's id.")],
+    download_id: Annotated[str, typer.Argument(metavar="ID", callback=an_id, help="The download's id.")],
     as_json: Json = False,
     pool_url: PoolUrl = None,
     config: Config = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from llorch.cli.flag_checks import an_id, wrong_fields
 from llorch.cli.options import Config, Json, KvType, Pooling, PoolUrl, group, pool, settings
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 app = group("Start, list and stop a pool's workers.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The worker's id.")]
+Id = Annotated[str, typer.Argument(metavar="ID", callback=an_id, help="The worker's id.")]
 Backend = Literal["cpu", "cuda", "metal"]
 POLL_S = 0.1
 
@@ -54,20 +55,23 @@ def spawn(
     """Start a worker for a model; print its id once it is ready."""
     if where and backend and where != backend:
         raise typer.BadParameter(f"BACKEND is {where}, --backend is {backend}: give one", context)
-    found = settings(config)
     import asyncio
 
     from llorch.cli.model_names import pinned
     from llorch.cli.output import write, write_json
     from llorch.cli.pool_view import refuse_backend
     from llorch.wire.engine_options import EngineOptions, fields_of, files, renamed
-    from llorch.wire.pools import PoolStatus, Spawned, Worker
+    from llorch.wire.pools import PoolStatus, Spawned, SpawnWorker, Worker
 
     options = EngineOptions(
         kv_type=kv_type, lora=tuple(lora or ()), draft=draft, projector=projector, pooling=pooling or ""
     )
     given = {"backend": where or backend, "device": device, "engine": engine, "port": port, "slots": slots, "ctx": ctx}
     body: dict[str, object] = {name: value for name, value in given.items() if value is not None}
+    wrong = wrong_fields(body, SpawnWorker)
+    if wrong:
+        raise typer.BadParameter(wrong, context)
+    found = settings(config)
 
     async def main() -> Worker:
         async with pool(found, pool_url) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,6 +19,8 @@ DEFAULT_TEMPERATURE = 0.7
 DEFAULT_TIMEOUT_MS = 300_000
 MAX_TIMEOUT_MS = 1_800_000
 MAX_TOP_LOGPROBS = 20
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+IDEMPOTENCY_KEY_EXPECTED = "expected 1 to 255 printable ASCII characters, no spaces"
 
 Priority = Literal["interactive", "batch"]
 OnDisconnect = Literal["continue", "cancel"]

@@ -191,11 +191,32 @@ async def _model_known(whole: Role) -> bool:
         (("--session-id", "a b"), "--session-id: expected printable ASCII, no spaces"),
         (("--messages", "/nowhere"), "exactly one of --prompt and --messages"),
         (("--priority", "urgent"), "'urgent' is not one of 'interactive', 'batch'"),
+        (("--idempotency-key", "é"), "'--idempotency-key': expected 1 to 255 printable ASCII characters"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 async def test_a_wrong_flag_is_told_before_anything_is_sent(arguments: Sequence[str], told: str) -> None:
     finished = await run("jobs", "submit", *HAIKU, *arguments, "--url", "http://127.0.0.1:1")
+
+    assert (finished.status, finished.stdout) == (2, "")
+    assert told in complaint(finished.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("pool", "worker", "spawn", "cpu", "--model", "haiku", "--port", "99999"), "--port: expected `int` <= 65535"),
+        (("pool", "worker", "spawn", "cpu", "--model", "haiku", "--backend", "cuda"), "BACKEND is cpu"),
+        (("pool", "worker", "stop", ""), "'ID': expected an id"),
+        (("jobs", "list", "--limit", "500"), "'--limit': 500 is not in the range"),
+        (("jobs", "list", "--cursor", "foo"), "'--cursor': expected what an earlier list told"),
+        (("jobs", "follow", "1", "--after", "foo"), "'--after': expected an event id"),
+        (("jobs", "show", ""), "'ID': expected an id"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+async def test_wrong_usage_is_told_by_its_flag_before_anybody_is_asked(arguments: Sequence[str], told: str) -> None:
+    finished = await run(*arguments, env={"LLORCH_URL": "http://127.0.0.1:1"})
 
     assert (finished.status, finished.stdout) == (2, "")
     assert told in complaint(finished.stderr)

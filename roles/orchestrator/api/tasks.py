@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 from aiohttp import web
 from msgspec import UNSET
@@ -23,12 +21,21 @@ from llorch.edge import (
 from llorch.job import FINAL, State
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.events import ID_SCHEMA, START, EventId, parse_event_id
-from llorch.wire.tasks import Accepted, CancelReply, Explanation, Priority, SubmitTask, Task, TaskPage
+from llorch.wire.tasks import (
+    IDEMPOTENCY_KEY,
+    IDEMPOTENCY_KEY_EXPECTED,
+    Accepted,
+    CancelReply,
+    Explanation,
+    Priority,
+    SubmitTask,
+    Task,
+    TaskPage,
+)
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.state.rows import Filter
 
 MAX_LIMIT = 200
-_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 _PRIORITIES = ("interactive", "batch")
 
 
@@ -85,8 +92,8 @@ async def why(request: web.Request) -> web.Response:
 
 def _key(request: web.Request) -> str | None:
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not _KEY.match(key):
-        raise invalid([FieldProblem("Idempotency-Key", "expected 1 to 255 printable ASCII characters, no spaces")])
+    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+        raise invalid([FieldProblem("Idempotency-Key", IDEMPOTENCY_KEY_EXPECTED)])
     return key
 
 
