@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from llorch.cli.doctor import machine
 from llorch.cli.doctor.result import Examined, Result
 from llorch.config import secret
 from llorch.settings import Auth, Orchestrator, Settings
+from roles.orchestrator.state.database import MIGRATIONS
 
+DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
 NOWHERE = Examined(settings=Settings())
 
 
@@ -37,6 +40,16 @@ def test_the_demo_model_is_read_whole() -> None:
 
     assert result.state == "ok"
     assert "llama" in result.found
+
+
+def test_the_samples_in_the_documents_are_of_the_demo_model_and_the_database_that_there_are() -> None:
+    texts = "".join(path.read_text("utf-8") for path in DOCUMENTS.glob("*.md"))
+
+    models = re.findall(r"^ok      demo model       (.*)$", texts, flags=re.MULTILINE)
+    versions = re.findall(r"^ok      database         sound, version (\d+), ", texts, flags=re.MULTILINE)
+
+    assert set(models) == {machine.demo_model(NOWHERE).found}
+    assert set(versions) == {str(len(MIGRATIONS))}
 
 
 @pytest.mark.parametrize(

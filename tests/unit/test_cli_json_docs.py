@@ -10,7 +10,8 @@ import typer.main
 from llorch.cli.app import build
 from llorch.cli.tree import leaves
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs" / "commands.md"
 
 
 def test_every_command_with_json_is_in_the_table_and_no_other() -> None:
@@ -22,3 +23,16 @@ def test_every_command_with_json_is_in_the_table_and_no_other() -> None:
     have = {" ".join(path) for path, leaf in leaves(root) if any("--json" in param.opts for param in leaf.params)}
 
     assert told == have
+
+
+def test_the_readme_names_every_command_without_json_and_no_other() -> None:
+    sentence = (ROOT / "README.md").read_text("utf-8").partition("all take `--json` but for ")[2].partition(". ")[0]
+
+    root = typer.main.get_command(build())
+    without = {
+        "serve" if path[0] == "serve" else " ".join(path)
+        for path, leaf in leaves(root)
+        if not leaf.hidden and not any("--json" in param.opts for param in leaf.params)
+    }
+
+    assert set(re.findall(r"`([^`]+)`", sentence)) == without
