@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -103,41 +104,59 @@ async def test_fish_completes_the_same_with_the_file_that_setup_makes(env: dict[
     assert told == list(OFFERED.values())
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
+needs_zsh = pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
+
+
+async def set_up_for_zsh(env: dict[str, str], home: Path) -> tuple[dict[str, str], Finished]:
+    """Have `setup` make what zsh reads; return the environment of a shell there, and what `setup` printed."""
+    there = {**env, "HOME": str(home), "ZDOTDIR": str(home), "TERM": "dumb"}
+    done = await run("dev", "setup", "--yes", "--shell", "zsh", env=there)
+    rc = "fpath+=~/.zfunc\nautoload -Uz compinit\ncompinit -D -u\nunsetopt prompt_sp\nPS1='ready> '\n"
+    (home / ".zshrc").write_text(rc)
+    return there, done
+
+
+async def press_tab(zsh: Terminal, line: str, expected: list[str]) -> None:
+    """Type a line at a new prompt, press Tab once, and wait until what is expected is shown."""
+    await zsh.until(lambda seen: seen.endswith(f"ready> {PASTE}"))
+    zsh.press(line.encode())
+    await zsh.until(lambda seen: seen.endswith(line))
+    shown = len(zsh.seen)
+    zsh.press(b"\t")
+    await zsh.until(lambda seen: all(word in seen[shown:] for word in expected))
+    zsh.press(CTRL_C)
+
+
+async def zsh_completes(offered: Mapping[str, list[str]], env: dict[str, str]) -> bool:
+    """Try it in a new shell; a completion has a limit of time, which a busy machine may need more than."""
+    async with on_terminal(["zsh", "--no-globalrcs", "-i"], env=env, columns=200) as zsh:
+        for line, expected in offered.items():
+            try:
+                async with asyncio.timeout(SHELL_S):
+                    await press_tab(zsh, line, expected)
+            except TimeoutError:
+                return False
+    return True
+
+
+@needs_zsh
 async def test_zsh_completes_them_at_the_first_press_with_the_file_that_setup_makes(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    home = {**env, "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path)}
-    done = await run("dev", "setup", "--yes", "--shell", "zsh", env=home)
-    rc = "fpath+=~/.zfunc\nautoload -Uz compinit\ncompinit -D -u\nunsetopt prompt_sp\nPS1='ready> '\n"
-    (tmp_path / ".zshrc").write_text(rc)
+    there, done = await set_up_for_zsh(env, tmp_path)
 
-    async def press_tab(zsh: Terminal, line: str, expected: list[str]) -> None:
-        """Type a line at a new prompt, press Tab once, and wait until what is expected is shown."""
-        await zsh.until(lambda seen: seen.endswith(f"ready> {PASTE}"))
-        zsh.press(line.encode())
-        await zsh.until(lambda seen: seen.endswith(line))
-        shown = len(zsh.seen)
-        zsh.press(b"\t")
-        await zsh.until(lambda seen: all(word in seen[shown:] for word in expected))
-        zsh.press(CTRL_C)
-
-    async def all_are_completed() -> bool:
-        """Try it in a new shell; a completion has a limit of time, which a busy machine may need more than."""
-        shell = on_terminal(["zsh", "--no-globalrcs", "-i"], env={**home, "TERM": "dumb"}, columns=200)
-        async with shell as zsh:
-            for line, expected in {**OFFERED, WORD: ["ow "]}.items():  # of a single one only the rest is shown
-                try:
-                    async with asyncio.timeout(SHELL_S):
-                        await press_tab(zsh, line, expected)
-                except TimeoutError:
-                    return False
-        return True
-
-    await until(all_are_completed, 100)
+    await until(lambda: zsh_completes({**OFFERED, WORD: ["ow "]}, there), 100)  # of a single one the rest is shown
 
     assert done.status == 0, done.stderr
     assert "in ~/.zshrc, before compinit: fpath+=~/.zfunc" in done.stdout
+
+
+@needs_zsh
+async def test_zsh_offers_the_ids_of_the_jobs_that_there_are(env: dict[str, str], tmp_path: Path) -> None:
+    there, _ = await set_up_for_zsh(env, tmp_path)
+    async with orchestrator_role(tmp_path) as orchestrator:
+        jobs = [(await orchestrator.submit(model="haiku", prompt="hello")).job_id for _ in range(2)]
+        await until(lambda: zsh_completes({"llorch jobs show ": jobs}, {**there, "LLORCH_URL": orchestrator.url}), 100)
 
 
 async def complete(shell: str, line: str, env: dict[str, str]) -> Finished:
