@@ -3,15 +3,14 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 PIP    := $(BIN)/pip install -qq --disable-pip-version-check --no-input
-TORCH_PIP := $(subst $(BIN),.venv-torch-test/bin,$(PIP))
 LOCKED := $(PIP) --no-deps --require-hashes -r
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-torch lint format exe exe-torch lock clean
+.PHONY: help demo test test-torch test-ctransformers lint format exe exe-torch lock clean
 .DELETE_ON_ERROR:
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 demo: .venv/run.stamp  ## start everything on this machine and ask the built-in model for a poem
 	@$(BIN)/llorch demo
@@ -21,6 +20,10 @@ test: .venv/dev.stamp .venv-clients/stamp  ## run all tests; PYTEST_ADDOPTS="-k 
 
 test-torch: .venv-torch-test/dev.stamp  ## run the tests that need torch, in an environment of their own
 	@.venv-torch-test/bin/python -m pytest --numprocesses 2 --dist loadfile tests/torch tests/integration/test_engine_contract.py
+
+test-ctransformers: .venv-ctransformers-test/dev.stamp  ## run the tests that need ctransformers, in the same way
+	@.venv-ctransformers-test/bin/python -m pytest --numprocesses 2 --dist loadfile tests/ctransformers \
+	    tests/integration/test_engine_contract.py
 
 lint: .venv/dev.stamp  ## check style, types and the direction of imports
 	@$(BIN)/ruff check
@@ -46,11 +49,12 @@ lock:  ## write requirements/*.txt anew, with the newest versions pyproject.toml
 	    --generate-hashes --no-annotate --no-header"; \
 	$$compile pyproject.toml requirements/build.in -o requirements/run.txt; \
 	$$compile pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt; \
+	$$compile requirements/ctransformers.in -c requirements/dev.txt -o requirements/ctransformers.txt; \
 	$$compile requirements/torch.in -c requirements/dev.txt -o requirements/torch.txt; \
 	$$compile requirements/clients.in -o requirements/clients.txt
 
 clean:  ## remove the environment and everything else that is made here
-	rm -rf .venv .venv-clients .venv-torch .venv-torch-test dist
+	rm -rf .venv .venv-clients .venv-torch .venv-torch-test .venv-ctransformers-test dist
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find llorch roles build tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -91,14 +95,15 @@ clean:  ## remove the environment and everything else that is made here
 	@.venv-torch/$(subst .venv/,,$(PIP)) --no-build-isolation --editable '.[torch]'
 	@touch $@
 
-# Borrows what .venv has. torch's own version is in pyproject.toml; its file is not locked, because which build of it pip
-# takes depends on the machine.
-.venv-torch-test/dev.stamp: requirements/torch.txt .venv/dev.stamp
-	@echo "Making an environment with torch in .venv-torch-test"
-	@$(PYTHON) -m venv --clear .venv-torch-test
+# These borrow what .venv has. torch's own version is in pyproject.toml; its file is not locked, because which build of it
+# pip takes depends on the machine.
+.venv-%-test/dev.stamp: requirements/%.txt .venv/dev.stamp
+	@echo "Making an environment with $* in .venv-$*-test"
+	@$(PYTHON) -m venv --clear .venv-$*-test
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-	    > "$$(.venv-torch-test/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
-	@cp "$$(echo $(BIN)/../lib/python*/site-packages)"/*llorch*.pth .venv-torch-test/lib/python*/site-packages/
-	@$(TORCH_PIP) --no-deps --require-hashes -r requirements/torch.txt
-	@$(TORCH_PIP) "$$(sed -n 's/^torch = .*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)"
+	    > "$$(.venv-$*-test/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
+	@cp "$$(echo $(BIN)/../lib/python*/site-packages)"/*llorch*.pth .venv-$*-test/lib/python*/site-packages/
+	@$(subst $(BIN),.venv-$*-test/bin,$(LOCKED)) requirements/$*.txt
+	@test $* != torch || $(subst $(BIN),.venv-$*-test/bin,$(PIP)) \
+	    "$$(sed -n 's/^torch = .*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)"
 	@touch $@

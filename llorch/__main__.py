@@ -31,6 +31,10 @@ def main() -> int:
         from roles.worker.backend.torch_host import main as torch_engine
 
         return torch_engine(given[2:])
+    if given[:2] == ["__engine", "ctransformers"]:
+        from roles.worker.backend.ctransformers_host import main as ctransformers_engine
+
+        return ctransformers_engine(given[2:])
     if given[:1] == ["__engine"]:
         from roles.worker.llamacpp_host import main as engine
 

@@ -64,7 +64,7 @@ def pool(
 @app.command("worker", epilog="Example: llorch serve worker --model ./model.gguf --port 9300")
 def worker(
     *,
-    model: Annotated[str, typer.Option("--model", metavar="PATH", help="A GGUF file, a folder, or server:NAME/MODEL.")],
+    model: Annotated[str, typer.Option("--model", metavar="PATH", help="A file, a folder, or server:NAME/MODEL.")],
     model_ref: Annotated[
         str, typer.Option("--model-ref", metavar="REF", help="The reference it serves [its path].")
     ] = "",

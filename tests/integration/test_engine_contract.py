@@ -55,7 +55,7 @@ async def test_loading_tells_its_progress_and_what_the_model_is(kind: Kind, mode
     assert told == sorted(told)
     assert all(0 <= percent <= 100 for percent in told)
     assert facts.context_length == TINY.ctx
-    assert facts.vocab_size == len(engines.vocabulary()[0])
+    assert facts.vocab_size == len(kind.said()[0])
     assert facts.quant_kind == "F32"
     assert facts.takes_tokens == ("ids" not in kind.lacks)
     assert (facts.memory_bytes > 0) == ("memory" not in kind.lacks)
@@ -75,7 +75,7 @@ async def test_a_bad_model_is_refused_with_one_line(kind: Kind, model: Path, tmp
 
 
 async def test_tokens_are_their_text_behind_the_token_that_begins_one(kind: Kind, model: Path) -> None:
-    said, begin, _ = engines.vocabulary()
+    said, begin, _ = kind.said()
 
     async with running(kind, model) as engine:
         tokens = await engine.tokenize(Prompt(text=f"{WORDS} 😀 Ünïcödé\n"))
@@ -103,7 +103,7 @@ async def test_a_text_ends_at_max_tokens_and_is_the_same_again(kind: Kind, model
 
 async def test_every_id_is_told_once_its_characters_are_whole(kind: Kind, model: Path) -> None:
     lacks(kind, "ids")
-    said, _, _ = engines.vocabulary()
+    said, _, _ = kind.said()
 
     async with running(kind, model) as engine:
         texts = [await generate(kind, engine, WORDS, max_tokens=90, temperature=1.0, seed=seed) for seed in range(3)]
@@ -116,7 +116,7 @@ async def test_every_id_is_told_once_its_characters_are_whole(kind: Kind, model:
 
 async def test_the_models_own_end_ends_the_text(kind: Kind, tmp_path: Path) -> None:
     path = kind.make(tmp_path, TINY, 6.0)
-    _, _, end = engines.vocabulary()
+    _, _, end = kind.said()
 
     async with running(kind, path) as engine:
         text = await generate(kind, engine, WORDS, temperature=1.0, max_tokens=400)
@@ -189,7 +189,7 @@ async def test_whoever_leaves_while_the_prompt_is_read_frees_the_slot(kind: Kind
 
 async def test_the_chances_of_tokens_are_told_likeliest_first(kind: Kind, model: Path) -> None:
     lacks(kind, "logprobs")
-    said, _, _ = engines.vocabulary()
+    said, _, _ = kind.said()
 
     async with running(kind, model) as engine:
         greedy = await generate(kind, engine, WORDS, logprobs=True, top_logprobs=20, max_tokens=12)

@@ -12,6 +12,7 @@ from llorch.errors import InvalidRequest, ModelInvalid, ModelNotFound
 from llorch.models import HAIKU_REF
 from roles.pool.model_cache.catalogue import ASSETS, Catalogue, locate
 from roles.pool.model_cache.ledger import ModelRecord
+from tests.support import old_models
 
 HAIKU = ASSETS / "haiku.gguf"
 
@@ -66,6 +67,26 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
 
     assert before == [HAIKU_REF, f"file:{path}"]
     assert after == gone == [HAIKU_REF]
+
+
+def test_a_model_from_before_gguf_is_found_among_other_files_of_its_suffix(tmp_path: Path) -> None:
+    data = old_models.other("gptneox", kind=old_models.Q8_0)
+    (tmp_path / "pythia.bin").write_bytes(data)
+    (tmp_path / "cut.bin").write_bytes(data[:-100])
+    (tmp_path / "pytorch_model.bin").write_bytes(b"PK\3\4" * 100)
+    os.mkfifo(tmp_path / "pipe.bin")
+    catalogue = Catalogue(tmp_path)
+
+    found = {
+        Path(entry.ref).name: entry.metadata is not None for entry in catalogue.entries() if entry.origin == "file"
+    }
+    told = catalogue.inspect(f"file:{tmp_path}/pythia.bin")
+
+    assert found == {"pythia.bin": True, "cut.bin": False}
+    assert (told.metadata.form, told.metadata.architecture, told.size_bytes) == ("ggml", "gptneox", len(data))
+    assert told.paths == [tmp_path / "pythia.bin"]
+    with pytest.raises(ModelInvalid, match="truncated"):
+        catalogue.inspect(f"file:{tmp_path}/cut.bin")
 
 
 def test_a_dead_link_is_not_a_model(tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ from llorch.models import ServerRef
 from llorch.settings import Server
 from llorch.wire.tasks import Sampling, Talk
 from roles.worker.backend import Chunk, Engine, Prompt
+from roles.worker.backend.ctransformers_engine import CTransformers
 from roles.worker.backend.llamacpp import LlamaCpp
 from roles.worker.backend.openai_engine import OpenAiServer
 from roles.worker.backend.torch_engine import Torch
-from tests.support import checkpoints, models
+from tests.support import checkpoints, models, old_models
 from tests.support.models import TINY, Shape
 from tests.support.servers import LlamaServer, command, free_port
 
@@ -54,6 +55,7 @@ class Kind:
         spoil: Of each way in which a model can be bad, what makes it so: gets the path of a sound model, returns the
             path of the bad one.
         pid: The process that computes.
+        said: What each token of its `TINY` model stands for, and the tokens that begin and end a text.
         lacks: What it does not do: `logprobs`, `slots`, `grammar`, `bias`, `cancel-prefill`. Of a server, whose model
             and tokens are its own, also `ids` (it gets text, and tells no ids) and `memory` (it does not tell any).
         wrong: Of each way in which a model can be bad, what the engine says of it.
@@ -65,6 +67,7 @@ class Kind:
     start: Start
     spoil: Mapping[str, Callable[[Path], Path]]
     pid: Callable[[Any], int]
+    said: Callable[[], tuple[list[bytes], int, int]]
     lacks: frozenset[str] = field(default_factory=frozenset)
     wrong: Mapping[str, type[errors.LlorchError]] = field(default_factory=lambda: WRONG)
 
@@ -105,6 +108,7 @@ def llamacpp() -> Kind:
         start=lambda tasks, path, slots, batch: LlamaCpp(tasks, path, slots=slots, threads=1, batch=batch),
         spoil=SPOIL_GGUF,
         pid=lambda engine: engine._process.pid,
+        said=vocabulary,
     )
 
 
@@ -132,6 +136,7 @@ def openai() -> Kind:
         start=start,
         spoil=SPOIL_GGUF,
         pid=pid,
+        said=vocabulary,
         lacks=frozenset({"grammar", "ids", "memory"}),
         wrong=dict.fromkeys(WRONG, errors.EngineFailed),  # whatever keeps a server from loading, it just ends
     )
@@ -168,11 +173,45 @@ def torch() -> Kind:
             "unknown": unknown,
         },
         pid=lambda engine: engine._process.pid,
+        said=vocabulary,
         lacks=frozenset({"grammar"}),
     )
 
 
-KINDS: Mapping[str, Callable[[], Kind]] = {"llamacpp": llamacpp, "torch": torch, "openai": openai}
+def ctransformers() -> Kind:
+    """The last form before GGUF in ctransformers. Such a file says neither its context nor its chat template."""
+
+    def make(folder: Path, shape: Shape, eos: float) -> Path:
+        path = folder / f"context-{shape.ctx}.bin"
+        path.write_bytes(old_models.llama(shape, eos_logit=eos))
+        path.with_suffix(".jinja").write_text(models.CHAT_TEMPLATE)
+        return path
+
+    return Kind(
+        name="ctransformers",
+        needs=["ctransformers", "jinja2", "numpy"],
+        make=make,
+        start=lambda tasks, path, slots, batch: CTransformers(
+            tasks, path, ctx=int(path.stem.partition("-")[2] or 0), threads=1, batch=batch
+        ),
+        spoil={
+            "missing": lambda path: path.with_name("missing.bin"),
+            "foreign": _foreign,
+            "cut": _cut,
+            "unknown": lambda path: models.make(path.with_name("zebra.gguf"), architecture="zebra"),
+        },
+        pid=lambda engine: engine._process.pid,
+        said=old_models.said,
+        lacks=frozenset({"grammar", "slots"}),
+    )
+
+
+KINDS: Mapping[str, Callable[[], Kind]] = {
+    "ctransformers": ctransformers,
+    "llamacpp": llamacpp,
+    "openai": openai,
+    "torch": torch,
+}
 
 
 @contextlib.asynccontextmanager

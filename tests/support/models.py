@@ -66,6 +66,7 @@ def make(
     quant: gguf.GGMLQuantizationType | None = None,
     architecture: str = "llama",
     eos_logit: float = -40.0,
+    sentencepiece: bool = False,
 ) -> Path:
     """Write a random-weight model to *path* and return it.
 
@@ -77,6 +78,7 @@ def make(
         architecture: What the file says it is; another than `llama` makes a file that llama.cpp refuses.
         eos_logit: Roughly what the end-of-sequence token's score is moved by; at -40 such a model talks until it is
             stopped, at +4 it soon stops by itself.
+        sentencepiece: The same vocabulary in SentencePiece's form, which older programs know alone.
     """
     tokens, merges, types = _vocabulary(shape.words, shape.unused)
     bos, eos = tokens.index("<s>"), tokens.index("</s>")
@@ -95,11 +97,14 @@ def make(
     writer.add_rope_dimension_count(shape.head_size)
     writer.add_vocab_size(len(tokens))
     writer.add_file_type(gguf.LlamaFileType.ALL_F32 if quant is None else gguf.LlamaFileType.MOSTLY_Q4_0)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges(merges)
+    if sentencepiece:
+        _add_sentencepiece(writer, tokens, merges, types)
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("default")
+        writer.add_token_list(tokens)
+        writer.add_token_types(types)
+        writer.add_token_merges(merges)
     writer.add_bos_token_id(bos)
     writer.add_eos_token_id(eos)
     writer.add_add_bos_token(True)
@@ -114,6 +119,33 @@ def make(
     writer.write_tensors_to_file()
     writer.close()
     return Path(path)
+
+
+def _add_sentencepiece(writer: gguf.GGUFWriter, tokens: list[str], merges: list[str], types: list[int]) -> None:
+    """Add a byte-level vocabulary as SentencePiece's: what was merged earlier has the higher score."""
+    stand_ins = {name: byte for byte, name in enumerate(_byte_names())}
+    ranks = {merge.replace(" ", ""): float(rank) for rank, merge in enumerate(merges)}
+
+    def name(place: int, token: str) -> str:
+        if token in stand_ins:
+            return f"<0x{stand_ins[token]:02X}>"
+        try:
+            return bytes(stand_ins[c] for c in token).decode().replace(" ", "\u2581")
+        except UnicodeDecodeError:  # a part of a character, which such a vocabulary cannot have: any other text
+            return chr(0xE000 + place)
+
+    special = gguf.TokenType.CONTROL
+    names = [
+        token if kind == special else name(place, token)
+        for place, (token, kind) in enumerate(zip(tokens, types, strict=True))
+    ]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(names)
+    writer.add_token_scores([-ranks.get(token, 0.0) for token in tokens])
+    kinds = [
+        int(gguf.TokenType.BYTE) if token in stand_ins else kind for token, kind in zip(tokens, types, strict=True)
+    ]
+    writer.add_token_types(kinds)
 
 
 def _byte_names() -> list[str]:

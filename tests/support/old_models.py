@@ -34,6 +34,7 @@ LLAMA_NAMES = {
     "ffn_down": "feed_forward.w2",
     "ffn_up": "feed_forward.w3",
 }
+STAND_INS = {name: byte for byte, name in enumerate(models._byte_names())}
 WIDTH, LAYERS, HEADS, CTX = 64, 2, 2, 64
 WORDS = [b"<|endoftext|>", *(bytes([byte]) for byte in range(256)), b"bake", b" kilo", b" dumi", b" lani"]
 """The vocabulary of all that are no llama: BPE's tokens as bytes."""
@@ -54,7 +55,7 @@ def said(shape: Shape = TINY) -> tuple[list[bytes], int, int]:
     """Return what each token of such a model stands for, and those that begin and end a text."""
     tokens, _, _ = models._vocabulary(shape.words, shape.unused)
     order = _order(tokens, ("<s>", "</s>"))
-    return [_spelled(tokens[place], ("<s>", "</s>")) for place in order], BOS, EOS
+    return [b"" if place in {BOS, EOS} else _spelled(tokens[token]) for place, token in enumerate(order)], BOS, EOS
 
 
 def from_gguf(source: Path, kind: gguf.GGMLQuantizationType = F16) -> bytes:
@@ -77,6 +78,29 @@ def from_gguf(source: Path, kind: gguf.GGMLQuantizationType = F16) -> bytes:
     return _llama(shape, tokens, told["tokenizer.ggml.merges"], tensors, ends=(ends[0], ends[1]), kind=kind)
 
 
+def plain_gguf(source: Path, path: Path) -> Path:
+    """Write a GGUF file anew with its matrices as F16."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, field in reader.fields.items():
+        if not key.startswith("GGUF.") and key not in {"general.architecture", "general.file_type"}:
+            writer.add_key_value(key, field.contents(), field.types[0], field.types[-1])
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    for tensor in reader.tensors:
+        numbers = gguf.dequantize(tensor.data, tensor.tensor_type)
+        writer.add_tensor(tensor.name, numbers.astype(np.float16 if numbers.ndim == 2 else np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def template_of(source: Path) -> str:
+    """Return the chat template of a GGUF file."""
+    return str(gguf.GGUFReader(source).fields["tokenizer.chat_template"].contents())
+
+
 def _llama(
     shape: Shape,
     tokens: Sequence[str],
@@ -89,7 +113,7 @@ def _llama(
 ) -> bytes:
     order = _order(tokens, ends)
     ranks = {merge.replace(" ", ""): rank for rank, merge in enumerate(merges)}
-    vocabulary = [(_spelled(tokens[place], ends), -float(ranks.get(tokens[place], 0))) for place in order]
+    vocabulary = [(_spelled(tokens[place]), -float(ranks.get(tokens[place], 0))) for place in order]
     inner = _inner(shape)
     found: list[tuple[str, Tensor]] = []
     for name, tensor in tensors.items():
@@ -126,11 +150,8 @@ def _order(tokens: Sequence[str], ends: tuple[str, str]) -> list[int]:
     return order
 
 
-def _spelled(token: str, ends: tuple[str, str]) -> bytes:
-    stand_ins = {name: byte for byte, name in enumerate(models._byte_names())}
-    if token in ends:
-        return b""
-    return bytes(stand_ins[c] for c in token) if all(c in stand_ins for c in token) else token.encode()
+def _spelled(token: str) -> bytes:
+    return bytes(STAND_INS[c] for c in token) if all(c in STAND_INS for c in token) else token.encode()
 
 
 def _headed(name: str, tensor: Tensor, kind: gguf.GGMLQuantizationType) -> bytes:
@@ -168,7 +189,9 @@ def other(
     for word in vocabulary:
         if architecture == "mpt":  # each byte as a code point
             word = word.decode("latin-1").encode()
-        out += struct.pack("<I", len(word)) + word + (struct.pack("<f", 1.0) if scored else b"")
+        if architecture == "replit":  # as SentencePiece writes a space
+            word = word.replace(b" ", "\u2581".encode())
+        out += struct.pack("<I", len(word)) + word + (struct.pack("<f", -1.0) if scored else b"")
     for name, size in _sizes(architecture, count):
         tensor = random.standard_normal(size, dtype=np.float32) * np.float32(size[-1] ** -0.5)
         plain = F32 if name == "model/wpe" else kind

@@ -7,10 +7,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
 from roles.worker.backend import torch_weights  # noqa: E402 - after the skip
-from roles.worker.backend.torch_batching import Batching, Step, Text  # noqa: E402
+from roles.worker.backend.engine_text import Rules, Step, Text  # noqa: E402
+from roles.worker.backend.torch_batching import Batching  # noqa: E402
 from roles.worker.backend.torch_config import read_shape  # noqa: E402
 from roles.worker.backend.torch_model import Model  # noqa: E402
-from roles.worker.backend.torch_sampling import Rules  # noqa: E402
 from tests.support import checkpoints  # noqa: E402
 
 torch.set_num_threads(1)

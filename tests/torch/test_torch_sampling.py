@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra torch is not installed")
 
-from roles.worker.backend.torch_sampling import Rules, choose, draw, likeliest  # noqa: E402 - after the skip
+from roles.worker.backend.engine_text import Rules, draw  # noqa: E402 - after the skip
+from roles.worker.backend.torch_sampling import choose, likeliest  # noqa: E402 - after the skip
 
 CHANCES = [0.5, 0.25, 0.15, 0.07, 0.03]
 SCORES = torch.tensor(CHANCES).log()

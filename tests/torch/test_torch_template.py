@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the extra torch is not installed")
 
 from llorch.errors import InvalidRequest
-from roles.worker.backend.torch_template import ChatTemplate
+from roles.worker.backend.torch_template import ChatTemplate, template_of
 
 ASKED = [{"role": "user", "content": "hé"}]
 
@@ -18,7 +18,7 @@ ASKED = [{"role": "user", "content": "hé"}]
 def template(folder: Path, source: object) -> ChatTemplate:
     config = {"chat_template": source, "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": False}}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return ChatTemplate(folder)
+    return template_of(folder)
 
 
 def test_a_template_gets_the_messages_and_the_names_of_special_tokens(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_of_several_templates_the_default_is_taken_and_a_file_goes_before_them(t
 
     assert template(tmp_path, several).render(ASKED) == "plain"
     (tmp_path / "chat_template.jinja").write_text("file")
-    assert ChatTemplate(tmp_path).render(ASKED) == "file"
+    assert template_of(tmp_path).render(ASKED) == "file"
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_what_refuses_the_messages_or_reaches_out_of_the_sandbox_is_the_requests
 
 def test_without_a_template_messages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="give a prompt"):
-        ChatTemplate(tmp_path).render(ASKED)
+        template_of(tmp_path).render(ASKED)

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("tokenizers", reason="the extra torch is not installed")
 
 from llorch.errors import InvalidRequest, ModelIncompatible, ModelInvalid, ModelNotFound
-from roles.worker.backend.torch_tokenizer import Words, Writing
+from roles.worker.backend.engine_answer import Writing
+from roles.worker.backend.torch_tokenizer import Words
 from tests.support import checkpoints
 
 

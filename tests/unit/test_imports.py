@@ -24,9 +24,10 @@ for module in sys.argv[1:]:
         try:
             importlib.import_module(module)
         except BaseException as error:
-            optional = module.startswith("roles.worker.backend.torch_")
-            if optional and getattr(error, "name", "") in {"jinja2", "safetensors", "tokenizers", "torch"}:
-                os._exit(0)  # what runs in the engine torch's own process, without the extra
+            optional = module.startswith(("roles.worker.backend.torch_", "roles.worker.backend.ctransformers_"))
+            extras = {"ctransformers", "jinja2", "numpy", "safetensors", "tokenizers", "torch"}
+            if optional and getattr(error, "name", "") in extras:
+                os._exit(0)  # what runs in an engine's own process, without the extra
             print(f"--- import {module}", flush=True)
             traceback.print_exc(file=sys.stdout)
         sys.stdout.flush()

@@ -102,8 +102,11 @@ TESTED_ELSEWHERE = {
     "roles/worker/backend/openai_tokens.py": "test_openai_engine.py counts with it on a real server",
     **dict.fromkeys(
         [
-            f"roles/worker/backend/torch_{name}.py"
-            for name in ("answer", "engine", "host", "messages", "process", "service")
+            f"roles/worker/backend/{name}.py"
+            for name in (
+                *("torch_engine", "torch_host", "torch_messages", "torch_process", "torch_service"),
+                *("ctransformers_engine", "ctransformers_host", "engine_process", "process_engine"),
+            )
         ],
         "test_engine_contract.py runs the whole engine, with and without faults",
     ),

@@ -9,11 +9,20 @@ from msgspec import UNSET
 from msgspec.structs import replace as changed
 
 from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompatible
-from llorch.wire.pools import Backend, Device, SpawnWorker
+from llorch.wire.pools import Backend, Device, Model, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.engines import Engines
 from roles.pool.worker_lifecycle.estimate import estimate
-from roles.pool.worker_lifecycle.preflight import Commitment, Defaults, Plan, available, context, plan, runs_here
+from roles.pool.worker_lifecycle.preflight import (
+    Commitment,
+    Defaults,
+    Plan,
+    available,
+    context,
+    plan,
+    runs_here,
+    sized,
+)
 
 MODEL = Metadata(
     architecture="llama",
@@ -254,3 +263,44 @@ def test_torch_is_never_laid_over_several_devices() -> None:
 
     with pytest.raises(InsufficientMemory):
         decide(model=large, devices=GPUS, engines=engines)
+
+
+OLD = replace(MODEL, form="ggml", architecture="mpt")
+WITH_OLD: Engines = {**ALL, "ctransformers": frozenset({"cpu"})}
+
+
+def test_a_file_from_before_gguf_has_an_engine_of_its_own_which_computes_one_job_at_a_time() -> None:
+    chosen = decide(model=OLD, devices=[CPU, *GPUS], engines=WITH_OLD)
+    known = Model(
+        model_ref="file:/m",
+        size_bytes=1,
+        architecture="mpt",
+        quantization="F16",
+        context_length=2048,
+        vocab_size=1,
+        max_token_bytes=8,
+    )
+    listed = sized(known, OLD, DEFAULTS)
+
+    assert (chosen.engine, chosen.slots, chosen.device) == ("ctransformers", 1, "cpu")
+    assert (listed.memory_slots, listed.memory_bytes) == (1, chosen.memory_bytes)
+    assert decide(SpawnWorker(model_ref="file:/m", slots=1), model=OLD, engines=WITH_OLD).slots == 1
+    with pytest.raises(BackendUnavailable, match="one job at a time; ask for 1 slot, not 3"):
+        decide(SpawnWorker(model_ref="file:/m", slots=3), model=OLD, engines=WITH_OLD)
+
+
+def test_a_host_without_the_engine_for_old_files_says_how_to_get_it() -> None:
+    with pytest.raises(BackendUnavailable, match=r"files of before GGUF take it.*\[ctransformers\]"):
+        decide(model=OLD)
+    assert not runs_here(OLD, ALL)
+    assert runs_here(OLD, WITH_OLD)
+
+
+def test_llamacpp_reads_no_old_files_and_the_engine_for_them_reads_llamas_in_gguf() -> None:
+    asked = SpawnWorker(model_ref="file:/m", engine="ctransformers")
+
+    assert decide(asked, engines=WITH_OLD).engine == "ctransformers"
+    with pytest.raises(ModelIncompatible, match="architecture 'qwen2'"):
+        decide(asked, model=replace(MODEL, architecture="qwen2"), engines=WITH_OLD)
+    with pytest.raises(ModelIncompatible, match="llamacpp does not read files of before GGUF; ctransformers does"):
+        decide(SpawnWorker(model_ref="file:/m", engine="llamacpp"), model=OLD, engines=WITH_OLD)

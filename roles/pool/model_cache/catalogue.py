@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llorch
-from llorch import checkpoint_files, models
+from llorch import checkpoint_files, ggml, models
 from llorch.abilities import abilities
 from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
 from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, ServerRef, parse_ref
 from llorch.wire.models import Origin
 from llorch.wire.pools import Disk, Model
-from roles.pool.model_cache import checkpoint, files, gguf
+from roles.pool.model_cache import checkpoint, files, gguf, old_forms
 from roles.pool.model_cache.ledger import ModelRecord
 
 ASSETS = Path(llorch.__file__).parent / "assets"
 MAX_FILES = 10_000
 MAX_DEPTH = 8
+OLD_SUFFIX = ".bin"
+"""What files from before GGUF are called, among others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class Catalogue:
         Raises:
             InvalidRequest: Not a resolved reference.
             ModelNotFound: No readable file there, or a part is missing.
-            ModelInvalid: Not a GGUF file or a folder of safetensors, or a truncated one.
+            ModelInvalid: Not a GGUF file, one from before, or a folder of safetensors; or a truncated one.
             ModelIncompatible: A GGUF file of a kind not known here.
         """
         first = locate(ref, self.models_dir)
@@ -212,7 +214,7 @@ class Catalogue:
         metadata = self._read.get(key)
         if metadata is None:
             with path.open("rb") as file:
-                metadata = gguf.read(file, size)
+                metadata = old_forms.read(file, size)
             self._read[key] = metadata
         return size, metadata
 
@@ -292,9 +294,21 @@ def _model_files(models_dir: Path) -> Iterator[Path]:
             count += 1
             yield Path(folder)
         for name in sorted(names):
-            if name.endswith(".gguf") and count < MAX_FILES:
+            path = Path(folder) / name
+            if count < MAX_FILES and (name.endswith(".gguf") or (name.endswith(OLD_SUFFIX) and _is_old(path))):
                 count += 1
-                yield Path(folder) / name
+                yield path
+
+
+def _is_old(path: Path) -> bool:
+    """Tell whether a file is a model from before GGUF; others have the same suffix."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return ggml.is_old(file.read(4))
+    except OSError:
+        return False
 
 
 def _ref(path: Path, models_dir: Path) -> str:
@@ -315,7 +329,7 @@ def _file(path: Path) -> tuple[int, int]:
 def _sound(path: Path, size: int) -> gguf.Metadata | None:
     try:
         with path.open("rb") as file:
-            return gguf.read(file, size)
+            return old_forms.read(file, size)
     except (ModelInvalid, ModelIncompatible):
         return None
 

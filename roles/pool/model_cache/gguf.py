@@ -74,7 +74,7 @@ class Metadata:
     one entry a layer: whether it looks back no further than `sliding_window`; empty when none does. `adapter` is what
     an adapter is, such as `lora`. Of a projector the lengths are those of its image encoder, and `patches` is how many
     parts it cuts an image into. `pooling` makes one vector of a text's, and is 0 for a model that generates text.
-    `form` is that of the model's files.
+    `form` is that of the model's files; `kv_number_bytes` is what a number takes in the KV cache unless it is said.
     """
 
     architecture: str
@@ -100,7 +100,8 @@ class Metadata:
     adapter: str = ""
     patches: int = 0
     pooling: int = 0
-    form: Literal["gguf", "safetensors"] = "gguf"
+    form: Literal["gguf", "ggml", "safetensors"] = "gguf"
+    kv_number_bytes: int = KV_BYTES
 
     @property
     def is_encoder(self) -> bool:
@@ -112,7 +113,7 @@ class Metadata:
         """What a token takes in the KV cache: for each layer and key/value head one key and one value."""
         if self.is_encoder:
             return 0
-        return sum(self.kv_heads) * (self.key_length + self.value_length) * KV_BYTES
+        return sum(self.kv_heads) * (self.key_length + self.value_length) * self.kv_number_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ Engines = Mapping[Engine, frozenset[Backend]]
 _MODULES: Mapping[Engine, tuple[str, ...]] = {
     "llamacpp": ("xllamacpp",),
     "torch": ("torch", "safetensors", "tokenizers", "jinja2"),
-    "ctransformers": ("ctransformers",),
+    "ctransformers": ("ctransformers", "jinja2", "numpy"),
 }
 """What each needs; the first is what computes."""
 _CUDA_MARKS = (b"libcuda.so", b"libcudart", b"ggml_backend_cuda_init")
@@ -40,7 +40,8 @@ ARCHITECTURES: Mapping[Engine, frozenset[str]] = {
         """.split()
     ),
     "torch": frozenset({"llama", "mistral", "qwen2", "qwen3"}),
-    "ctransformers": frozenset({"falcon", "llama"}),
+    # In GGUF files; of the forms before that it reads all that `llorch.ggml` does.
+    "ctransformers": frozenset({"llama"}),
 }
 
 

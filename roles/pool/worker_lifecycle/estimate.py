@@ -4,7 +4,7 @@ Counted are the weights once, the KV cache, the buffers that the engine computes
 are mapped from their file: the system calls such pages free, and they are not; where an engine keeps another layout of
 them beside it, the mapped ones are not used any more and the system may take them back, so they count once.
 
-For torch, what the interpreter and the library take is counted too; its weights are copied, never mapped.
+For torch and ctransformers, what the interpreter and the library take is counted too; torch's weights are copied.
 
 The formulas for GGUF are those of llama.cpp (src/llama-kv-cache.cpp, src/llama-context.cpp), as it computes on a CPU
 with flash attention; the factors of the compute buffers were found by measuring, see
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from llorch.abilities import LAST, batch_of, pooled
 from llorch.wire.engine_options import KV_BLOCKS, KvType
+from llorch.wire.pools import Engine
 from roles.pool.model_cache.gguf import Metadata
 from roles.pool.worker_lifecycle.extras import NO_EXTRAS, Extras
 
@@ -40,6 +41,8 @@ PATCH_STREAMS = 4
 TORCH_RUNTIME_BYTES = 230 * 1024 * 1024
 """What a process with torch takes before it has a model, as measured on a CPU."""
 TORCH_CELLS = 64
+CTRANSFORMERS_RUNTIME_BYTES = 58 * 1024 * 1024
+"""What a process with ctransformers takes before it has a model."""
 TORCH_NUMBER_BYTES = 2
 
 
@@ -67,7 +70,15 @@ class Estimate:
         return (self.weights_bytes + self.kv_bytes + self.compute_bytes + self.runtime_bytes) * 11 // 10
 
 
-def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, extras: Extras = NO_EXTRAS) -> Estimate:
+def estimate(
+    metadata: Metadata,
+    *,
+    slots: int,
+    ctx: int,
+    batch: int = BATCH,
+    extras: Extras = NO_EXTRAS,
+    engine: Engine = "llamacpp",
+) -> Estimate:
     """Return the memory that a worker will take.
 
     Args:
@@ -76,9 +87,12 @@ def estimate(metadata: Metadata, *, slots: int, ctx: int, batch: int = BATCH, ex
         ctx: Context of one slot in tokens.
         batch: Tokens computed at once.
         extras: What it has beside the model.
+        engine: What computes; a folder of safetensors is always torch's.
     """
     if metadata.form == "safetensors":
         return _of_torch(metadata, slots=slots, ctx=ctx, batch=batch)
+    if engine == "ctransformers":
+        return _of_ctransformers(metadata, ctx=ctx, batch=batch)
     kv_type = extras.options.kv_type
     batch = max(batch, PICTURE_BATCH) if extras.projector is not None else batch
     pooling = pooled(metadata.pooling, extras.options)
@@ -151,6 +165,22 @@ def _of_torch(metadata: Metadata, *, slots: int, ctx: int, batch: int) -> Estima
         cells * slots * metadata.kv_cell_bytes,
         vectors + looks + scores,
         TORCH_RUNTIME_BYTES,
+    )
+
+
+def _of_ctransformers(metadata: Metadata, *, ctx: int, batch: int) -> Estimate:
+    """Return what the engine ctransformers takes; see `ctransformers_model.py` of the worker's engines.
+
+    Only of a llama is the KV cache as large as it is told.
+    """
+    cells = ctx if metadata.architecture == "llama" else metadata.context_length
+    batch = min(batch, BATCH)
+    inner = metadata.feed_forward_length or 4 * metadata.embedding_length
+    vectors = batch * NUMBER_BYTES * (STREAMS_WIDE * metadata.embedding_length + STREAMS_INNER * inner)
+    looks = batch * cells * metadata.head_count * NUMBER_BYTES
+    scores = metadata.vocab_size * NUMBER_BYTES
+    return Estimate(
+        metadata.weights_bytes, cells * metadata.kv_cell_bytes, vectors + looks + scores, CTRANSFORMERS_RUNTIME_BYTES
     )
 
 

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch.errors import BackendUnavailable, InsufficientMemory, ModelIncompatible
+from llorch.program import with_extra
 from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.pools import Backend, Device, Engine, Model, SpawnWorker
 from roles.pool.model_cache.gguf import Metadata
@@ -23,10 +24,20 @@ from roles.pool.worker_lifecycle.estimate import BATCH, Estimate, estimate
 from roles.pool.worker_lifecycle.extras import NO_EXTRAS, Extras, check_extras
 from roles.pool.worker_lifecycle.split import Share, split
 
-ENGINES: Mapping[str, Engine] = {"gguf": "llamacpp", "safetensors": "torch"}
+ENGINES: Mapping[str, Engine] = {"gguf": "llamacpp", "ggml": "ctransformers", "safetensors": "torch"}
 """By the form of a model's files, what runs it unless another engine is asked for."""
-READS: Mapping[Engine, str] = {"llamacpp": "gguf", "torch": "safetensors", "ctransformers": "gguf"}
-FORMS: Mapping[str, str] = {"gguf": "GGUF files", "safetensors": "folders of safetensors"}
+READS: Mapping[Engine, Sequence[str]] = {
+    "llamacpp": ("gguf",),
+    "torch": ("safetensors",),
+    "ctransformers": ("ggml", "gguf"),
+}
+FORMS: Mapping[str, str] = {
+    "gguf": "GGUF files",
+    "ggml": "files of before GGUF",
+    "safetensors": "folders of safetensors",
+}
+ONE_SLOT = frozenset[Engine]({"ctransformers"})
+"""Engines that compute one job at a time."""
 MAX_DEFAULT_CTX = 8192
 PREFERENCE: Sequence[Backend] = ("cuda", "metal", "cpu")
 
@@ -100,9 +111,9 @@ def plan(  # noqa: PLR0913 - what is decided from
     backends = engines[engine]
     check_compatible(metadata, engine)
     check_extras(metadata, extras, engine)
-    slots = defaults.slots if request.slots is UNSET else request.slots
+    slots = slots_of(request, engine, default=defaults.slots)
     ctx = context(metadata, asked=0 if request.ctx is UNSET else request.ctx, default=defaults.ctx)
-    needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch, extras=extras)
+    needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch, extras=extras, engine=engine)
     required = needed.total_bytes
     free = {device.id: available(device, commitments) for device in devices}
     usable = _usable(request, devices, engine, backends)
@@ -144,7 +155,7 @@ def check_installed(form: str, engines: Engines, *, engine: Engine | None = None
     if wanted not in engines:
         raise BackendUnavailable(
             f"the engine {wanted} is not installed on this host, and {FORMS[form]} take it; "
-            f"installed: {_list(engines)}",
+            f"installed: {_list(engines)}; {with_extra(wanted)}",
             details={"engines": sorted(engines)},
         )
 
@@ -157,12 +168,12 @@ def check_compatible(metadata: Metadata, engine: Engine) -> None:
     """
     if metadata.kind != "model":
         raise ModelIncompatible(f"the file is no model by itself: it is one's {metadata.kind}")
-    if READS.get(engine) != metadata.form:
+    if metadata.form not in READS.get(engine, ()):
         raise ModelIncompatible(
             f"the engine {engine} does not read {FORMS[metadata.form]}; {ENGINES[metadata.form]} does",
             details={"form": metadata.form, "engine": engine},
         )
-    if metadata.architecture not in ARCHITECTURES.get(engine, frozenset()):
+    if metadata.form != "ggml" and metadata.architecture not in ARCHITECTURES.get(engine, frozenset()):
         raise ModelIncompatible(
             f"the engine {engine} does not know models of the architecture {metadata.architecture!r}",
             details={"architecture": metadata.architecture, "engine": engine},
@@ -178,6 +189,19 @@ def runs_here(metadata: Metadata, engines: Engines) -> bool:
     return ENGINES[metadata.form] in engines
 
 
+def slots_of(request: SpawnWorker, engine: Engine, *, default: int) -> int:
+    """Return how many jobs a worker is to take at a time.
+
+    Raises:
+        BackendUnavailable: More are asked for than the engine computes at a time.
+    """
+    if engine not in ONE_SLOT:
+        return default if request.slots is UNSET else request.slots
+    if request.slots is not UNSET and request.slots > 1:
+        raise BackendUnavailable(f"the engine {engine} computes one job at a time; ask for 1 slot, not {request.slots}")
+    return 1
+
+
 def context(model: Metadata, *, asked: int, default: int) -> int:
     """Return the context of one slot in tokens: never above what the model was trained for."""
     trained = model.context_length
@@ -188,8 +212,10 @@ def context(model: Metadata, *, asked: int, default: int) -> int:
 def sized(model: Model, metadata: Metadata, defaults: Defaults) -> Model:
     """Return a model as others are told of it: with what a worker takes when the request leaves all to the defaults."""
     ctx = context(metadata, asked=0, default=defaults.ctx)
-    needed = estimate(metadata, slots=defaults.slots, ctx=ctx, batch=defaults.batch)
-    return replace(model, memory_bytes=needed.total_bytes, memory_slots=defaults.slots, memory_ctx=ctx)
+    engine = ENGINES[metadata.form]
+    slots = 1 if engine in ONE_SLOT else defaults.slots
+    needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch, engine=engine)
+    return replace(model, memory_bytes=needed.total_bytes, memory_slots=slots, memory_ctx=ctx)
 
 
 def available(device: Device, commitments: Iterable[Commitment]) -> int:

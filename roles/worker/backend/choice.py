@@ -13,6 +13,7 @@ from llorch.program import with_extra
 from llorch.settings import Server
 from llorch.wire.engine_options import fields_of
 from roles.worker.backend import Engine
+from roles.worker.backend.ctransformers_engine import CTransformers
 from roles.worker.backend.llamacpp import LlamaCpp
 from roles.worker.backend.llamacpp_options import parse_split
 from roles.worker.backend.openai_engine import OpenAiServer
@@ -20,6 +21,7 @@ from roles.worker.backend.torch_engine import Torch
 from roles.worker.options import WorkerOptions
 
 NEEDED: Mapping[str, Sequence[str]] = {
+    "ctransformers": ("ctransformers", "jinja2", "numpy"),
     "llamacpp": ("xllamacpp",),
     "openai": (),
     "torch": ("torch", "safetensors", "tokenizers", "jinja2"),
@@ -32,7 +34,7 @@ def check_options(options: WorkerOptions) -> None:
 
     Raises:
         BackendUnavailable: No such engine is built in, or its packages are not installed, or it does not have these
-            options.
+            options or does not compute there.
         InvalidConfiguration: The split names no devices, or the engine uses one device alone, or the server of a model
             is not configured.
     """
@@ -49,6 +51,8 @@ def check_options(options: WorkerOptions) -> None:
         )
     if parse_split(options.split) and options.engine != "llamacpp":
         raise errors.InvalidConfiguration(f"--split: the engine {options.engine} uses one device")
+    if options.engine == "ctransformers" and options.backend != "cpu":
+        raise errors.BackendUnavailable("the engine ctransformers computes on the CPU alone")
     if options.engine == "openai":
         served(options)
 
@@ -90,6 +94,8 @@ def create_engine(
             threads=options.threads,
             batch=options.batch,
         )
+    if options.engine == "ctransformers":
+        return CTransformers(tasks, options.model_path, ctx=options.ctx, threads=options.threads, batch=options.batch)
     return LlamaCpp(
         tasks,
         options.model_path,

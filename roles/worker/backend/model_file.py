@@ -6,6 +6,7 @@ https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from llorch import errors
+from llorch import errors, ggml
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -21,6 +22,9 @@ STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 VOCABULARY = "tokenizer."
 MAX_KEYS = 65_536
+MAX_TENSORS = 65_536
+MAX_DIMENSIONS = 4
+DEFAULT_ALIGNMENT = 32
 MAX_TOKENS = 1 << 24
 MAX_STRING_BYTES = 1 << 20
 
@@ -43,6 +47,29 @@ class Vocabulary:
     types: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """What a tensor's numbers are, how many, and where they begin, counted from the first tensor's."""
+
+    kind: int
+    numbers: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Contents:
+    """All that a file says but its vocabulary: single values by their keys, the names of lists, and the tensors.
+
+    `data_start` is where the first tensor's numbers are.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
+    lists: set[str] = field(default_factory=set)
+    tensors: list[Tensor] = field(default_factory=list)
+    data_start: int = 0
+
+
 def read_header(path: Path) -> Header:
     """Look into a model file.
 
@@ -58,6 +85,12 @@ def read_vocabulary(path: Path) -> Vocabulary:
     """Read a model's tokens; raises as `read_header` does."""
     with _translated(path), path.open("rb") as file:
         return _vocabulary(file, path.name)
+
+
+def read_contents(path: Path) -> Contents:
+    """Read what a file holds; raises as `read_header` does."""
+    with _translated(path), path.open("rb") as file:
+        return _contents(file, path.name)
 
 
 @contextmanager
@@ -121,17 +154,51 @@ def _vocabulary(file: BinaryIO, name: str) -> Vocabulary:
     return vocabulary
 
 
+def _contents(file: BinaryIO, name: str) -> Contents:
+    found = Contents()
+    tensors, keys = _counts(file, name)
+    for _ in range(keys):
+        key = _string(file)
+        (kind,) = _unpack(file, "I")
+        if kind == STRING:
+            found.texts[key] = _string(file)
+        elif kind in SCALARS:
+            found.numbers[key] = _unpack(file, SCALARS[kind])[0]
+        else:
+            found.lists.add(key)
+            _skip(file, kind)
+    for _ in range(tensors):
+        _string(file)
+        (dimensions,) = _unpack(file, "I")
+        shape = _unpack(file, f"{min(dimensions, MAX_DIMENSIONS + 1)}Q")
+        kind, offset = _unpack(file, "IQ")
+        if dimensions > MAX_DIMENSIONS:
+            raise ValueError
+        found.tensors.append(Tensor(kind, math.prod(shape), offset))
+    alignment = int(found.numbers.get("general.alignment", DEFAULT_ALIGNMENT)) or DEFAULT_ALIGNMENT
+    found.data_start = -(-file.tell() // alignment) * alignment
+    return found
+
+
 def _keys(file: BinaryIO, name: str) -> int:
     """Read up to the first key; return how many there are."""
-    if file.read(4) != MAGIC:
+    return _counts(file, name)[1]
+
+
+def _counts(file: BinaryIO, name: str) -> tuple[int, int]:
+    """Read up to the first key; return how many tensors and keys there are."""
+    magic = file.read(4)
+    if ggml.is_old(magic):
+        raise errors.ModelInvalid(f"{name} is in a form from before GGUF, which only the engine ctransformers reads")
+    if magic != MAGIC:
         raise errors.ModelInvalid(f"{name} is not a GGUF file; give a model in GGUF form")
     (version,) = _unpack(file, "I")
     if version not in VERSIONS:
         raise errors.ModelInvalid(f"{name} is GGUF version {version}; versions 2 and 3 can be read")
-    _, keys = _unpack(file, "QQ")
-    if keys > MAX_KEYS:
+    tensors, keys = _unpack(file, "QQ")
+    if keys > MAX_KEYS or tensors > MAX_TENSORS:
         raise ValueError
-    return int(keys)
+    return int(tensors), int(keys)
 
 
 def _skip(file: BinaryIO, kind: int) -> None:

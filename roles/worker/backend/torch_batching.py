@@ -7,43 +7,11 @@ slows the others down and never stops them, and whoever leaves is gone after one
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
-from roles.worker.backend.torch_messages import AskText
+from roles.worker.backend.engine_text import Step, Text
 from roles.worker.backend.torch_model import Model
-from roles.worker.backend.torch_sampling import Rules, choose, likeliest
-
-
-@dataclass(slots=True)
-class Text:
-    """One text on its way; `tokens` is the prompt and what was generated, `read` how many of them the cache holds.
-
-    `cached` is how many it held before the text came.
-    """
-
-    id: int
-    tokens: list[int]
-    rules: Rules
-    left: int
-    prompt: int = 0
-    slot: int = -1
-    read: int = 0
-    cached: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What became of a text in one step: so much of its prompt was read, or a token came, with its chances."""
-
-    id: int
-    read: int = 0
-    prompt: int = 0
-    cached: int = 0
-    token: int | None = None
-    chance: float | None = None
-    others: list[tuple[int, float]] = field(default_factory=list)
-    stop: Literal["eos", "max_tokens"] | None = None
+from roles.worker.backend.torch_sampling import choose, likeliest
 
 
 class Batching:
@@ -142,22 +110,6 @@ class Batching:
     def _free(self, text: Text) -> None:
         self._slots[text.slot] = None
         self._held[text.slot] = text.tokens[: text.read]
-
-
-def rules_of(asked: AskText) -> Rules:
-    """Return the rules of a text that is asked for."""
-    return Rules(
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        top_k=asked.top_k,
-        min_p=asked.min_p,
-        repetition_penalty=asked.repetition_penalty,
-        frequency_penalty=asked.frequency_penalty,
-        presence_penalty=asked.presence_penalty,
-        logit_bias=asked.logit_bias,
-        seed=asked.seed,
-        top_logprobs=asked.top_logprobs,
-    )
 
 
 def _common(one: list[int], other: list[int]) -> int:

@@ -1,16 +1,7 @@
-"""The torch engine's process: finds the device, loads one model onto it, and serves it.
-
-Computing takes the interpreter lock too often to share a process with something that has to answer. The worker starts
-this process, gives it its options as one JSON argument, and keeps a pipe to its stdin: where that ends, the worker is
-gone, and so is this. What is said in both directions is in `torch_messages`.
-"""
+"""The torch engine's process: finds the device, loads one model onto it, and serves it; see `engine_process`."""
 
 from __future__ import annotations
 
-import os
-import queue
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,46 +9,18 @@ import msgspec
 import psutil
 
 from llorch import errors
-from llorch.program import die_with_parent, with_extra
-from roles.worker.backend.torch_messages import HostOptions, Loading, Ready, Refused, refused
+from roles.worker.backend.engine_process import run, threads_for
+from roles.worker.backend.torch_messages import HostOptions, Loading, Ready
 from roles.worker.backend.torch_service import Outbox, Service
-from roles.worker.llamacpp_host import SMALL_MODEL_BYTES
 
 if TYPE_CHECKING:
     import torch
 
-NEEDED = "the engine torch needs packages that cannot be loaded here"
-
 
 def main(argv: list[str]) -> int:
     """Load the model and serve it until the worker ends or kills this process; return the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C and a stop go to the whole group: the worker drains first
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    die_with_parent()
-    pipe = os.dup(1)
-    os.dup2(2, 1)  # what a library prints is no answer
-    out = Outbox(pipe)
-    threading.Thread(target=out.write, daemon=True).start()
-    asked: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(asked,), daemon=True).start()
-    try:
-        service = _load(msgspec.json.decode(argv[0], type=HostOptions), out)
-    except errors.LlorchError as error:
-        out.last(refused(error))
-        return 1
-    except ImportError as error:
-        out.last(Refused("BackendUnavailable", f"{NEEDED} ({error}); {with_extra('torch')}"))
-        return 1
-    service.serve(asked)
-    return 0
-
-
-def _read(asked: queue.SimpleQueue[bytes]) -> None:
-    """Pass on what the worker asks; end with it."""
-    with os.fdopen(0, "rb") as pipe:
-        for line in pipe:
-            asked.put(line)
-    os._exit(0)
+    options = msgspec.json.decode(argv[0], type=HostOptions)
+    return run("torch", lambda out: _load(options, out))
 
 
 def _load(options: HostOptions, out: Outbox) -> Service:
@@ -67,11 +30,12 @@ def _load(options: HostOptions, out: Outbox) -> Service:
     from roles.worker.backend.torch_batching import Batching
     from roles.worker.backend.torch_config import read_shape
     from roles.worker.backend.torch_model import Model
-    from roles.worker.backend.torch_template import ChatTemplate
+    from roles.worker.backend.torch_template import template_of
     from roles.worker.backend.torch_tokenizer import Words
 
     folder = Path(options.folder)
-    torch.set_num_threads(options.threads or _threads(folder))
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    torch.set_num_threads(options.threads or threads_for(size))
     device = _device(options)
     shape = read_shape(_config(folder), _maybe(folder / "generation_config.json"))
     words = Words(folder, shape.vocab_size)
@@ -86,14 +50,7 @@ def _load(options: HostOptions, out: Outbox) -> Service:
     model = Model(shape, weights, slots=options.slots, ctx=ctx)
     batching = Batching(model, slots=options.slots, piece=options.batch, reuse=options.slots > 1)
     out.put(Ready(ctx, shape.vocab_size, _memory_bytes(device)))
-    return Service(batching, words, ChatTemplate(folder), out)
-
-
-def _threads(folder: Path) -> int:
-    """Return one a core, but one in all for a small model: torch's threads wait for each other in a busy loop too."""
-    if sum(path.stat().st_size for path in folder.glob("*.safetensors")) < SMALL_MODEL_BYTES:
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Service(batching, words, template_of(folder), out)
 
 
 def _config(folder: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""What crosses the pipes between the worker and the torch engine's process: one JSON object a line. Types only."""
+"""What crosses the pipes between the worker and an engine process of ours: one JSON object a line. Types only."""
 
 from __future__ import annotations
 
@@ -65,11 +65,12 @@ class Loading(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The model is loaded."""
+    """The model is loaded; `quant_kind` is how its file stores its numbers, where only the process knows."""
 
     context_length: int
     vocab_size: int
     memory_bytes: int
+    quant_kind: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

@@ -1,4 +1,4 @@
-"""The torch engine's process as the worker sees it: started, asked, watched, killed. It computes in `torch_host`."""
+"""An engine process of ours as the worker sees it: started, asked, watched, killed. It computes in `torch_host`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from roles.worker.backend.llamacpp_options import ending
 from roles.worker.backend.torch_messages import (
     Asked,
     Dropped,
-    HostOptions,
     Loading,
     Piece,
     Pieces,
@@ -30,10 +29,11 @@ _log = log.get("worker.engine")
 
 
 class TorchProcess:
-    """The one engine process of a worker; its tasks belong to *tasks*."""
+    """The one engine process of a worker: that of the engine called *name*. Its tasks belong to *tasks*."""
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, name: str) -> None:
         self._tasks = tasks
+        self._name = name
         self._process: asyncio.subprocess.Process | None = None
         self._last_words: deque[str] = deque(maxlen=20)
         self._readers: list[asyncio.Task[None]] = []
@@ -50,7 +50,7 @@ class TorchProcess:
         assert self._process is not None
         return self._process.pid
 
-    async def load(self, options: HostOptions, on_progress: Callable[[float], None]) -> Ready:
+    async def load(self, options: msgspec.Struct, on_progress: Callable[[float], None]) -> Ready:
         """Start it and wait until its model is loaded.
 
         Raises:
@@ -58,7 +58,7 @@ class TorchProcess:
         """
         self._ready = asyncio.get_running_loop().create_future()
         process = self._process = await asyncio.create_subprocess_exec(
-            *program.command(program.ENGINE_COMMAND, "torch", msgspec.json.encode(options).decode()),
+            *program.command(program.ENGINE_COMMAND, self._name, msgspec.json.encode(options).decode()),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -1,52 +1,17 @@
 """Which token comes next: the wire's sampling rules over one row of scores. Computes on the device; no state.
 
-Strategy: a draw depends on the seed and on the token's place in its text alone. A text that is continued elsewhere, by
-its ids, goes on as it would have, as far as the scores are the same.
-
 The order of the rules is llama.cpp's: bias, penalties, top_k, top_p, min_p, and the temperature last.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
+from roles.worker.backend.engine_text import Rules, draw
 from roles.worker.backend.llamacpp_options import PENALTY_WINDOW_TOKENS
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How the next token is chosen; neutral values leave the model's own distribution alone.
-
-    `top_logprobs` below 0 asks for none at all, 0 for that of the chosen token alone.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    logit_bias: Mapping[int, float] | None = None
-    seed: int = 0
-    top_logprobs: int = -1
-
-    @property
-    def plain(self) -> bool:
-        """Whether the likeliest token of the model itself is what is asked for, and nothing about it."""
-        penalised = self.repetition_penalty not in {0.0, 1.0} or self.frequency_penalty or self.presence_penalty
-        return self.temperature == 0 and not penalised and not self.logit_bias and self.top_logprobs < 0
-
-
-def draw(seed: int, place: int) -> float:
-    """Return a number from 0 to below 1 for one place of a text."""
-    digest = hashlib.blake2b(f"{seed}:{place}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
 def choose(scores: torch.Tensor, rules: Rules, before: Sequence[int]) -> int:

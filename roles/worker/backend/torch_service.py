@@ -1,4 +1,4 @@
-"""What the torch engine's process does once its model is loaded: tokenises, generates, tells.
+"""What an engine process of ours does once its model is loaded: tokenises, generates, tells.
 
 Strategy: the thread that computes owns the model and all texts. Another one tokenises, so that counting a prompt does
 not wait for a step, and a third writes, so that a worker which is slow to read stops nobody. Queues join them.
@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
 from llorch import errors
+from roles.worker.backend import engine_answer
+from roles.worker.backend.engine_answer import Answer
+from roles.worker.backend.engine_text import Step, Text, text_of
 from roles.worker.backend.torch_messages import (
     Asked,
     AskText,
@@ -27,11 +30,50 @@ from roles.worker.backend.torch_messages import (
     refused,
 )
 
-if TYPE_CHECKING:
-    from roles.worker.backend.torch_answer import Answer
-    from roles.worker.backend.torch_batching import Batching
-    from roles.worker.backend.torch_template import ChatTemplate
-    from roles.worker.backend.torch_tokenizer import Words
+
+class Slots(Protocol):
+    """A model at work; one thread alone calls it."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        ...
+
+    def add(self, text: Text) -> None:
+        """Take a text; it waits for a slot."""
+        ...
+
+    def drop(self, text_id: int) -> None:
+        """Forget a text; harmless when it is over."""
+        ...
+
+    def step(self) -> Iterator[Step]:
+        """Compute once; yield what came of it."""
+        ...
+
+
+class Words(engine_answer.Words, Protocol):
+    """A model's tokeniser; another thread calls it."""
+
+    def prompt(self, text: str, behind: str, *, begin: bool) -> list[int]:
+        """Return the tokens of a text and of *behind*, which a model wrote; *begin* adds the model's own ones.
+
+        Raises:
+            InvalidRequest: They cannot be tokens.
+        """
+        ...
+
+
+class Template(Protocol):
+    """A model's chat template."""
+
+    def render(self, messages: Sequence[Mapping[str, object]]) -> str:
+        """Return the text of a conversation, up to where the answer begins.
+
+        Raises:
+            InvalidRequest: The model has no template, or it refuses these messages.
+        """
+        ...
 
 
 class Outbox:
@@ -65,8 +107,8 @@ class Outbox:
 class Service:
     """One loaded model at work."""
 
-    def __init__(self, batching: Batching, words: Words, template: ChatTemplate, out: Outbox) -> None:
-        self._batching = batching
+    def __init__(self, slots: Slots, words: Words, template: Template, out: Outbox) -> None:
+        self._slots = slots
         self._words = words
         self._template = template
         self._out = out
@@ -104,25 +146,22 @@ class Service:
 
     def _take(self) -> None:
         """Take what has come; wait for something while there is nothing to compute."""
-        from roles.worker.backend.torch_answer import Answer
-        from roles.worker.backend.torch_batching import Text, rules_of
-
         while True:
             try:
-                asked = self._texts.get(block=self._batching.idle)
+                asked = self._texts.get(block=self._slots.idle)
             except queue.Empty:
                 return
             if isinstance(asked, Drop):
-                self._batching.drop(asked.id)
+                self._slots.drop(asked.id)
                 self._answers.pop(asked.id, None)
                 self._out.put(Dropped(asked.id))
             else:
                 self._answers[asked.id] = Answer(self._words)
-                self._batching.add(Text(asked.id, asked.tokens, rules_of(asked), asked.max_tokens))
+                self._slots.add(text_of(asked))
 
     def _step(self) -> None:
         found = []
-        for step in self._batching.step():
+        for step in self._slots.step():
             piece = self._answers[step.id].add(step)
             if step.stop is not None:
                 del self._answers[step.id]

@@ -1,4 +1,4 @@
-"""A checkpoint's chat template: messages to one text. Renders in a sandbox; knows no tokens' numbers.
+"""A model's chat template: messages to one text. Renders in a sandbox; knows no tokens' numbers.
 
 A template comes from whoever made the model. It runs as `transformers` runs it: in Jinja's sandbox, with the same few
 functions. Source: https://github.com/huggingface/transformers, `utils/chat_template_utils.py`.
@@ -42,12 +42,16 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 class ChatTemplate:
-    """The template of one model; empty where it has none."""
+    """The template of one model.
 
-    def __init__(self, folder: Path) -> None:
-        config = _config(folder)
-        self._source = _source(folder, config)
-        self._names: Mapping[str, str] = {name: _content(getattr(config, name)) for name in NAMES}
+    Args:
+        source: Empty where the model has none.
+        names: What it calls the special tokens, such as `bos_token`.
+    """
+
+    def __init__(self, source: str, names: Mapping[str, str]) -> None:
+        self._source = source
+        self._names = names
         self._environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], autoescape=False
         )
@@ -71,6 +75,12 @@ class ChatTemplate:
             return text
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError):
             raise invalid([FieldProblem("messages", "the model's chat template does not accept them")]) from None
+
+
+def template_of(folder: Path) -> ChatTemplate:
+    """Return the template of a checkpoint."""
+    config = _config(folder)
+    return ChatTemplate(_source(folder, config), {name: _content(getattr(config, name)) for name in NAMES})
 
 
 def _config(folder: Path) -> _Config:

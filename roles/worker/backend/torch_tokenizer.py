@@ -6,7 +6,6 @@ texts, and changes what it said of a beginning once more tokens come.
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from pathlib import Path
@@ -88,28 +87,6 @@ class Words:
         if data is None:
             return self._tokenizer.id_to_token(token) or "", []
         return data.decode("utf-8", "ignore"), list(data)
-
-
-class Writing:
-    """Turns one text's tokens into whole characters."""
-
-    def __init__(self, words: Words) -> None:
-        self._words = words
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._text = ""
-
-    def add(self, token: int) -> str | None:
-        """Take a token; return the text that is whole now, or None while a character is unfinished."""
-        self._text += self._decoder.decode(self._words.bytes_of(token))
-        if self._decoder.getstate()[0]:
-            return None
-        text, self._text = self._text, ""
-        return text
-
-    def rest(self) -> str:
-        """Return what was whole before a character that never was finished."""
-        text, self._text = self._text, ""
-        return text
 
 
 def _encoded(tokenizer: Tokenizer, text: str, *, begin: bool) -> list[int]:

@@ -39,6 +39,12 @@ def test_what_is_installed_is_taken_and_what_is_not_says_how_to_install_it(engin
             check_options(options)
 
 
+def test_an_engine_that_computes_on_the_cpu_alone_says_so() -> None:
+    if all(find_spec(package) for package in NEEDED["ctransformers"]):
+        with pytest.raises(errors.BackendUnavailable, match="on the CPU alone"):
+            check_options(WorkerOptions(Path("model.bin"), engine="ctransformers", backend="cuda"))
+
+
 def test_options_of_llamacpp_are_refused_for_another_engine() -> None:
     options = EngineOptions(kv_type="q8_0", lora=("a.gguf",))
 

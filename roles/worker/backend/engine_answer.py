@@ -1,14 +1,48 @@
-"""One text on its way out of the torch engine: tokens become whole characters, with the ids they came from. Pure."""
+"""One text on its way out of an engine process of ours: tokens become whole characters, with their ids. Pure."""
 
 from __future__ import annotations
 
-from llorch.wire.conversation import TokenChance, TokenLogprob
-from roles.worker.backend.llamacpp_options import LEAST_LOGPROB
-from roles.worker.backend.torch_batching import Step
-from roles.worker.backend.torch_messages import Piece
-from roles.worker.backend.torch_tokenizer import Words, Writing
+import codecs
+from typing import Protocol
 
-"""What OpenAI tells of a token that cannot be."""
+from llorch.wire.conversation import TokenChance, TokenLogprob
+from roles.worker.backend.engine_text import Step
+from roles.worker.backend.llamacpp_options import LEAST_LOGPROB
+from roles.worker.backend.torch_messages import Piece
+
+
+class Words(Protocol):
+    """What each token of a model stands for."""
+
+    def bytes_of(self, token: int) -> bytes:
+        """Return what a token stands for; nothing for special ones."""
+        ...
+
+    def told(self, token: int) -> tuple[str, list[int]]:
+        """Return a token's text and bytes for a list of chances; special ones by their name."""
+        ...
+
+
+class Writing:
+    """Turns one text's tokens into whole characters."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._text = ""
+
+    def add(self, token: int) -> str | None:
+        """Take a token; return the text that is whole now, or None while a character is unfinished."""
+        self._text += self._decoder.decode(self._words.bytes_of(token))
+        if self._decoder.getstate()[0]:
+            return None
+        text, self._text = self._text, ""
+        return text
+
+    def rest(self) -> str:
+        """Return what was whole before a character that never was finished."""
+        text, self._text = self._text, ""
+        return text
 
 
 class Answer:
