@@ -232,7 +232,7 @@ class StoreAgainstAModel(RuleBasedStateMachine):
 
 
 TestStoreAgainstAModel = StoreAgainstAModel.TestCase
-TestStoreAgainstAModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestStoreAgainstAModel.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 async def test_a_job_that_ends_while_it_waits_for_its_next_attempt_keeps_how_the_last_one_ended(tmp_path: Path) -> None:

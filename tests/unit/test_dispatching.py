@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from roles.orchestrator.scheduler.decide import decide
@@ -168,7 +168,6 @@ def _snapshots(draw: st.DrawFn) -> Snapshot:
     return look(workers, *wishes, heads=heads, pace=pace)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_snapshots())
 def test_no_slot_stays_free_that_a_job_could_have_and_none_is_given_twice(snapshot: Snapshot) -> None:
     found = list(dispatches(snapshot))
@@ -184,7 +183,6 @@ def test_no_slot_stays_free_that_a_job_could_have_and_none_is_given_twice(snapsh
     assert all(NOW_MS < each.until_ms <= each.since_ms + MOST_HELD_MS for each in held)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_snapshots())
 def test_a_recorded_snapshot_leads_to_the_same_decisions(snapshot: Snapshot) -> None:
     again = msgspec.json.decode(msgspec.json.encode(snapshot), type=Snapshot)

@@ -110,4 +110,4 @@ class QueueAgainstAList(RuleBasedStateMachine):
 
 
 TestQueueAgainstAList = QueueAgainstAList.TestCase
-TestQueueAgainstAList.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestQueueAgainstAList.settings = settings(max_examples=60, stateful_step_count=40)

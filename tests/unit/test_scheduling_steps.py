@@ -215,4 +215,4 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
 
 
 TestSchedulerNextToCountedWorkers = SchedulerNextToCountedWorkers.TestCase
-TestSchedulerNextToCountedWorkers.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestSchedulerNextToCountedWorkers.settings = settings(max_examples=100, stateful_step_count=40)
