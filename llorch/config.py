@@ -26,7 +26,7 @@ from llorch.wire.codec import expectation
 from llorch.wire.engine_options import scaled
 
 SYSTEM_FILE = Path("/etc/llorch/llorch.toml")
-DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_PORT = 8080
 
 Overrides = Mapping[str, Mapping[str, object]]
 _OWN_VARIABLES = {"LLORCH_CONFIG", "LLORCH_URL", "LLORCH_API_TOKEN", "LLORCH_EXE", "LLORCH_SSH", "LLORCH_WORKER_TOKEN"}
@@ -92,9 +92,11 @@ def pool_id(settings: Pool) -> str:
 
 
 def client_url(settings: Settings, flag: str | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Return where the orchestrator is: `--url`, `LLORCH_URL`, `[client] url`, else this host."""
+    """Return where the orchestrator is: `--url`, `LLORCH_URL`, `[client] url`, else where one of this host listens."""
     env = os.environ if env is None else env
-    url = flag or env.get("LLORCH_URL") or settings.client.url or DEFAULT_URL
+    own = settings.orchestrator
+    here = f"http://{near_host(own.host)}:{own.port or DEFAULT_PORT}"
+    url = flag or env.get("LLORCH_URL") or settings.client.url or here
     return web_url(url, "the orchestrator")
 
 

@@ -73,15 +73,15 @@ async def pool(settings: Settings, url: str | None, *, running: bool = False) ->
     """
     from llorch.cli.own_pool import nobody_listens, own_pool
     from llorch.client import Client
-    from llorch.config import web_url
+    from llorch.config import near_host, web_url
 
     if url:
         url = web_url(url, "the pool")
-    if not url and not running and await nobody_listens(settings.pool.port):
+    if not url and not running and await nobody_listens(settings.pool.host, settings.pool.port):
         async with own_pool(settings) as client:
             yield client
         return
-    base = url or f"http://127.0.0.1:{settings.pool.port}"
+    base = url or f"http://{near_host(settings.pool.host)}:{settings.pool.port}"
     with _advised("start one with `llorch serve pool`, or name another with --pool-url"):
         async with Client(base, token=settings.token, what="the pool") as client:
             yield client

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from msgspec.structs import replace
 
 from llorch.client import Client
+from llorch.config import near_host
 from llorch.settings import Log, Settings
 from llorch.wire.pools import WorkerList
 
@@ -22,13 +23,13 @@ POLL_S = 0.05
 CONNECT_TIMEOUT_S = 2.0
 
 
-async def nobody_listens(port: int) -> bool:
-    """Tell whether no pool of this machine is at *port*, which is 0 where it would take a free one."""
+async def nobody_listens(host: str, port: int) -> bool:
+    """Tell whether no pool of this machine listens on *host* at *port*, which is 0 where it would take a free one."""
     if not port:
         return True
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            _, writer = await asyncio.open_connection(near_host(host).strip("[]"), port)
     except ConnectionRefusedError:
         return True
     except (OSError, TimeoutError):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llorch.config import DEFAULT_URL, client_url, is_loopback, load, near_host, web_url
+from llorch.config import client_url, is_loopback, load, near_host, web_url
 from llorch.errors import InvalidConfiguration
-from llorch.settings import Client, Settings
+from llorch.settings import Client, Orchestrator, Settings
 from tests.support.refusing import refused
 
 
@@ -101,7 +101,7 @@ def test_the_orchestrator_is_found_by_flag_then_variable_then_file_then_default(
         client_url(Settings(), None, {"LLORCH_URL": ""}),
     ]
 
-    assert found == ["http://flag:1", "https://env:2", "http://file:3", DEFAULT_URL]
+    assert found == ["http://flag:1", "https://env:2", "http://file:3", "http://127.0.0.1:8080"]
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "HTTP:/x", "//x"])
@@ -122,3 +122,15 @@ def test_these_addresses_are_reached_from_this_machine_alone(host: str) -> None:
 )
 def test_these_addresses_may_be_reached_from_elsewhere(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "url"),
+    [
+        ("0.0.0.0", 9000, "http://127.0.0.1:9000"),
+        ("10.0.0.5", 8080, "http://10.0.0.5:8080"),
+        ("fd00::1", 0, "http://[fd00::1]:8080"),
+    ],
+)
+def test_the_orchestrator_of_this_host_is_found_where_it_listens(host: str, port: int, url: str) -> None:
+    assert client_url(Settings(orchestrator=Orchestrator(host=host, port=port)), None, {}) == url
