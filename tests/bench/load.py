@@ -83,29 +83,29 @@ async def submissions(port: int, *, connections: int, seconds: float, model: str
     return latencies
 
 
-async def stream(port: int, path: str, body: bytes, mark: bytes, *, more: str = "") -> Streamed:
+async def stream(port: int, path: str, body: bytes, mark: bytes | re.Pattern[bytes], *, more: str = "") -> Streamed:
     """Post and read the event stream that is the answer to its end.
 
     Args:
         port: On this machine.
         path: Of the address.
         body: JSON.
-        mark: What a line has that brings a token: a regular expression.
+        mark: What every line has that brings a token.
         more: Header lines.
     """
     seen = Streamed()
-    count = re.compile(mark).findall
     rest = b""
     async with _posted(port, _request(path, body, accept="text/event-stream", more=more)) as (reader, before):
         while data := await reader.read(2**18):
-            lines, newline, rest = (rest + data).rpartition(b"\n")
-            lines += newline
-            fresh = len(count(lines))
+            found = rest + data
+            end = found.rfind(b"\n") + 1
+            lines, rest = found[:end], found[end:]
+            fresh = lines.count(mark) if isinstance(mark, bytes) else len(mark.findall(lines))
             if fresh and not seen.tokens:
                 seen.first_token_s = time.perf_counter() - before
             seen.tokens += fresh
-            seen.tail = (seen.tail + lines)[-TAIL:]
-            if any(end in lines for end in ENDS):
+            seen.tail = (seen.tail + lines[-TAIL:])[-TAIL:]
+            if any(one in lines for one in ENDS):
                 seen.ended = True
                 break
         seen.total_s = time.perf_counter() - before

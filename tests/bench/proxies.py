@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -37,7 +38,7 @@ from tests.bench.proxy_figures import Round, added, figures, table, tokens_told
 from tests.bench.roles import llorch, script
 
 PATH = "/v1/chat/completions"
-PIECE = rb'"content": ?"[^"]'
+PIECE = re.compile(rb'"content": ?"[^"]')
 POEM = "Write a haiku about rain"
 HAIKU = Path(__file__).parents[2] / "llorch" / "assets" / "haiku.gguf"
 SLOTS, CTX = 64, 96
