@@ -194,7 +194,11 @@ def contents(home: Path) -> list[bytes]:
     return [file.read_bytes() for file in (home / ".local/bin").iterdir()]
 
 
-@pytest.mark.parametrize("owner", [str(GONE), f"from.{GONE}", f"from.{os.getpid()}", str(os.getpid())])
+@pytest.mark.parametrize(
+    "owner",
+    [str(GONE), f"from.{GONE}", f"from.{os.getpid()}", str(os.getpid())],
+    ids=["gone", "gone while copying", "alive while copying", "alive"],
+)
 def test_a_copy_goes_on_from_a_part_under_whatever_name_it_was_left(tmp_path: Path, owner: str) -> None:
     left_by(owner, tmp_path, LARGE[:9000])
     left_by(f"from.{GONE + 1}", tmp_path, b"what was being copied when its session ended")
@@ -205,7 +209,7 @@ def test_a_copy_goes_on_from_a_part_under_whatever_name_it_was_left(tmp_path: Pa
     assert contents(tmp_path) == [LARGE]
 
 
-@pytest.mark.parametrize("owner", [str(GONE), str(os.getpid())])
+@pytest.mark.parametrize("owner", [str(GONE), str(os.getpid())], ids=["gone", "alive"])
 def test_a_copy_that_finds_no_room_leaves_what_the_next_one_goes_on_from(tmp_path: Path, owner: str) -> None:
     left_by(owner, tmp_path, LARGE[:9000])
 
