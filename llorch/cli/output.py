@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import json
 import os
 import shutil
 import sys
@@ -50,7 +52,10 @@ def write_json(value: object) -> None:
     """Write a value as one line of JSON; raises as `write` does."""
     from llorch.wire.codec import encode
 
-    write(encode(value).decode() + "\n")
+    text = encode(value).decode()
+    if codecs.lookup(sys.stdout.encoding or "ascii").name != "utf-8":
+        text = json.dumps(json.loads(text), separators=(",", ":"))  # whose own escapes are ASCII alone
+    write(text + "\n")
 
 
 def write_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
