@@ -15,6 +15,8 @@ WORKER_COMMAND = "__worker"
 GUARD_COMMAND = "__guard"
 WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
 ECHO_S = 0.5
+HELD = ".llorch-held"
+"""The mark of a folder that its processes hold."""
 PARTS = "_internal"
 """What PyInstaller calls the folder beside an executable that is not one file."""
 _PR_SET_PDEATHSIG = 1
@@ -76,8 +78,9 @@ def hold(folder: Path) -> None:
     """Hold a folder that the executable has unpacked itself into until this process ends, however it ends."""
     import fcntl
 
-    with contextlib.suppress(OSError):  # a file system without locks: then the first process's id has to do
+    with contextlib.suppress(OSError):  # a file system without locks: then nobody removes it
         fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        (folder / HELD).touch()
 
 
 def hold_own() -> None:

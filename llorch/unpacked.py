@@ -3,7 +3,7 @@
 The executable's first process makes one in the folder for temporary files, named `_MEI`, its own id as eight
 hexadecimal digits and six characters more, and removes it after its second process
 (https://pyinstaller.org/en/stable/operating-mode.html#how-the-one-file-program-works). After `kill -9`, or where memory
-ran out, it stays, at 57 MB each. `program.hold` marks those in use.
+ran out, it stays, at 57 MB each. `program.hold` marks them, and those in use.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from llorch import log
-from llorch.program import one_file
+from llorch.program import HELD, one_file
 
 YOUNG_S = 600.0
 """A younger one may still be on its way: nobody holds it before it is whole."""
 EVERY_S = 3600.0
 _NAME = re.compile(r"_MEI([0-9a-f]{8}).{6}")
-_OURS = Path("llorch", "assets", "haiku.gguf")
 _log = log.get("unpacked")
 
 
@@ -51,7 +50,8 @@ async def swept() -> AsyncIterator[None]:
 
 async def _sweep_always() -> None:
     while True:
-        await asyncio.to_thread(_sweep, Path(tempfile.gettempdir()))
+        with contextlib.suppress(OSError):  # no role ends for want of tidiness
+            await asyncio.to_thread(_sweep, Path(tempfile.gettempdir()))
         await asyncio.sleep(EVERY_S)
 
 
@@ -67,7 +67,7 @@ def _is_left(folder: Path, now_s: float) -> bool:
         return False
     try:
         made = folder.lstat()
-        if made.st_uid != os.geteuid() or now_s - made.st_mtime < YOUNG_S or not (folder / _OURS).is_file():
+        if made.st_uid != os.geteuid() or now_s - made.st_mtime < YOUNG_S or not (folder / HELD).is_file():
             return False
         return not _runs(int(named[1], 16)) and not _held(folder)
     except OSError:

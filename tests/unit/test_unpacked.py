@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from llorch.program import HELD
 from llorch.unpacked import YOUNG_S, left_behind
 
 NOBODY = 0x3FFFFF00  # above every process id that Linux or macOS gives
@@ -15,9 +16,9 @@ NOBODY = 0x3FFFFF00  # above every process id that Linux or macOS gives
 
 def unpacked(temporary: Path, name: str, *, age_s: float = 2 * YOUNG_S, ours: bool = True) -> Path:
     folder = temporary / name
-    (folder / "llorch" / "assets").mkdir(parents=True)
+    folder.mkdir()
     if ours:
-        (folder / "llorch" / "assets" / "haiku.gguf").touch()
+        (folder / HELD).touch()
     os.utime(folder, (time.time() - age_s,) * 2)
     return folder
 
