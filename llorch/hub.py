@@ -23,6 +23,8 @@ FRESH_S = 600.0
 AFTER_FAILURE_S = 2.0
 MAX_KNOWN = 1000
 MAX_REASON = 200
+_OTHER_SHAPE = (AttributeError, KeyError, TypeError)
+"""What the hub's client raises of JSON that is no answer of a hub's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ def look(repo: str, revision: str, *, timeout_s: float = TIMEOUT_S) -> RepoFacts
             FileFacts(path=file.rfilename, size_bytes=file.size or 0, sha256=file.lfs.sha256 if file.lfs else "")
             for file in found.siblings or []
         ]
+        if not HubRef(repo, found.sha or "", "").pinned:
+            raise ValueError("it names no commit")
         return RepoFacts(repo, found.sha or "", tuple(files))
 
 
@@ -215,7 +219,7 @@ def translated(what: str) -> Iterator[None]:
         raise refused(what, error.response.status_code, dict(error.response.headers)) from None
     except (hub.HFValidationError, hub.LocalEntryNotFoundError) as error:
         raise ModelNotFound(f"{what}: {_first_line(error)}") from None
-    except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.StreamError, OSError, ValueError, *_OTHER_SHAPE) as error:
         raise HubUnreachable(f"{what}: the model hub does not answer as one: {_first_line(error)}") from None
 
 

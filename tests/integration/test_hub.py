@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from llorch.errors import Forbidden, HubUnreachable, ModelNotFound
 from llorch.hub import Pins
@@ -81,3 +83,19 @@ async def test_a_failure_is_not_asked_for_again_at_once(hub: Hub) -> None:
             await pins.pin(f"hf:{REPO}")
 
     assert hub.count("api") == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, [], None, {"error": "x"}, {"id": "o/r", "sha": None, "siblings": []}, {"id": "o/r", "sha": "main"}]
+)
+async def test_json_that_is_no_answer_of_a_hub_is_told(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answered(_: web.Request) -> web.Response:
+        return web.json_response(answer)
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", answered)
+    async with TestServer(app) as server:
+        monkeypatch.setenv("HF_ENDPOINT", str(server.make_url("")).rstrip("/"))
+
+        with pytest.raises(HubUnreachable, match="does not answer as one"):
+            await Pins().pin("hf:o/r")
