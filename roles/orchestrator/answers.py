@@ -68,10 +68,10 @@ async def told(answers: Sequence[Answer], build: Callable[[], msgspec.Struct]) -
 
 
 def room(core: Orchestrator, model: str) -> int | None:
-    """Return the context of the model that is asked for, if a pool has told it.
+    """Return the context of the model that is asked for, if a pool has told it and its file says.
 
     Raises:
         ModelNotFound: No such alias.
     """
     known = core.fleet.model(core.names.here(model))
-    return None if known is None else known.context_length
+    return known.context_length or None if known is not None else None

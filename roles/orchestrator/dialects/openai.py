@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from llorch.wire.codec import FieldProblem, FieldProblems, checked, invalid
 from llorch.wire.conversation import (
@@ -77,7 +78,7 @@ def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
         "logprobs": True if asked.logprobs else UNSET,
         "top_logprobs": given(asked.top_logprobs),
     }
-    return [submission(_sampled(asked, number) | fields) for number in range(asked.n or 1)]
+    return _numbered(submission(_sampled(asked) | fields), asked.n or 1)
 
 
 def completion_tasks(asked: CompletionRequest) -> list[SubmitTask]:
@@ -92,8 +93,11 @@ def completion_tasks(asked: CompletionRequest) -> list[SubmitTask]:
     fields: dict[str, object] = {"max_tokens": asked.max_tokens or 16}
     if asked.logprobs is not None:
         fields |= {"logprobs": True, "top_logprobs": asked.logprobs}
-    repeated = [prompt for prompt in prompts for _ in range(asked.n or 1)]
-    return [submission(_sampled(asked, n) | fields | {"prompt": prompt}) for n, prompt in enumerate(repeated)]
+    fields |= _sampled(asked)
+    found: list[SubmitTask] = []
+    for prompt in prompts:
+        found += _numbered(submission(fields | {"prompt": prompt}), asked.n or 1, behind=len(found))
+    return found
 
 
 def submission(fields: dict[str, object]) -> SubmitTask:
@@ -217,11 +221,18 @@ def _format(asked: Format | None) -> ResponseFormat | UnsetType:
     return ResponseFormat(asked.type, UNSET if described is None else SchemaFormat(described.schema))
 
 
-def _sampled(asked: Asked, number: int) -> dict[str, object]:
-    """Return the fields that chats and plain completions have in common, for their answer of that number."""
+def _numbered(task: SubmitTask, count: int, *, behind: int = 0) -> list[SubmitTask]:
+    """Return a checked job so many times, each with a seed of its own."""
+    if task.seed is UNSET:
+        return [task] * count
+    return [replace(task, seed=(task.seed + behind + number) & MAX_SEED) for number in range(count)]
+
+
+def _sampled(asked: Asked) -> dict[str, object]:
+    """Return the fields that chats and plain completions have in common."""
     return {
         "model": asked.model,
-        "seed": UNSET if asked.seed is None else (asked.seed + number) & MAX_SEED,
+        "seed": UNSET if asked.seed is None else asked.seed & MAX_SEED,
         "temperature": 1.0 if asked.temperature is None else asked.temperature,
         "top_p": 1.0 if asked.top_p is None else asked.top_p,
         "top_k": asked.top_k or 0,
