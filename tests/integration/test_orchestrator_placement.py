@@ -7,13 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from llorch.client import Client
-from llorch.errors import InsufficientMemory, ModelNotFound, RemoteError
+from llorch.errors import BackendUnavailable, InsufficientMemory, ModelNotFound, RemoteError
 from llorch.wire.decisions import DecisionList, DecisionRecord
 from llorch.wire.tasks import Breakdown, Explanation
 from roles.orchestrator.scheduler.journal import Entry, replay
-from tests.support.orchestrating import QUIET, REF, ScriptedWorker, both, orchestrator, scripted
+from tests.support.orchestrating import QUIET, REF, ScriptedWorker, both, failure, orchestrator, scripted
 from tests.support.scripts import MODEL
 
 
@@ -156,3 +157,18 @@ async def test_how_long_a_worker_is_kept_outlives_a_restart_of_the_orchestrator(
 async def explained(client: Client, job_id: str) -> Explanation:
     """Return why a job is where it is."""
     return await client.send("GET", f"/v2/tasks/{job_id}/explain", Explanation)
+
+
+async def test_a_model_whose_engine_does_not_compute_on_the_best_device_starts_where_its_pool_says(
+    tmp_path: Path,
+) -> None:
+    worker = ScriptedWorker(refusal=BackendUnavailable("it computes on cpu only", details={"no_engine": False}))
+    async with both(tmp_path, worker) as system:
+        told = {"memory_bytes": 2**20, "memory_slots": 1, "memory_ctx": 512}
+        model = msgspec.structs.replace(MODEL, model_ref="file:/models/old.bin", **told)
+        await system.register(worker, models=[model])
+        job = await system.submit(model="file:/models/old.bin")
+        events = await system.events(job.job_id)
+
+    assert failure(events).code == "BACKEND_UNAVAILABLE"
+    assert [spawn.device for spawn in worker.spawns][-2:] == ["cpu0", UNSET]

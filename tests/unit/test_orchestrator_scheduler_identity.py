@@ -162,7 +162,7 @@ def test_a_pool_that_does_not_take_the_options_it_is_told_is_not_asked_again(ans
     known = Supply({"file:/m": ModelPolicy(kv_type="q8_0")}, ModelPolicy())
     here = {"devices": [device(gib=8)], "models": [model("file:/m", gib=1)]}
     plain = report("worker", "file:/m", status="starting")
-    loading = Loading("worker", "pool", "file:/m", "d", known=True)
+    loading = Loading("worker", "pool", "file:/m", "d", known=True, options=EngineOptions(kv_type="q8_0"))
     by_hand = Facts(workers=[report("by hand", "file:/m")], **here)  # type: ignore[arg-type]
     known.hear("pool", by_hand, now_ms=NOW_MS)
     asked = started(decided(known, "file:/m"))
@@ -179,3 +179,16 @@ def test_a_pool_that_does_not_take_the_options_it_is_told_is_not_asked_again(ans
     assert decision.text == "pool pool started a worker without the options it was told; it may be of an old version"
     known.hear("pool", Facts(**here), now_ms=NOW_MS, anew=True)  # type: ignore[arg-type]
     assert started(decided(known, "file:/m")) == [("pool", "d")]
+
+
+def test_a_worker_is_compared_with_what_it_was_asked_for_with_not_with_what_is_wanted_by_now() -> None:
+    commit = f"hf:a/b@{'1' * 40}::file=x.gguf"
+    known = Supply({"hf:a/b@v1::file=x.gguf": ModelPolicy(kv_type="q8_0")}, ModelPolicy())
+    here = {"devices": [device(gib=8)], "models": [model(commit, gib=1)]}
+    known.hear("pool", Facts(**here), now_ms=NOW_MS)  # type: ignore[arg-type]
+    asked = EngineOptions()
+    known.asked("w", Loading("w", "pool", commit, "d", known=True, options=asked), need_bytes=GIB, now_ms=NOW_MS)
+    known.learn("hf:a/b@v1::file=x.gguf", commit, beside=False, now_ms=NOW_MS)
+    known.hear("pool", Facts(workers=[report("w", commit, status="starting")], **here), now_ms=NOW_MS)  # type: ignore[arg-type]
+
+    assert not known.backoff.of(commit)

@@ -84,3 +84,20 @@ def test_any_number_of_models_may_be_asked_for() -> None:
     assert found == {0}
     assert policies.of("file:/m").slots == 3
     assert len(policies._known) <= MOST_KNOWN
+
+
+def test_until_a_tag_is_known_it_holds_for_every_commit_that_it_may_mean() -> None:
+    policies = Policies({TAG: ModelPolicy(slots=9, min_replicas=1)}, ModelPolicy())
+    before = policies.of(at(FIRST)), policies.of("hf:o/r@v2::file=m.gguf"), policies.of("hf:o/other@v1::file=m.gguf")
+
+    policies.learn(TAG, at(SECOND), beside=False)
+
+    assert before[0] == ModelPolicy(slots=9)
+    assert before[2] == policies.of(at(FIRST)) == ModelPolicy()
+
+
+def test_replicas_are_the_most_that_any_name_of_the_commit_asks_for() -> None:
+    policies = Policies({at(FIRST): ModelPolicy(slots=2), TAG: ModelPolicy(min_replicas=3)}, ModelPolicy())
+    policies.learn(TAG, at(FIRST), beside=False)
+
+    assert policies.of(at(FIRST)) == ModelPolicy(slots=2, min_replicas=3)

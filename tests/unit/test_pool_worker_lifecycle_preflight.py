@@ -304,3 +304,13 @@ def test_llamacpp_reads_no_old_files_and_the_engine_for_them_reads_llamas_in_ggu
         decide(asked, model=replace(MODEL, architecture="qwen2"), engines=WITH_OLD)
     with pytest.raises(ModelIncompatible, match="llamacpp does not read files of before GGUF; ctransformers does"):
         decide(SpawnWorker(model_ref="file:/m", engine="llamacpp"), model=OLD, engines=WITH_OLD)
+
+
+@pytest.mark.parametrize(("torch", "none"), [(frozenset({"cuda"}), False), (frozenset({"cpu"}), True)])
+def test_a_refused_device_says_whether_any_engine_here_computes_on_it(torch: frozenset[Backend], none: bool) -> None:
+    engines: Engines = {"llamacpp": frozenset({"cpu"}), "torch": torch}
+
+    with pytest.raises(BackendUnavailable) as refused:
+        decide(SpawnWorker(model_ref="file:/m", device="cuda:0"), devices=[CPU, *GPUS], engines=engines)
+
+    assert (refused.value.details or {})["no_engine"] is none

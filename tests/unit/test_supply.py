@@ -154,6 +154,7 @@ def test_a_kind_of_device_that_no_engine_computes_on_is_not_asked_again_and_the_
     known = supply(p=Facts(devices=devices, models=[model("m")]))
 
     first = started(decided(known))
+    known.close(("p", "gpu0"))
     known.refused("m", ("p", "gpu0"), code="BACKEND_UNAVAILABLE", message="no cuda here", now_ms=NOW_MS)
     second = started(decided(known))
 

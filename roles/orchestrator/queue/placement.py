@@ -17,6 +17,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch import log
+from llorch.client import Client
 from llorch.errors import LlorchError, RemoteError
 from llorch.job import JobId
 from llorch.wire.engine_options import fields_of, files, options_of
@@ -224,9 +225,11 @@ class Placement:
             options = await self._names.equipped(options_of(policy))
             await fetch(self._fleet, decision.pool_id, files(options))
             body = replace(body, **fields_of(options))
-            spawned = await pool.client.send("POST", "/v2/workers/spawn", Spawned, body=body, timeout_s=SPAWN_TIMEOUT_S)
+            spawned = await _spawn(pool.client, body)
         except LlorchError as error:
             _log.warning("worker_refused", pool_id=spot[0], model_ref=model_ref, code=error.code, reason=error.message)
+            if error.details and error.details.get("no_engine") is True:
+                self._supply.close(spot)
             self._supply.refused(
                 model_ref,
                 spot,
@@ -237,7 +240,9 @@ class Placement:
             )
         else:
             self._fleet.startups.asked(spawned.worker_id, spot[0], model_ref=model_ref, asked_ms=asked_ms)
-            loading = Loading(spawned.worker_id, decision.pool_id, model_ref, decision.device, known=True)
+            loading = Loading(
+                spawned.worker_id, decision.pool_id, model_ref, decision.device, known=True, options=options
+            )
             self._supply.asked(
                 spawned.worker_id,
                 loading,
@@ -267,6 +272,21 @@ class Placement:
             _log.warning("worker_not_stopped", pool_id=pool_id, worker_id=worker_id, reason=error.message)
             self._supply.changed |= {self._supply.rooms.not_stopped(worker_id)} - {""}
             self._wake()
+
+
+async def _spawn(client: Client, body: SpawnWorker) -> Spawned:
+    """Ask a pool for a worker; for one on whatever device suits, where the model's engine does not compute on that one.
+
+    Raises:
+        LlorchError: The pool cannot be asked, or refuses.
+    """
+    path = "/v2/workers/spawn"
+    try:
+        return await client.send("POST", path, Spawned, body=body, timeout_s=SPAWN_TIMEOUT_S)
+    except RemoteError as error:
+        if body.device is UNSET or not error.details or error.details.get("no_engine") is not False:
+            raise
+        return await client.send("POST", path, Spawned, body=replace(body, device=UNSET), timeout_s=SPAWN_TIMEOUT_S)
 
 
 def _required(error: LlorchError) -> int:

@@ -17,6 +17,7 @@ STRANGE = "not as wanted: "
 """What is put before the reference of a model; nothing that can be asked for begins so."""
 
 
+WITHOUT_OPTIONS = "started a worker without the options it was told; it may be of an old version"
 Means = Callable[[str, str], bool]
 """Tells whether the file that a worker has, named last, is what is wanted by another name."""
 

@@ -2,12 +2,13 @@
 
 A name at the revision `main` stands for every commit of its file, so that a worker stays one of its model when a newer
 file comes. A tag, a branch or a short commit stands for what it was pinned to, which `learn` is told. Until then, a
-file beside a model counts as meant if it is of that repository and path: no worker is replaced for a hub that is away.
+model, or a file beside one, counts as meant if it is of that repository and path: no worker is replaced for a hub that
+is away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -87,8 +88,8 @@ class Policies:
         name = next(self._names(model_ref), None)
         if name is None:
             return self._default
-        policy = self._told[name]
-        return policy if self._now(name) == model_ref else replace(policy, min_replicas=0)
+        least = [policy.min_replicas for one, policy in self._told.items() if self._now(one) == model_ref]
+        return replace(self._told[name], min_replicas=max(least, default=0))
 
     def _names(self, model_ref: str) -> Iterator[str]:
         """Yield the names by which something is wanted of a model, the one that is most its own first."""
@@ -98,6 +99,8 @@ class Policies:
         yield from (name for name, meant in loose.items() if meant[-1:] == (model_ref,))
         yield from (name for name, meant in loose.items() if model_ref in meant)
         yield from (name for name in loose if _stands_for(name, model_ref))
+        unknown = (name for name, meant in loose.items() if not meant)
+        yield from (name for name in unknown if _stands_for(name, model_ref, by=may_stand_for))
 
 
 def _is_loose(name: str) -> bool:
@@ -107,8 +110,8 @@ def _is_loose(name: str) -> bool:
         return False
 
 
-def _stands_for(name: str, ref: str) -> bool:
+def _stands_for(name: str, ref: str, by: Callable[[str, str], bool] = stands_for) -> bool:
     try:
-        return stands_for(name, ref)
+        return by(name, ref)
     except InvalidRequest:  # a worker with other options than are wanted
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from llorch.wire.engine_options import EngineOptions
 from llorch.wire.models import Download
 from llorch.wire.pools import WorkerReport
 
@@ -19,7 +20,7 @@ TOLD_AFTER_MS = 2_000
 class Loading:
     """A worker on its way, or the file of its model (`downloading`), for those who wait for it.
 
-    A worker is not `known` until its pool has given it an id.
+    A worker is not `known` until its pool has given it an id. *options* are what it was asked for with.
     """
 
     worker_id: str
@@ -29,6 +30,7 @@ class Loading:
     progress: float = 0.0
     known: bool = False
     downloading: bool = False
+    options: EngineOptions | None = None
 
 
 class Progress:

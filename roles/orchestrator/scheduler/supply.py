@@ -23,7 +23,7 @@ from roles.orchestrator.scheduler.deaths import Deaths
 from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
 from roles.orchestrator.scheduler.dispatching import MOST_HELD
 from roles.orchestrator.scheduler.facts import Demand, Facts, KnownPool, complaint, failed_to_start
-from roles.orchestrator.scheduler.identity import served
+from roles.orchestrator.scheduler.identity import WITHOUT_OPTIONS, same, served
 from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
 from roles.orchestrator.scheduler.policies import Policies
@@ -112,10 +112,11 @@ class Supply:
                 self._take_worker(pool_id, self._seen(worker), worker, now_ms=now_ms)
             self.progress.seen(pool_id, [self._seen(one) for one in pool.facts.workers], pool.facts.downloads)
 
-    def leave(self, pool_id: str, *, for_good: bool, now_ms: int, refs: frozenset[str] = frozenset()) -> None:
+    def leave(self, pool_id: str, *, for_good: bool, now_ms: int, refs: frozenset[str] | None = None) -> None:
         """Note that a pool, which tells of *refs*, takes no work: it is draining, silent, or gone *for_good*."""
         pool = self._pools.pop(pool_id, None)
-        self._away[pool_id] = refs or (pool.refs if pool else self._away.get(pool_id, refs))
+        known = pool.refs if pool else self._away.get(pool_id, frozenset())
+        self._away[pool_id] = known if refs is None else refs
         if pool is not None:
             for ref in pool.refs:
                 self.needs.forget(ref, pool_id)
@@ -207,10 +208,8 @@ class Supply:
     def _turned_out(self, loading: Loading, *, now_ms: int) -> None:
         """Ask a pool for no more workers if one has other options than those it was asked for: it would never end."""
         worker, ref = self._pools[loading.pool_id].workers[loading.worker_id], loading.model_ref
-        if loading.known and self._seen(worker).model_ref != ref:
-            told = (
-                f"pool {loading.pool_id} started a worker without the options it was told; it may be of an old version"
-            )
+        if loading.options is not None and not same(loading.options, worker, means=self.policies.means):
+            told = f"pool {loading.pool_id} {WITHOUT_OPTIONS}"
             self.refused(ref, (loading.pool_id, ""), code="MODEL_INCOMPATIBLE", message=told, now_ms=now_ms)
 
     def answered(self, token: str) -> None:
@@ -224,13 +223,14 @@ class Supply:
         if need_bytes and not self.needs.range(model_ref)[1]:
             self.needs.learn(model_ref, need_bytes)
             return
-        pool = self._pools.get(spot[0])
-        if code == "BACKEND_UNAVAILABLE" and spot[1] and pool is not None:
-            backend = self.capacity.backend(spot)
-            if backend is not None and backend != "cpu":
-                pool.closed.add(backend)
-                self.capacity.update(spot[0], pool.facts.devices, pool.facts.workers, without=pool.closed)
         self.backoff.refused(model_ref, spot, code=code, message=message, now_ms=now_ms)
+
+    def close(self, spot: Spot) -> None:
+        """Note that no engine of a pool computes on devices of that kind."""
+        pool, backend = self._pools.get(spot[0]), self.capacity.backend(spot)
+        if pool is not None and backend is not None and backend != "cpu":
+            pool.closed.add(backend)
+            self.capacity.update(spot[0], pool.facts.devices, pool.facts.workers, without=pool.closed)
 
     def forget_unseen(self, *, now_ms: int) -> None:
         """Forget workers that were asked for so long ago that a heartbeat would have shown them."""

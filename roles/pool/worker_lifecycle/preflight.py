@@ -108,7 +108,6 @@ def plan(  # noqa: PLR0913 - what is decided from
     """
     engine = ENGINES[metadata.form] if request.engine is UNSET else request.engine
     check_installed(metadata.form, engines, engine=engine)
-    backends = engines[engine]
     check_compatible(metadata, engine)
     check_extras(metadata, extras, engine)
     slots = slots_of(request, engine, default=defaults.slots)
@@ -116,7 +115,7 @@ def plan(  # noqa: PLR0913 - what is decided from
     needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch, extras=extras, engine=engine)
     required = needed.total_bytes
     free = {device.id: available(device, commitments) for device in devices}
-    usable = _usable(request, devices, engine, backends)
+    usable = _usable(request, devices, engine, engines)
     fitting = [device for device in usable if required <= free[device.id]]
     chosen = min(fitting or usable, key=lambda device: (device.suspect is not UNSET, -free[device.id]))
     lone = engine != "llamacpp" or request.device is not UNSET
@@ -231,10 +230,11 @@ def is_called(device: Device, name: str) -> bool:
     return name in {device.id, device.uuid} or (name.isdecimal() and device.id.partition(":")[2] == name)
 
 
-def _usable(
-    request: SpawnWorker, devices: Sequence[Device], engine: Engine, backends: frozenset[Backend]
-) -> list[Device]:
-    """Return the devices that may be meant: the one named, else those of the backend named, else the best kind."""
+def _usable(request: SpawnWorker, devices: Sequence[Device], engine: Engine, engines: Engines) -> list[Device]:
+    """Return the devices that may be meant: the one named, else those of the backend named, else the best kind.
+
+    Where no engine at all computes on them, the refusal says so in `details["no_engine"]`.
+    """
     here = f"this host has {', '.join(f'{device.id} ({device.name})' for device in devices)}"
     found = list(devices)
     if request.backend is not UNSET:
@@ -246,11 +246,12 @@ def _usable(
         if not found:
             such = "such device" if request.backend is UNSET else f"such device for {request.backend}"
             raise BackendUnavailable(f"there is no {such}; {here}", details=_there_is(devices))
-    found = [device for device in found if device.backend in backends]
+    meant = {device.backend for device in found}
+    found = [device for device in found if device.backend in engines[engine]]
     if not found:
         raise BackendUnavailable(
-            f"the engine {engine} as installed here computes on {_list(backends)} only; {here}",
-            details=_there_is(devices),
+            f"the engine {engine} as installed here computes on {_list(engines[engine])} only; {here}",
+            details={**_there_is(devices), "no_engine": not any(meant & backends for backends in engines.values())},
         )
     best = min(PREFERENCE.index(device.backend) for device in found)
     return [device for device in found if PREFERENCE.index(device.backend) == best]
