@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from llorch.errors import BackendUnavailable, RemoteError
 from llorch.hub import Pins
@@ -22,7 +23,7 @@ from roles.pool.model_cache.ledger import DownloadRecord, Ledger, ModelRecord
 from roles.pool.model_cache.library import Library
 from roles.pool.worker_lifecycle import preflight
 from roles.pool.worker_lifecycle.engines import Engines
-from tests.support import checkpoints
+from tests.support import checkpoints, disks
 from tests.support.checkpoints import Variant
 from tests.support.downloading import HASTY, ask
 from tests.support.hub import Hub, running_hub
@@ -89,6 +90,18 @@ async def ended(downloads: Downloads, ref: str) -> Download:
 
 def below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def snapshot(models: Path, hub: Hub) -> Path:
+    """Return where the files of the repository belong."""
+    return models / "models--org--tiny-Instruct" / "snapshots" / hub.repos[REPO].commit
+
+
+def put(hub: Hub, folder: Path, *names: str) -> None:
+    """Have files of the repository somewhere, as somebody who copies them would."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(hub.repos[REPO].files[name])
 
 
 async def test_a_repository_is_fetched_without_what_is_not_needed_then_listed_verified_and_deleted(
@@ -175,6 +188,36 @@ async def test_an_index_that_names_other_files_fails_the_download_and_nothing_is
     assert "elsewhere.safetensors is not on this host" in str(end.error)
     assert ref not in [model.model_ref for model in stored]
     assert below(tmp_path / "models") == below(tmp_path / "known") == []
+
+
+async def test_a_folder_in_place_of_a_file_fails_the_download_and_not_the_pool(tmp_path: Path, hub: Hub) -> None:
+    folder = snapshot(tmp_path / "models", hub) / "model-00002-of-00003.safetensors"
+    folder.mkdir(parents=True)
+
+    async with host(tmp_path, with_torch) as (_, downloads):
+        end = await ended(downloads, hub.ref(REPO, "config.json"))
+
+    assert (end.state, end.error_code) == ("failed", "CONFLICT")
+    assert folder.is_dir()
+    assert below(tmp_path / "downloads") == []
+
+
+async def test_a_disk_that_lets_nothing_go_fails_the_download_and_not_the_pool(tmp_path: Path, hub: Hub) -> None:
+    ref, name = hub.ref(REPO, "config.json"), "model-00001-of-00003.safetensors"
+    with disks.small(tmp_path / "models", 8) as models:
+        put(hub, snapshot(models, hub), name)
+        record = DownloadRecord(model_ref=ref, sources=[], evict=False, created_ms=1)
+        Ledger(tmp_path / "downloads", DownloadRecord).write(model_id(ref), record)
+        disks.read_only(models, on=True)
+        with capture_logs() as told:
+            async with host(tmp_path, with_torch) as (_, downloads):
+                states = [view.state async for view in downloads.watch(model_id(ref))]
+        left = [path.name for path in models.rglob("*.safetensors")]
+
+    assert states[-1] == "failed"
+    assert left == [name]
+    assert "download_stays" in [line["event"] for line in told]
+    assert below(tmp_path / "downloads") == []
 
 
 async def test_a_cache_of_the_hubs_own_client_is_used_and_its_blobs_go_with_the_model(tmp_path: Path, hub: Hub) -> None:

@@ -330,7 +330,7 @@ def _sound(path: Path, size: int) -> gguf.Metadata | None:
     try:
         with path.open("rb") as file:
             return old_forms.read(file, size)
-    except (ModelInvalid, ModelIncompatible):
+    except (OSError, ModelInvalid, ModelIncompatible):
         return None
 
 

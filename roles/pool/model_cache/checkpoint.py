@@ -71,6 +71,11 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
+def is_link(path: Path) -> bool:
+    """Tell whether there is a link, wherever it leads, in the same way."""
+    return os.path.islink(path)  # noqa: PTH114
+
+
 def is_one(folder: Path) -> bool:
     """Tell whether a folder is a checkpoint: a config.json, and weights as safetensors."""
     return is_file(folder / CONFIG) and (is_file(folder / INDEX) or is_file(folder / SINGLE))
@@ -98,7 +103,7 @@ def files(folder: Path) -> list[Path]:
 def present(folder: Path) -> list[Path]:
     """Return those files of a folder that can be a checkpoint's, whether it is whole or not; none if it has none."""
     try:
-        found = sorted(path for path in folder.iterdir() if belongs(path.name))
+        found = sorted(path for path in folder.iterdir() if belongs(path.name) and (is_file(path) or is_link(path)))
     except OSError:
         return []
     return sorted(found, key=lambda path: path.name != CONFIG)

@@ -301,9 +301,15 @@ class Downloads:
         return True
 
     async def _discard(self, run: _Run, *, whole: bool = False) -> None:
-        """Delete what a download that has ended leaves beside the models, and of one that is not *whole*."""
+        """Delete what a download that has ended leaves beside the models, and of one that is not *whole*.
+
+        What the disk does not let go stays: it is no reason for a pool to end.
+        """
         if not whole:
-            await self._library.abandon(run.ref)
+            try:
+                await self._library.abandon(run.ref)
+            except OSError as error:
+                _log.warning("download_stays", model_ref=str(run.ref), reason=str(error))
         await asyncio.to_thread(files.empty, self._partial(run))
         await asyncio.to_thread(self._ledger.remove, run.view.download_id)
 

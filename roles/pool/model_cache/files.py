@@ -24,7 +24,7 @@ def placed(folder: Path, ref: HubRef) -> list[Path]:
     """Return those files of a model that are where they belong, whether all of them are or not."""
     if checkpoint_files.names_one(ref.path):
         return checkpoint.present(place(folder, ref, ref.path).parent)
-    return [path for part in models.parts(ref.path) if (path := place(folder, ref, part)).is_file()]
+    return [path for part in models.parts(ref.path) if checkpoint.is_file(path := place(folder, ref, part))]
 
 
 def sha256_of(path: Path, tell: Callable[[int], None] = lambda _: None) -> str:

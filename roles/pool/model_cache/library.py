@@ -31,6 +31,7 @@ from roles.pool.model_cache import files, room
 from roles.pool.model_cache.catalogue import Catalogue, Entry, ModelFile
 from roles.pool.model_cache.gguf import Tokens
 from roles.pool.model_cache.ledger import Ledger, ModelRecord
+from roles.pool.model_cache.partial import disk_errors
 
 PARTIAL = ".partial"
 _log = log.get("pool.library")
@@ -133,7 +134,8 @@ class Library:
 
         Raises:
             ModelNotFound: None with that id is on this host.
-            Conflict: A worker uses it, or it did not come from the hub: then it is not ours to delete.
+            Conflict: A worker uses it; or it did not come from the hub, then it is not ours to delete; or the disk
+                does not let it go.
         """
         entry = await self._entry(model_id)
         if entry.origin != "hub":
@@ -145,7 +147,8 @@ class Library:
             raise Conflict(f"{entry.ref} is not deleted: {why}")
         if self._busy(entry.ref):
             raise Conflict(f"{entry.ref} is not deleted: a worker uses it; stop that first")
-        freed = await asyncio.to_thread(files.remove, entry.paths, self.folder)
+        with disk_errors():
+            freed = await asyncio.to_thread(files.remove, entry.paths, self.folder)
         await self._forget(model_id)
         _log.info("model_deleted", model_ref=entry.ref, freed_bytes=freed)
         self._changed()
@@ -258,12 +261,17 @@ class Library:
         return any(model.model_ref == ref for model in await self.models())
 
     async def clear(self, ref: HubRef) -> None:
-        """Remove what is left of a model that is known to be corrupt, so that it can be fetched again."""
+        """Remove what is left of a model that is known to be corrupt, so that it can be fetched again.
+
+        Raises:
+            Conflict: The disk does not let it go.
+        """
         key = models.model_id(str(ref))
         record = self._records.get(key)
         if record is not None and record.corrupt:
             paths = await asyncio.to_thread(files.placed, self.folder, ref)
-            await asyncio.to_thread(files.remove, tuple(paths), self.folder)
+            with disk_errors():
+                await asyncio.to_thread(files.remove, tuple(paths), self.folder)
             await self._forget(key)
 
     async def abandon(self, ref: HubRef) -> None:
