@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # once per module. The child imports that module alone, with warnings as errors.
 IMPORT_EACH_ALONE = """
 import importlib, os, sys, traceback, warnings
-import aiohttp.web, msgspec, prometheus_client, structlog, typer
+import aiohttp.web, aiosqlite, huggingface_hub.hf_api, msgspec, prometheus_client, psutil, rich.live, structlog, typer
+import uvloop
 warnings.simplefilter("error")
 for module in sys.argv[1:]:
     child = os.fork()
@@ -72,6 +73,7 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_every_module_imports_alone_and_without_warnings() -> None:
     done = python(IMPORT_EACH_ALONE, *modules())
