@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from llorch.errors import BackendUnavailable, RemoteError
 from llorch.hub import Pins
 from llorch.models import HubRef, model_id
-from llorch.wire.models import Download, DownloadModel, FileFacts
+from llorch.wire.models import FINAL, Download, DownloadModel, FileFacts
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache.catalogue import Catalogue
 from roles.pool.model_cache.downloads import Downloads
@@ -26,11 +26,12 @@ from roles.pool.worker_lifecycle.engines import Engines
 from tests.support import checkpoints, disks
 from tests.support.checkpoints import Variant
 from tests.support.downloading import HASTY, ask
-from tests.support.hub import Hub, running_hub
+from tests.support.hub import Faults, Hub, running_hub
 from tests.support.models import Shape
 from tests.support.pools import running_pool
 
 REPO = "org/tiny-Instruct"
+SHARD = "model-00003-of-00003.safetensors"
 SHAPE = Shape(n_embd=128, n_layer=4, n_head=4, n_ff=320)
 OTHERS = ("pytorch_model.bin", "README.md", "original/consolidated.00.pth", "consolidated.safetensors")
 
@@ -102,6 +103,26 @@ def put(hub: Hub, folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(hub.repos[REPO].files[name])
+
+
+async def until_a_shard_came(downloads: Downloads, download_id: str, folder: Path) -> None:
+    """Wait until the first of the weights is in place, which is the last of them."""
+    async for view in downloads.watch(download_id):
+        if (folder / SHARD).exists():
+            return
+        assert view.state not in FINAL
+
+
+async def failed_after_a_shard(downloads: Downloads, hub: Hub, folder: Path) -> Download:
+    """Begin a download of a hub that breaks down for a while when some of the weights are in place; return its end."""
+    hub.faults.piece_s = 0.02
+    started = await downloads.ask(DownloadModel(model_ref=hub.ref(REPO, "config.json")))
+    await until_a_shard_came(downloads, started.download_id, folder)
+    hub.faults.statuses = {kind: [(503, {})] * 100 for kind in ("head", "get")}
+    hub.faults.cuts = [0.0] * 100
+    end = [view async for view in downloads.watch(started.download_id)][-1]
+    hub.faults = Faults()
+    return end
 
 
 async def test_a_repository_is_fetched_without_what_is_not_needed_then_listed_verified_and_deleted(
@@ -190,6 +211,68 @@ async def test_an_index_that_names_other_files_fails_the_download_and_nothing_is
     assert below(tmp_path / "models") == below(tmp_path / "known") == []
 
 
+async def test_a_cancelled_download_leaves_what_it_did_not_bring_after_a_restart_too(tmp_path: Path, hub: Hub) -> None:
+    ref, folder = hub.ref(REPO, "config.json"), snapshot(tmp_path / "models", hub)
+    put(hub, folder, *(own := ("config.json", "model-00001-of-00003.safetensors")))
+    hub.faults.piece_s = 0.02
+
+    async with host(tmp_path, with_torch) as (_, downloads):
+        started = await downloads.ask(DownloadModel(model_ref=ref))
+        await until_a_shard_came(downloads, started.download_id, folder)
+    brought = set(below(folder)).difference(own)
+    async with host(tmp_path, with_torch) as (_, downloads):
+        end = await downloads.cancel(model_id(ref))
+
+    assert SHARD in brought
+    assert end.state == "cancelled"
+    assert below(tmp_path / "models") == [str((folder / name).relative_to(tmp_path / "models")) for name in own]
+
+
+async def test_a_failed_download_leaves_the_parts_that_it_did_not_bring(tmp_path: Path, hub: Hub) -> None:
+    names = [f"big-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    hub.repos[REPO].files = {name: name.encode() * 1000 for name in names}
+    hub.faults.wrong = 1
+    folder = snapshot(tmp_path / "models", hub)
+    put(hub, folder, *names[:2])
+
+    async with host(tmp_path, with_torch) as (_, downloads):
+        end = await ended(downloads, hub.ref(REPO, names[0]))
+
+    assert (end.state, end.error_code) == ("failed", "MODEL_INVALID")
+    assert below(folder) == names[:2]
+
+
+async def test_what_a_download_brought_that_a_fault_ended_is_not_fetched_again(tmp_path: Path, hub: Hub) -> None:
+    ref, folder = hub.ref(REPO, "config.json"), snapshot(tmp_path / "models", hub)
+    async with host(tmp_path, with_torch) as (_, downloads):
+        failed = await failed_after_a_shard(downloads, hub, folder)
+
+    hub.seen.clear()
+    async with host(tmp_path, with_torch) as (library, downloads):
+        known = downloads.download(model_id(ref))
+        end = await ended(downloads, ref)
+        whole = await library.whole(ref)
+
+    assert (failed.state, failed.error_code) == ("failed", "HUB_UNREACHABLE")
+    assert known == failed
+    assert (end.state, whole) == ("complete", True)
+    assert hub.count("get") == 2
+    assert below(tmp_path / "downloads") == []
+
+
+async def test_what_a_failed_download_brought_goes_when_it_is_cancelled(tmp_path: Path, hub: Hub) -> None:
+    ref, folder = hub.ref(REPO, "config.json"), snapshot(tmp_path / "models", hub)
+    async with host(tmp_path, with_torch) as (_, downloads):
+        await failed_after_a_shard(downloads, hub, folder)
+        kept = below(folder)
+    async with host(tmp_path, with_torch) as (_, downloads):
+        end = await downloads.cancel(model_id(ref))
+
+    assert SHARD in kept
+    assert end.state == "cancelled"
+    assert below(tmp_path / "models") == below(tmp_path / "downloads") == []
+
+
 async def test_a_folder_in_place_of_a_file_fails_the_download_and_not_the_pool(tmp_path: Path, hub: Hub) -> None:
     folder = snapshot(tmp_path / "models", hub) / "model-00002-of-00003.safetensors"
     folder.mkdir(parents=True)
@@ -206,7 +289,7 @@ async def test_a_disk_that_lets_nothing_go_fails_the_download_and_not_the_pool(t
     ref, name = hub.ref(REPO, "config.json"), "model-00001-of-00003.safetensors"
     with disks.small(tmp_path / "models", 8) as models:
         put(hub, snapshot(models, hub), name)
-        record = DownloadRecord(model_ref=ref, sources=[], evict=False, created_ms=1)
+        record = DownloadRecord(model_ref=ref, sources=[], evict=False, created_ms=1, brought=[name])
         Ledger(tmp_path / "downloads", DownloadRecord).write(model_id(ref), record)
         disks.read_only(models, on=True)
         with capture_logs() as told:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roles.pool.model_cache.pace import WINDOW_S, Pace, Patience
+from llorch.errors import Conflict, DiskFull, HubUnreachable, ModelInvalid, RemoteError
+from roles.pool.model_cache.pace import WINDOW_S, Pace, Patience, may_go_on
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
@@ -58,3 +59,10 @@ def test_the_hub_is_never_asked_earlier_than_it_wants_and_not_for_ever() -> None
 
     assert patience.wait_s(1, retry_after_s=90, chance=0.0) == 90
     assert patience.wait_s(3, retry_after_s=None, chance=0.0) is None
+
+
+def test_a_full_disk_and_a_hub_that_is_away_are_no_reason_to_begin_anew() -> None:
+    told = RemoteError("full", code="DISK_FULL", status=507, retriable=False)
+
+    assert all(map(may_go_on, (DiskFull("full"), told, HubUnreachable("away"))))
+    assert not any(map(may_go_on, (ModelInvalid("wrong"), Conflict("not here"))))

@@ -19,22 +19,21 @@ from typing import Literal
 from msgspec.structs import replace
 
 from llorch import log, models
-from llorch.errors import CallerError, DiskFull, InvalidRequest, LlorchError, NotFound
+from llorch.errors import DiskFull, LlorchError, NotFound
 from llorch.models import HubRef
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.models import FINAL, Download, DownloadModel, Evicted, FileFacts, Started
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache import files, progress
-from roles.pool.model_cache.fetch import Order, Report
+from roles.pool.model_cache.fetch import Order, Report, wanted
 from roles.pool.model_cache.ledger import DownloadRecord, Ledger
 from roles.pool.model_cache.library import PARTIAL, Library
-from roles.pool.model_cache.pace import Pace, Patience
+from roles.pool.model_cache.pace import Pace, Patience, may_go_on
 from roles.pool.model_cache.transfer import transfer
 
 KEEP_ENDED = 50
 QUIET_S = 15.0
-TELL_S = 1.0
-"""Progress reaches the orchestrator at most so often."""
+TELL_S = 1.0  # progress reaches the orchestrator at most so often
 _log = log.get("pool.downloads")
 
 
@@ -50,12 +49,6 @@ class _Run:
     task: asyncio.Task[None] | None = None
     unwanted: bool = False
     failures: int = 0
-
-    @property
-    def left_bytes(self) -> int:
-        """What it has still to write, as far as is known."""
-        total = self.view.bytes_total
-        return max(0, total - self.view.bytes_done) if isinstance(total, int) and self.view.state not in FINAL else 0
 
 
 class Downloads:
@@ -103,12 +96,13 @@ class Downloads:
 
     async def open(self) -> None:
         """Go on with what an earlier process has not ended."""
-        records = await asyncio.to_thread(self._ledger.read)
-        for record in sorted(records.values(), key=lambda record: record.created_ms):
+        for record in sorted((await asyncio.to_thread(self._ledger.read)).values(), key=lambda one: one.created_ms):
             ref = models.parse_ref(record.model_ref)
             if isinstance(ref, HubRef):
-                _log.info("download_goes_on", model_ref=record.model_ref)
-                self._start(self._new(ref, record))
+                run = self._new(ref, record)
+                if record.failed is None:
+                    _log.info("download_goes_on", model_ref=record.model_ref)
+                    self._start(run)
 
     def downloads(self) -> list[Download]:
         """Return those that run and those that ended lately, oldest first."""
@@ -119,11 +113,7 @@ class Downloads:
         return [run.view for run in self._runs.values() if run.view.state not in {"complete", "cancelled"}]
 
     def download(self, download_id: str) -> Download:
-        """Return one.
-
-        Raises:
-            NotFound: None with that id.
-        """
+        """Return one; raises as `cancel` does."""
         return self._run(download_id).view
 
     async def ask(self, request: DownloadModel) -> Started:
@@ -134,28 +124,31 @@ class Downloads:
             BackendUnavailable: Nothing here runs such a model.
             DiskFull: There is no room; `details` says what could go.
         """
-        ref = models.parse_ref(request.model_ref)
-        if not isinstance(ref, HubRef) or not ref.pinned:
-            raise _unresolved(request.model_ref)
-        ref = HubRef(ref.repo, ref.revision, models.parts(ref.path)[0])
+        ref = wanted(request.model_ref)
         await self._check(ref)
         key = models.model_id(str(ref))
         if request.dry_run:
             return await self._rehearse(ref, request)
         known = self._runs.get(key)
         if known is not None and known.view.state not in FINAL:
-            return _started(known.view)
+            return progress.started(known.view)
+        brought = known.record.brought if known is not None else []
         record = DownloadRecord(
-            model_ref=str(ref), sources=request.sources, evict=request.evict, created_ms=self._clock_ms()
+            model_ref=str(ref),
+            sources=request.sources,
+            evict=request.evict,
+            created_ms=self._clock_ms(),
+            brought=brought,
         )
         run = self._new(ref, record)
         try:
             if await self._library.whole(str(ref)):
+                await self._discard(run, whole=True)
                 self._end(run, "complete")
-                return _started(run.view)
+                return progress.started(run.view)
             if isinstance(request.size_bytes, int):
                 await self._room(run, request.size_bytes)
-            await asyncio.to_thread(self._ledger.write, key, record)
+            await self._note(run)
         except LlorchError as error:
             self._end(run, "failed", error)
             raise
@@ -163,10 +156,10 @@ class Downloads:
             self._end(run, "cancelled")
             raise
         self._start(run)
-        return _started(run.view)
+        return progress.started(run.view)
 
     async def cancel(self, download_id: str) -> Download:
-        """End a download and delete what has come; one that has ended is told as it is.
+        """End a download, or one that failed and may go on, and delete what has come; others are told as they are.
 
         Raises:
             NotFound: None with that id.
@@ -176,6 +169,10 @@ class Downloads:
             run.unwanted = True
             run.task.cancel()
             await asyncio.wait([run.task])
+        failed = run.view.state in FINAL and bool(run.record.brought)
+        if failed or (run.unwanted and run.view.state not in FINAL):  # its task was ended before it had begun
+            await self._discard(run)
+            self._end(run, "cancelled")
         return run.view
 
     async def watch(self, download_id: str) -> AsyncGenerator[Download, None]:
@@ -199,19 +196,20 @@ class Downloads:
             await asyncio.wait(running)
 
     def _run(self, download_id: str) -> _Run:
-        run = self._runs.get(download_id)
-        if run is None:
+        if (run := self._runs.get(download_id)) is None:
             raise NotFound("there is no download with that id, or it ended long ago")
         return run
 
     def _new(self, ref: HubRef, record: DownloadRecord) -> _Run:
         key = models.model_id(str(ref))
-        ended = [key for key, run in self._runs.items() if run.view.state in FINAL]
+        ended = [key for key, run in self._runs.items() if run.view.state in FINAL and not run.record.brought]
         for old in ended[: max(0, len(ended) - KEEP_ENDED)]:
             del self._runs[old]
         self._runs.pop(key, None)
-        view = Download(download_id=key, model_ref=str(ref), state="queued", created_ms=record.created_ms)
-        run = self._runs[key] = _Run(ref=ref, record=record, view=view, changed=asyncio.Event(), pace=Pace())
+        new = Download(download_id=key, model_ref=str(ref), state="queued", created_ms=record.created_ms)
+        run = self._runs[key] = _Run(
+            ref=ref, record=record, view=record.failed or new, changed=asyncio.Event(), pace=Pace()
+        )
         return run
 
     def _start(self, run: _Run) -> None:
@@ -229,8 +227,7 @@ class Downloads:
                 except LlorchError as error:
                     run.failures = 1 if run.view.bytes_done > before else run.failures + 1
                     if not await self._later(run, error):
-                        await self._discard(run)
-                        self._end(run, "failed", error)
+                        await self._fail(run, error)
                         return
                 else:
                     await self._discard(run, whole=True)
@@ -245,6 +242,9 @@ class Downloads:
     async def _attempt(self, run: _Run) -> None:
         self._show(run, progress.looking(run.view))
         await self._library.clear(run.ref)
+        if run.record.before is None:
+            run.record = run.record.begun(await self._library.placed(run.ref))
+            await self._note(run)
         order = Order(
             model_ref=str(run.ref),
             folder=str(self._library.folder),
@@ -265,24 +265,24 @@ class Downloads:
         await self._room(run, total)
         if run.record.files != found:
             run.record = replace(run.record, files=found)
-            await asyncio.to_thread(self._ledger.write, run.view.download_id, run.record)
+            await self._note(run)
         done = await asyncio.to_thread(files.size_below, self._partial(run))
         self._show(run, progress.found(run.view, total, done))
 
     async def _room(self, run: _Run, total_bytes: int) -> None:
-        promised = sum(other.left_bytes for other in self._runs.values() if other is not run)
+        promised = sum(progress.left_bytes(other.view) for other in self._runs.values() if other is not run)
         plan = await self._library.plan(run.ref, total_bytes, promised_bytes=promised, evict=run.record.evict)
         await self._library.evict(plan)
 
     async def _rehearse(self, ref: HubRef, request: DownloadModel) -> Started:
         if not isinstance(request.size_bytes, int):
             raise invalid([FieldProblem("size_bytes", "required for a dry run")])
-        promised = sum(run.left_bytes for run in self._runs.values())
+        promised = sum(progress.left_bytes(run.view) for run in self._runs.values())
         plan: list[Evicted] = []
         if not await self._library.whole(str(ref)):
             plan = await self._library.plan(ref, request.size_bytes, promised_bytes=promised, evict=True)
         key = models.model_id(str(ref))
-        return Started(download_id=key, state="planned", events_url=_events(key), evict=plan)
+        return Started(download_id=key, state="planned", events_url=progress.events(key), evict=plan)
 
     def _heard(self, run: _Run, report: Report) -> None:
         self._show(run, progress.heard(run.view, report, run.pace, now_s=time.monotonic()))
@@ -300,18 +300,30 @@ class Downloads:
         await asyncio.sleep(wait_s)
         return True
 
-    async def _discard(self, run: _Run, *, whole: bool = False) -> None:
-        """Delete what a download that has ended leaves beside the models, and of one that is not *whole*.
+    async def _fail(self, run: _Run, error: LlorchError) -> None:
+        """End a download that is not tried again. What it has put in place stays, where that may go on."""
+        own = run.record.own(await self._library.placed(run.ref)) if may_go_on(error) else set()
+        if own:
+            run.record = run.record.kept(own, progress.ended(run.view, "failed", error))
+            await asyncio.to_thread(files.empty, self._partial(run))
+            with contextlib.suppress(LlorchError):  # then the next process goes on without being asked
+                await self._note(run)
+        else:
+            await self._discard(run)
+        self._end(run, "failed", error)
 
-        What the disk does not let go stays: it is no reason for a pool to end.
-        """
+    async def _discard(self, run: _Run, *, whole: bool = False) -> None:
+        """Delete what an ended download leaves, and what it brought of a model not *whole*, if the disk lets it go."""
         if not whole:
             try:
-                await self._library.abandon(run.ref)
+                names = run.record.own(await self._library.placed(run.ref))
+                if names or run.record.before is not None:
+                    await self._library.abandon(run.ref, names)
             except OSError as error:
                 _log.warning("download_stays", model_ref=str(run.ref), reason=str(error))
         await asyncio.to_thread(files.empty, self._partial(run))
         await asyncio.to_thread(self._ledger.remove, run.view.download_id)
+        run.record = replace(run.record, before=None, brought=[])
 
     def _end(
         self, run: _Run, state: Literal["complete", "failed", "cancelled"], error: LlorchError | None = None
@@ -331,25 +343,8 @@ class Downloads:
             self._told_at = now
             self._changed()
 
+    async def _note(self, run: _Run) -> None:
+        await asyncio.to_thread(self._ledger.write, run.view.download_id, run.record)
+
     def _partial(self, run: _Run) -> Path:
         return self._library.folder / PARTIAL / run.view.download_id
-
-
-def _started(view: Download) -> Started:
-    return Started(download_id=view.download_id, state=view.state, events_url=_events(view.download_id))
-
-
-def _events(download_id: str) -> str:
-    return f"/v2/models/downloads/{download_id}/events"
-
-
-def _unresolved(ref: str) -> CallerError:
-    if ref.startswith("file:"):
-        return InvalidRequest(f"{ref} needs no download: a file is used where it lies")
-    if ref.startswith("server:"):
-        return InvalidRequest(f"{ref} needs no download: its server has it")
-    problem = "expected hf:org/repo@commit::file=path, with a commit of 40 hexadecimal digits"
-    return InvalidRequest(
-        f"the request is not valid: model_ref: {problem}; llorch pool models download takes shorter names",
-        details={"fields": [{"field": "model_ref", "problem": problem}]},
-    )

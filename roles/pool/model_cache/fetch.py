@@ -30,13 +30,14 @@ from llorch import hub, models
 from llorch.client import Client
 from llorch.errors import (
     DiskFull,
+    InvalidRequest,
     LlorchError,
     ModelInvalid,
     ModelNotFound,
     PeerError,
     RemoteError,
 )
-from llorch.models import HubRef
+from llorch.models import FileRef, HubRef
 from llorch.wire.models import FileFacts, StoredModel
 from roles.pool.model_cache import files
 from roles.pool.model_cache.partial import Partial, disk_errors, locked, sync
@@ -74,6 +75,25 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 Tell = Callable[[Report], None]
+
+
+def wanted(model_ref: str) -> HubRef:
+    """Return the reference that a model is fetched by: that of its first part.
+
+    Raises:
+        InvalidRequest: It does not name a commit and a file.
+    """
+    ref = models.parse_ref(model_ref)
+    if isinstance(ref, HubRef) and ref.pinned:
+        return HubRef(ref.repo, ref.revision, models.parts(ref.path)[0])
+    if not isinstance(ref, HubRef):
+        where = "a file is used where it lies" if isinstance(ref, FileRef) else "its server has it"
+        raise InvalidRequest(f"{model_ref} needs no download: {where}")
+    problem = "expected hf:org/repo@commit::file=path, with a commit of 40 hexadecimal digits"
+    raise InvalidRequest(
+        f"the request is not valid: model_ref: {problem}; llorch pool models download takes shorter names",
+        details={"fields": [{"field": "model_ref", "problem": problem}]},
+    )
 
 
 def main() -> int:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from llorch import log
 from llorch.errors import DiskFull
-from llorch.wire.models import FileFacts
+from llorch.wire.models import Download, FileFacts
 
 S = TypeVar("S", bound=msgspec.Struct)
 SUFFIX = ".json"
@@ -38,13 +40,39 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A download that has not ended: what a new process must know to go on with it."""
+    """A download that has not ended, or that failed and may go on: what a new process must know of it.
+
+    Attributes:
+        before: The names that were in the model's folder before anything was fetched; None while nothing is.
+        brought: The names that an earlier try of it has put there, which failed.
+        failed: What was told of it, where it has failed and what it brought waits to be asked for again.
+    """
 
     model_ref: str
     sources: list[str]
     evict: bool
     created_ms: int
     files: list[FileFacts] = msgspec.field(default_factory=list)
+    before: list[str] | None = None
+    brought: list[str] = msgspec.field(default_factory=list)
+    failed: Download | None = None
+
+    def own(self, there: Collection[str]) -> set[str]:
+        """Return those names in the model's folder that the download has put there, and nobody else."""
+        if self.before is None:
+            return set(there).intersection(self.brought)
+        names = {*self.brought, *(Path(file.path).name for file in self.files)}
+        return names.intersection(there).difference(self.before)
+
+    def begun(self, there: Collection[str]) -> DownloadRecord:
+        """Return it with the names that are there now, if those are not noted already."""
+        if self.before is not None:
+            return self
+        return replace(self, before=sorted(set(there).difference(self.brought)))
+
+    def kept(self, own: Collection[str], failed: Download) -> DownloadRecord:
+        """Return it as it waits to be asked for again, with what it has put there."""
+        return replace(self, before=None, brought=sorted(own), failed=failed)
 
 
 class Ledger(Generic[S]):

@@ -261,11 +261,7 @@ class Library:
         return any(model.model_ref == ref for model in await self.models())
 
     async def clear(self, ref: HubRef) -> None:
-        """Remove what is left of a model that is known to be corrupt, so that it can be fetched again.
-
-        Raises:
-            Conflict: The disk does not let it go.
-        """
+        """Remove what is left of a model that is known to be corrupt, so that it can be fetched again."""
         key = models.model_id(str(ref))
         record = self._records.get(key)
         if record is not None and record.corrupt:
@@ -274,11 +270,15 @@ class Library:
                 await asyncio.to_thread(files.remove, tuple(paths), self.folder)
             await self._forget(key)
 
-    async def abandon(self, ref: HubRef) -> None:
-        """Delete and forget what a download that ended has put in place of a model that is not whole; not links."""
+    async def placed(self, ref: HubRef) -> list[str]:
+        """Return the names of a model's files that are in its folder, whether all of them are or not."""
+        return [path.name for path in await asyncio.to_thread(files.placed, self.folder, ref)]
+
+    async def abandon(self, ref: HubRef, names: Collection[str]) -> None:
+        """Delete and forget what a download brought, those *names*, of a model that is not whole; not links."""
         if not await self.whole(str(ref)):
             paths = await asyncio.to_thread(files.placed, self.folder, ref)
-            own = tuple(path for path in paths if not path.is_symlink())
+            own = tuple(path for path in paths if path.name in names and not path.is_symlink())
             await asyncio.to_thread(files.remove, own, self.folder)
             await self._forget(models.model_id(str(ref)))
 

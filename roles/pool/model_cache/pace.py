@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from llorch.errors import DiskFull, LlorchError
+
 WINDOW_S = 10.0
+
+
+def may_go_on(error: LlorchError) -> bool:
+    """Tell whether what a failed download brought may be whole one day, when it is asked for again."""
+    return error.retriable or error.code == DiskFull.code
 
 
 class Pace:

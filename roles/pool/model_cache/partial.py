@@ -81,7 +81,7 @@ def disk_errors() -> Iterator[None]:
 def disk_error(error: OSError) -> LlorchError:
     """Return ours for an error of the disk. Pure."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DiskFull("the disk became full; what had come was deleted; free some space and ask again")
+        return DiskFull("the disk became full; free some space and ask again")
     return Conflict(f"the models' folder cannot be written: {error.strerror or error}")
 
 

@@ -8,9 +8,25 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch.errors import LlorchError
-from llorch.wire.models import Download
+from llorch.wire.models import FINAL, Download, Started
 from roles.pool.model_cache.fetch import Report
 from roles.pool.model_cache.pace import Pace
+
+
+def started(view: Download) -> Started:
+    """Whoever asked is told where it can be followed."""
+    return Started(download_id=view.download_id, state=view.state, events_url=events(view.download_id))
+
+
+def events(download_id: str) -> str:
+    """Return where it can be followed."""
+    return f"/v2/models/downloads/{download_id}/events"
+
+
+def left_bytes(view: Download) -> int:
+    """Return what it has still to write, as far as is known."""
+    total = view.bytes_total
+    return max(0, total - view.bytes_done) if isinstance(total, int) and view.state not in FINAL else 0
 
 
 def looking(view: Download) -> Download:
