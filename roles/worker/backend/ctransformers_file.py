@@ -109,12 +109,12 @@ def _gguf(path: Path) -> OldFile:
         )
     quantization = _checked(path, contents)
     vocabulary = model_file.read_vocabulary(path)
-    numbered = {
-        name: int(contents.numbers.get(f"tokenizer.ggml.{name}_id", missing))
-        for name, missing in (("bos_token", 1), ("eos_token", 2))
-    }
-    if max(numbered.values()) >= len(vocabulary.names):
-        raise errors.ModelInvalid(f"{path.name} is damaged: it has no token that ends a text")
+    numbered = dict[str, int]()
+    for name, missing in (("bos_token", 1), ("eos_token", 2)):
+        number = contents.numbers.get(f"tokenizer.ggml.{name}_id", missing)
+        if not isinstance(number, int) or not 0 <= number < len(vocabulary.names):
+            raise errors.ModelInvalid(f"{path.name} is damaged: it has no token that ends a text")
+        numbered[name] = number
     return OldFile(
         kind="gguf",
         context_length=header.context_length or ggml.LLAMA_CONTEXT,

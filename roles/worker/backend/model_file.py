@@ -103,7 +103,7 @@ def _translated(path: Path) -> Iterator[None]:
         raise errors.ModelNotFound(f"{path} is a folder; give the path of one GGUF file") from None
     except OSError as error:
         raise errors.ModelNotFound(f"the model file {path} cannot be read: {error.strerror}") from None
-    except (EOFError, KeyError, ValueError, struct.error):
+    except (EOFError, KeyError, OverflowError, ValueError, struct.error):
         raise errors.ModelInvalid(
             f"{path.name} is truncated or damaged: its header is not whole; fetch it again"
         ) from None
@@ -176,6 +176,8 @@ def _contents(file: BinaryIO, name: str) -> Contents:
             raise ValueError
         found.tensors.append(Tensor(kind, math.prod(shape), offset))
     alignment = int(found.numbers.get("general.alignment", DEFAULT_ALIGNMENT)) or DEFAULT_ALIGNMENT
+    if alignment < 0:
+        raise ValueError
     found.data_start = -(-file.tell() // alignment) * alignment
     return found
 

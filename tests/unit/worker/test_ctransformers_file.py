@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,20 @@ def test_damaged_and_missing_files_are_refused_before_the_library_sees_them(tmp_
     for path in (tmp_path / "missing.bin", tmp_path):
         with pytest.raises(ModelNotFound):
             look(path)
+
+
+@pytest.mark.parametrize("key", ["general.alignment", "tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"])
+@pytest.mark.parametrize("number", ["inf", "nan", "-1"])
+def test_a_number_that_none_can_be_is_refused(tmp_path: Path, key: str, number: str) -> None:
+    raw = models.make(tmp_path / "model.gguf", sentencepiece=True).read_bytes()
+    name = len(key).to_bytes(8, "little") + key.encode()
+    value = name + (6).to_bytes(4, "little") + struct.pack("<f", float(number))
+    at = raw.find(name)
+    if at >= 0:
+        raw = raw[:at] + value + raw[at + len(name) + 8 :]
+    else:
+        raw = raw[:16] + (int.from_bytes(raw[16:24], "little") + 1).to_bytes(8, "little") + value + raw[24:]
+    (tmp_path / "model.gguf").write_bytes(raw)
+
+    with pytest.raises(ModelInvalid):
+        look(tmp_path / "model.gguf")
