@@ -155,7 +155,7 @@ class Pool:
         found = {ref: await self.library.inspect(ref) for ref in files(options)}
         extra = {ref: Extra(ref, file.path, file.metadata) for ref, file in found.items()}
         tokens = None
-        if options.draft:
+        if options.draft and model.metadata.form == found[options.draft].metadata.form == "gguf":
             tokens = (await self.library.tokens(model), await self.library.tokens(found[options.draft]))
         return Extras(
             options,
