@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from llorch.errors import BackendUnavailable, RemoteError
 from llorch.hub import Pins
 from llorch.models import HubRef, model_id
+from llorch.program import with_extra
 from llorch.wire.models import FINAL, Download, DownloadModel, FileFacts
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.model_cache.catalogue import Catalogue
@@ -334,7 +335,8 @@ async def test_a_host_without_the_engine_fetches_nothing_and_says_what_it_has(tm
             await downloads.ask(DownloadModel(model_ref=hub.ref(REPO, "config.json")))
 
     assert refused.value.message == (
-        "the engine torch is not installed on this host, and folders of safetensors take it; installed: llamacpp"
+        "the engine torch is not installed on this host, and folders of safetensors take it; installed: llamacpp; "
+        f"{with_extra('torch')}"
     )
     assert hub.count("api") == hub.count("get") == 0
 
