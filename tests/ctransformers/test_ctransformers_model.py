@@ -9,14 +9,16 @@ import pytest
 
 pytest.importorskip("ctransformers", reason="the extra ctransformers is not installed")
 
-from llorch.errors import ModelIncompatible
+from llorch.errors import InvalidRequest, ModelIncompatible
 from roles.worker.backend.ctransformers_file import OldFile, look
 from roles.worker.backend.ctransformers_model import Model
-from roles.worker.backend.ctransformers_tokens import Words
+from roles.worker.backend.ctransformers_tokens import MAX_TEXT_BYTES, Words
 from tests.support import models, old_models
 from tests.support.models import Q4_0
-from tests.support.old_models import CTX, F16, F32
+from tests.support.old_models import CTX, F16, F32, MARKS
 
+WORDS = [b"aa", b"aaa a", b"!!!!", b"  ", b"\n\n", "中中".encode(), "e \u2581f".encode(), b" '", b"ba kilo"]
+"""Some reach over the end of a word, which only replit's tokeniser takes."""
 OTHERS = ("dolly-v2", "gpt2", "gptj", "gptneox", "mpt", "replit", "starcoder")
 
 
@@ -55,6 +57,67 @@ def test_every_byte_of_a_text_comes_back_from_its_tokens(tmp_path: Path, archite
 
     assert b"".join(words.bytes_of(token) for token in found).decode() == "bake 😀 Ünïcödé\n<|user|>"
     assert model.bytes.index(b"<|user|>") in found
+
+
+def mixed(*, parts: int, seed: int) -> bytes:
+    """Return words, long runs, spaces and marks in any order."""
+    drawn = np.random.default_rng(seed)
+    marks = [mark.decode() for mark in (*MARKS["dolly-v2"], *MARKS["starcoder"])]
+    bricks = ["a", "aaa ", "bake", " kilo", "!", "'s", "'", " ", "  ", "\n", "\t", "7", "中", "é", "e f", "bb ", *marks]
+    return "".join(
+        bricks[drawn.integers(len(bricks))] * int(drawn.choice([1, 1, 1, 2, 40])) for _ in range(parts)
+    ).encode()
+
+
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_the_pieces_of_a_text_have_the_tokens_of_the_whole(tmp_path: Path, architecture: str) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(old_models.other(architecture, words=WORDS))
+    model = loaded(path)
+    parts = 12 if architecture == "replit" else 60  # whose tokeniser takes 60 of them for seconds
+    texts = [mixed(parts=parts, seed=seed) for seed in range(12)]
+
+    found = [model.tokens(text) for text in texts]
+
+    assert found == [model.whole(text) for text in texts]
+    assert sum(map(len, texts)) > 4000
+    assert len({token for tokens in found for token in tokens} - set(range(len(old_models.WORDS)))) >= 5
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "mpt", "replit"])
+@pytest.mark.parametrize("letter", ["b", "中", "!", "bake "])
+def test_a_long_word_and_a_long_text_are_read_to_the_end(tmp_path: Path, architecture: str, letter: str) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(old_models.other(architecture))
+    model = loaded(path)
+    text = letter.encode() * (60_000 // len(letter.encode()))
+
+    tokens = model.tokens(text)
+
+    assert b"".join(model.bytes[token] for token in tokens) == text
+
+
+@pytest.mark.parametrize("letter", ["a", "中", "!"])
+def test_the_longest_word_that_a_request_can_have_is_refused_with_one_line(tmp_path: Path, letter: str) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(old_models.other("gpt2"))
+
+    with pytest.raises(InvalidRequest, match="words of more than 64 bytes") as refused:
+        loaded(path).tokens((letter * MAX_TEXT_BYTES).encode()[:MAX_TEXT_BYTES])
+
+    assert "\n" not in refused.value.message
+
+
+def test_what_replit_cannot_be_given_in_pieces_is_refused_with_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(old_models.other("replit", words=[b"aa"]))
+    model = loaded(path)
+
+    for text, why in ((b"a" * 100_000, "hang together"), (b"bake kilo " * 20_000, "200000 bytes")):
+        with pytest.raises(InvalidRequest, match=why) as refused:
+            model.tokens(text)
+        assert "\n" not in refused.value.message
+    assert len(model.tokens(b"a" * 1024)) == 512
 
 
 def test_a_long_word_and_a_long_text_do_not_end_the_process(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ctransformers.llm import LLM, Config
 
 from llorch.errors import BackendUnavailable, EngineFailed, ModelIncompatible
 from roles.worker.backend.ctransformers_file import NEWER, OldFile
+from roles.worker.backend.ctransformers_pieces import in_pieces
 from roles.worker.backend.ctransformers_sampling import Scores
 
 MEASURED_TOKENS = 4
@@ -56,10 +57,19 @@ class Model:
         self.bos = int(self._llm.bos_token_id)
         self.bytes = [self._llm.ctransformers_llm_detokenize(token) for token in range(self.vocab_size)]
         self.eos = frozenset(t for t in range(self.vocab_size) if self._llm.ctransformers_llm_is_eos_token(t))
+        self._in_pieces = in_pieces(file.kind, self.bytes, self.whole)
         self.read([self.bos] * min(MEASURED_TOKENS, self.ctx), 0)
 
     def tokens(self, text: bytes) -> list[int]:
-        """Return the tokens of a text without a NUL, none of them special."""
+        """Return the tokens of a text without a NUL, none of them special.
+
+        Raises:
+            InvalidRequest: The library cannot take it.
+        """
+        return self._in_pieces(text)
+
+    def whole(self, text: bytes) -> list[int]:
+        """Return the tokens of a short text without a NUL; the library may crash on a long one, or take minutes."""
         found = (ctypes.c_int * (MOST_TOKENS_A_BYTE * (len(text) + 1)))()
         count = self._llm.ctransformers_llm_tokenize(text, False, found)
         return list(found[:count])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from llorch.errors import InvalidRequest
 
 MAX_TEXT_BYTES = 1 << 20
-"""The library looks at a text anew for each of its words: longer ones would take minutes."""
+"""No context holds more, and the library takes its time."""
 _LOOKS_SPECIAL = re.compile(rb"<\|[^|<>]{1,64}\|>")
 
 
