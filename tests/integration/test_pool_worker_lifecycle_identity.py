@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from llorch.program import WORKER_TOKEN_VARIABLE
 from roles.pool.worker_lifecycle import identity
@@ -82,3 +83,14 @@ def test_a_session_is_its_members_without_its_leader() -> None:
         assert identity.members(pid, token="t") == [child]
         assert identity.members(pid, token="u") == []
         os.kill(child, 9)
+
+
+def test_a_member_is_known_while_it_becomes_another_program(tmp_path: Path) -> None:
+    again = tmp_path / "again.sh"
+    again.write_text(f'exec sh "{again}"\n', "utf-8")
+    with started(PARENT.replace("[sys.executable, '-c', 'input()']", f"['sh', {str(again)!r}]")) as (pid, line):
+        child = int(line)
+        try:
+            assert [identity.members(pid, token="t") for _ in range(300)] == [[child]] * 300
+        finally:
+            os.kill(child, 9)

@@ -53,34 +53,34 @@ def birth(pid: int) -> str:
 
 def look(pid: int, *, worker_id: str, token: str) -> Seen | None:
     """Return what a process is; None when there is none with that id."""
-    for _ in range(CHANGING_CHECKS):
-        seen = _look(pid, worker_id, token)
-        if seen is None or seen.named is not False or not _changing(pid):
-            break
-        time.sleep(CHANGING_CHECK_S)
-    return seen
-
-
-def _changing(pid: int) -> bool:
-    """Tell whether a process has no command line: for a moment when it begins or ends."""
-    try:
-        return not psutil.Process(pid).cmdline()
-    except (OSError, psutil.Error):
-        return True
-
-
-def _look(pid: int, worker_id: str, token: str) -> Seen | None:
     began = birth(pid)
     if not began:
         return None
     named = trusted = None
     try:
-        process = psutil.Process(pid)
-        named = worker_id in process.cmdline()
-        trusted = process.environ().get(WORKER_TOKEN_VARIABLE) == token
+        words, environment = _told(pid)
+        named = worker_id in words
+        trusted = environment.get(WORKER_TOKEN_VARIABLE) == token
     except (OSError, psutil.Error):
         pass  # another user's
-    return Seen(pid, began, named, trusted)
+    return Seen(pid, began, named, trusted) if birth(pid) == began else None
+
+
+def _told(pid: int) -> tuple[list[str], dict[str, str]]:
+    """Return a process's command line and environment.
+
+    Either reads as empty for a moment when the process begins, becomes another program or ends; that is waited for.
+
+    Raises:
+        OSError, psutil.Error: They may not be read, or the process has ended.
+    """
+    for _ in range(CHANGING_CHECKS):
+        process = psutil.Process(pid)
+        words, environment = process.cmdline(), process.environ()
+        if words and environment:
+            break
+        time.sleep(CHANGING_CHECK_S)
+    return words, environment
 
 
 def find(worker_id: str, *, token: str) -> Seen | None:
@@ -114,6 +114,6 @@ def session(pid: int) -> int:
 
 def _holds(pid: int, token: str) -> bool:
     try:
-        return psutil.Process(pid).environ().get(WORKER_TOKEN_VARIABLE) == token
+        return _told(pid)[1].get(WORKER_TOKEN_VARIABLE) == token
     except (OSError, psutil.Error):
         return False
