@@ -43,6 +43,7 @@ def main() -> int:
     if not told:
         return 0  # the worker has ended before it knew what to load
     options = json.loads(told)
+    os.environ.update(options["environment"])  # read when a device is first looked for
     if options["backend"] != "cpu":
         devices = xllamacpp.get_device_info()
         if not any(_is_a(device, options["backend"]) for device in devices):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from llorch.cli.doctor.hardware import devices, elsewhere, judged, port, ports
 from llorch.cli.doctor.result import Examined
@@ -47,6 +48,17 @@ def test_a_gpu_that_no_engine_computes_on_is_told_with_what_to_install(gpus: lis
     assert "H200" in found[0].found
     assert "no engine here computes on cuda" in found[0].found
     assert "xllamacpp" in found[0].fix
+
+
+def test_an_engine_for_the_gpu_of_a_mac_is_there_where_python_is_for_its_processor() -> None:
+    apple, intel = (
+        replace(device("metal:0", backend="metal"), name=name) for name in ("Apple M2 Max", "Intel UHD Graphics 630")
+    )
+    _, ours, other = judged([apple, intel], CPU_ONLY, driver="")  # type: ignore[arg-type]
+
+    assert (ours.state, other.state) == ("failed", "ok")
+    assert "platform.machine()" in ours.fix
+    assert other.found.endswith("but no engine here computes on metal")
 
 
 def test_a_gpu_with_an_engine_is_well_and_a_full_device_is_not(gpus: list[Device]) -> None:

@@ -24,6 +24,7 @@ CALLS = (
     *("nvmlInit", "nvmlShutdown", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"),
     *("nvmlDeviceGetName", "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetTemperature"),
     *("nvmlDeviceGetPowerUsage", "nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"),
+    "nvmlDeviceGetMigMode",
 )
 FIELDS = ("total", "used", "free", "gpu", "pid", "usedGpuMemory")
 

@@ -51,6 +51,27 @@ def test_each_of_eight_gpus_is_told_of_with_all_it_can_tell() -> None:
     assert (last.utilization_percent, last.temperature_c, last.power_w) == (0.0, 38.0, 83.0)
 
 
+@pytest.mark.parametrize(
+    ("named", "seen"),
+    [
+        (None, [*range(8)]),
+        ("", []),
+        ("-1", []),
+        ("3", [3]),
+        (" 5, 2 ", [2, 5]),
+        ("1,9,2", [1]),
+        ("NoDevFiles", []),
+        ("GPU-00000004-0000-4000-8000-000000000004,GPU-00000006", [4, 6]),
+        ("GPU-0000", []),
+        ("MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", [*range(8)]),
+    ],
+)
+def test_only_gpus_that_the_user_lets_be_seen_are_there(named: str | None, seen: list[int]) -> None:
+    devices = Nvml(Player("h200x8"), named=named).read()
+
+    assert [device.id for device in devices] == [f"cuda:{index}" for index in seen]
+
+
 def test_processes_that_are_not_ours_are_told_with_their_memory() -> None:
     ours = Nvml(Player("h200x8"), lambda pid: pid == 4_000_002).read()[0]
     desktop = Nvml(Player("gtx")).read()[0]

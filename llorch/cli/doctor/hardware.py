@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ ANSWER_S = 2.0
 PORTS = {"orchestrator": Orchestrator().port, "pool": Pool().port}
 DRIVER = Path("/proc/driver/nvidia/version")
 GPU_BUILDS = "https://github.com/xorbitsai/xllamacpp#installation"
+ARM_PYTHON = "python3 -c 'import platform; print(platform.machine())'  # has to be arm64; else install such a Python"
 GPU_ENGINE = f"pip install --force-reinstall xllamacpp --index-url INDEX  # INDEX from {GPU_BUILDS}"
 
 
@@ -52,13 +54,22 @@ def judged(found: Sequence[Device], engines: Mapping[Engine, frozenset[Backend]]
     for device in found:
         what = f"{device.name}, {size(device.memory_free_bytes)} of {size(device.memory_total_bytes)} free"
         if device.backend not in usable:
-            yield failed(device.id, f"{what}; but no engine here computes on {device.backend}", fix=GPU_ENGINE)
+            unused = f"{what}; but no engine here computes on {device.backend}"
+            fix = _engine_for(device)
+            yield failed(device.id, unused, fix=fix) if fix else ok(device.id, unused)
         elif device.memory_free_bytes < LEAST_MEMORY_BYTES:
             yield failed(device.id, what, fix="llorch pool worker stop-all")
         else:
             yield ok(device.id, what)
-    if driver and not any(device.backend == "cuda" for device in found):
+    if driver and "CUDA_VISIBLE_DEVICES" not in os.environ and not any(device.backend == "cuda" for device in found):
         yield failed("driver", f"{driver} is loaded, but its management library finds no GPU", fix="nvidia-smi")
+
+
+def _engine_for(device: Device) -> str:
+    """Return how to get an engine that computes on a device; empty for what none is made for: other GPUs of Macs."""
+    if device.backend == "metal":
+        return ARM_PYTHON if device.name.startswith("Apple") else ""
+    return GPU_ENGINE
 
 
 def ports(examined: Examined) -> Sequence[Result]:

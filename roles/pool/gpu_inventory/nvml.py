@@ -7,7 +7,7 @@ fell off the bus) is a fact to report: the device is gone until it answers again
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import psutil
@@ -67,11 +67,19 @@ class Nvml:
     Args:
         library: `pynvml`, or what answers in its place.
         is_ours: Tells whether a process belongs to this pool's workers.
+        named: Which GPUs may be used, as `CUDA_VISIBLE_DEVICES` says it; None where it says nothing. See `visible`.
     """
 
-    def __init__(self, library: Library = pynvml, is_ours: Callable[[int], bool] = lambda pid: False) -> None:
+    def __init__(
+        self,
+        library: Library = pynvml,
+        is_ours: Callable[[int], bool] = lambda pid: False,
+        *,
+        named: str | None = None,
+    ) -> None:
         self._library = library
         self._is_ours = is_ours
+        self._named = named
         self._open = False
         self._retry_at = 0.0
         self._failures: dict[str, str] = {}
@@ -96,7 +104,7 @@ class Nvml:
                 self._well(name)
             except pynvml.NVMLError as error:
                 self._told(name, str(error))
-        return devices
+        return devices if self._named is None else visible(devices, self._named)
 
     def close(self) -> None:
         """Let go of the driver."""
@@ -159,6 +167,25 @@ class Nvml:
             others=_occupants(others),
             others_bytes=sum(size or 0 for size in others.values()),
         )
+
+
+def visible(devices: Sequence[Device], named: str) -> list[Device]:
+    """Return those GPUs that `CUDA_VISIBLE_DEVICES` names, by number or by the beginning of a UUID, as CUDA reads it.
+
+    Names behind one that fits nothing do not count; nothing named is nothing seen. Instances of a GPU (`MIG-…`) are not
+    told apart here, so that they leave all as it is. Numbers are the driver's. Source: the CUDA programming guide,
+    "CUDA Environment Variables".
+    """
+    found: list[Device] = []
+    for name in (part.strip() for part in named.split(",")):
+        if name.startswith("MIG-"):
+            return list(devices)
+        by_uuid = name.startswith("GPU-")
+        fitting = [one for one in devices if (one.uuid.startswith(name) if by_uuid else one.id == f"cuda:{name}")]
+        if len(fitting) != 1:
+            break
+        found += fitting
+    return [device for device in devices if device in found]
 
 
 def _held(running: Iterable[RunningProcess]) -> dict[int, int | None]:

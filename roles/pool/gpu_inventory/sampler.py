@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +33,7 @@ class Sampler:
     def __init__(self, is_ours: Callable[[int], bool] = lambda pid: False, library: Library = pynvml) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inventory")
         self._cpu = Cpu()
-        self._nvml = Nvml(library, is_ours)
+        self._nvml = Nvml(library, is_ours, named=os.environ.get("CUDA_VISIBLE_DEVICES"))
         self._metal = Metal() if sys.platform == "darwin" else None
         self._newest: list[Device] = []
         self._held: Mapping[str, Mapping[int, int]] = {}

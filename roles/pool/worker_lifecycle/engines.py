@@ -18,7 +18,13 @@ _MODULES: Mapping[Engine, tuple[str, ...]] = {
     "ctransformers": ("ctransformers", "jinja2", "numpy"),
 }
 """What each needs; the first is what computes."""
-_CUDA_MARKS = (b"libcuda.so", b"libcudart", b"ggml_backend_cuda_init")
+_MARKS: Mapping[Backend, tuple[bytes, ...]] = {
+    "cuda": (b"libcuda.so", b"libcudart", b"ggml_backend_cuda_init"),
+    "metal": (b"/Metal.framework/",),
+}
+"""What a library says that uses one: of other libraries that it asks for, or of its own parts."""
+_MACH_O = (b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+"""How the libraries of macOS begin, for one kind of processor and for several: `mach-o/loader.h`, `mach-o/fat.h`."""
 
 ARCHITECTURES: Mapping[Engine, frozenset[str]] = {
     # llm_arch of https://github.com/ggml-org/llama.cpp (src/llama-arch.cpp), as in the llama.cpp inside xllamacpp
@@ -51,23 +57,29 @@ def installed() -> Engines:
     for engine, modules in _MODULES.items():
         specs = [importlib.util.find_spec(module) for module in modules]
         if (first := specs[0]) is not None and None not in specs:
-            cuda = engine != "ctransformers" and _has_cuda(Path(first.origin or ""))
-            found[engine] = frozenset({"cpu", "cuda"}) if cuda else frozenset({"cpu"})
+            found[engine] = computes_on(engine, Path(first.origin or "").parent)
     return found
 
 
-def _has_cuda(module: Path) -> bool:
-    """Tell whether a package's libraries use CUDA: by the libraries they ask for."""
-    folder = module.parent
-    if folder.name == "torch":  # its libraries are gigabytes, and one of them says it by its name
-        return any(folder.glob("lib/libtorch_cuda*"))
-    libraries = [*folder.glob("*.so"), *folder.glob("lib/*.so"), *folder.parent.glob(f"{folder.name}.libs/*.so*")]
-    return any("cuda" in library.name or _mentions(library, _CUDA_MARKS) for library in libraries)
+def computes_on(engine: Engine, folder: Path) -> frozenset[Backend]:
+    """Return what an engine can use, whose package is in *folder*, by what its libraries ask for."""
+    if engine == "torch":  # its libraries are gigabytes, and one of them says it by its name
+        libraries = [*folder.glob("lib/libtorch_cuda*"), *folder.glob("lib/libtorch_cpu.dylib")]
+    elif engine == "llamacpp":
+        beside = folder.parent.glob(f"{folder.name}.libs/*.so*")
+        libraries = [*folder.glob("*.so"), *folder.glob("lib/*.so"), *folder.glob("**/*.dylib"), *beside]
+    else:
+        libraries = []
+    return frozenset({"cpu", *(backend for library in libraries if (backend := _used_by(library)) is not None)})
 
 
-def _mentions(library: Path, marks: tuple[bytes, ...]) -> bool:
+def _used_by(library: Path) -> Backend | None:
+    """Return what kind of accelerator a library can use, if any."""
+    if "cuda" in library.name:
+        return "cuda"
     try:
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return any(data.find(mark) >= 0 for mark in marks)
+            backend: Backend = "metal" if data[:4] in _MACH_O else "cuda"
+            return backend if any(data.find(mark) >= 0 for mark in _MARKS[backend]) else None
     except (OSError, ValueError):
-        return False
+        return None

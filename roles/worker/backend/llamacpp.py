@@ -26,6 +26,7 @@ from llorch.wire.engine_options import PLAIN, EngineOptions, files, renamed, sca
 from llorch.wire.pools import Backend
 from llorch.wire.tasks import Sampling, Talk
 from roles.worker.backend import NO_PROJECTOR, REPLACEMENT, Chunk, ModelFacts, Prompt
+from roles.worker.backend.gpus import sight
 from roles.worker.backend.grammar import SIGN, probe
 from roles.worker.backend.llamacpp_chat import ChatReader, Properties, chat
 from roles.worker.backend.llamacpp_embedding import PROBE, overhead, scores, vectors
@@ -98,7 +99,7 @@ class LlamaCpp:
         self.name = _name()
         self._path = model_path.absolute()
         self._backend = backend
-        self._device_index = device_index(device)
+        self._device = device
         self._split = dict(split or {})
         self._slots = slots
         self._ctx = ctx
@@ -128,12 +129,15 @@ class LlamaCpp:
         pooling = pooled(own, self._options)
         if pooling:
             self._snapshot_folder = ""  # what it holds of one text is of no use for another
+        first = device_index(self._device)
+        seen = await asyncio.to_thread(sight, self._backend, sorted(self._split) or ([first] if self._device else []))
         reading = asyncio.get_running_loop().run_in_executor(None, _pieces, self._path)
         options = HostOptions(
             model_path=str(self._path),
             backend=self._backend,
-            device_index=self._device_index,
-            split=self._split,
+            device_index=seen.number(first),
+            split={seen.number(index): parts for index, parts in self._split.items()},
+            environment=seen.environment,
             slots=self._slots,
             ctx=ctx,
             threads=self._threads,

@@ -41,6 +41,7 @@ _log = log.get("worker.engine")
 class HostOptions:
     """What the engine process is told; `ctx` is one slot's, `split` the parts of the model by device number.
 
+    Numbers are those under which it sees GPUs with that `environment`; see `gpus`.
     `lora` are the adapters' paths with their scales. `snapshots` is the folder for what slots hold; see
     `llamacpp_snapshots`.
     `pooling` is what makes one vector of a text's; 0 for models that generate text.
@@ -50,6 +51,7 @@ class HostOptions:
     backend: str
     device_index: int
     split: dict[int, int]
+    environment: dict[str, str]
     slots: int
     ctx: int
     threads: int
@@ -64,7 +66,7 @@ class HostOptions:
     def cache_setup(self) -> dict[str, object]:
         """Return what changes the contents of a KV cache, and not only how fast or for how many it is filled."""
         told = asdict(self)
-        for name in ("model_path", "device_index", "split", "slots", "threads", "batch", "snapshots"):
+        for name in ("model_path", "device_index", "split", "environment", "slots", "threads", "batch", "snapshots"):
             del told[name]
         return told
 

@@ -11,6 +11,7 @@ import msgspec
 from llorch import errors
 from llorch.wire.pools import Backend
 from roles.worker.backend import ModelFacts
+from roles.worker.backend.gpus import sight
 from roles.worker.backend.llamacpp_options import device_index
 from roles.worker.backend.process_engine import ProcessEngine
 from roles.worker.backend.torch_config import DTYPE_NAMES
@@ -49,12 +50,15 @@ class Torch(ProcessEngine):
     ) -> None:
         super().__init__(tasks, called="torch", instead="take the model in GGUF form")
         self._path = model_path.absolute()
+        self._backend = backend
+        self._gpus = [device_index(device)] if device else []
         self._dtype = dtype
         self._slots = slots
         self._options = HostOptions(
             folder="",
             backend=backend,
             device_index=device_index(device),
+            environment={},
             dtype=dtype,
             slots=slots,
             ctx=ctx,
@@ -66,7 +70,13 @@ class Torch(ProcessEngine):
     async def load(self, on_progress: Callable[[float], None]) -> ModelFacts:
         """Load the model; see `Engine.load`."""
         folder = await asyncio.to_thread(_folder, self._path)
-        told = msgspec.structs.replace(self._options, folder=str(folder))
+        seen = await asyncio.to_thread(sight, self._backend, self._gpus)
+        told = msgspec.structs.replace(
+            self._options,
+            folder=str(folder),
+            device_index=seen.number(self._options.device_index),
+            environment=seen.environment,
+        )
         loaded = await self._process.load(told, on_progress)
         on_progress(100)
         return ModelFacts(

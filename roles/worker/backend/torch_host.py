@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     """Load the model and serve it until the worker ends or kills this process; return the exit status."""
     options = msgspec.json.decode(argv[0], type=HostOptions)
+    os.environ.update(options.environment)
     return run("torch", lambda out: _load(options, out))
 
 
