@@ -75,6 +75,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     `memory_ctx`); `kv_cell_bytes` the part of it that each token of context takes. 0 is not known.
 
     A model of a server takes no memory, or `memory_bytes` of `device` alone; it is there since `added_ms`.
+
+    `backends` are what the engine for it computes on there; empty is not said.
     """
 
     model_ref: str
@@ -96,6 +98,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     model_id: str = ""
     added_ms: int = 0
     device: str = ""
+    backends: list[Backend] = msgspec.field(default_factory=list)
 
 
 class ModelList(msgspec.Struct, frozen=True):

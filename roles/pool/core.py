@@ -198,7 +198,7 @@ class Pool:
             with contextlib.suppress(CallerError):  # it went away just now
                 metadata = (await self.library.inspect(model.model_ref)).metadata
                 if preflight.runs_here(metadata, engines):
-                    found.append(preflight.sized(model, metadata, self._defaults))
+                    found.append(preflight.sized(model, metadata, self._defaults, engines))
         return found + self.servers.models()
 
     async def devices(self) -> list[Device]:

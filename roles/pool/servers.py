@@ -180,4 +180,5 @@ def listed(
             model_id=models.model_id(ref),
             added_ms=since_ms,
             device=server.device,
+            backends=["cpu"] if server.device == "cpu" else [],
         )

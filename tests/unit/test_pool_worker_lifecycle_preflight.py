@@ -280,10 +280,11 @@ def test_a_file_from_before_gguf_has_an_engine_of_its_own_which_computes_one_job
         vocab_size=1,
         max_token_bytes=8,
     )
-    listed = sized(known, OLD, DEFAULTS)
+    listed = sized(known, OLD, DEFAULTS, WITH_OLD)
 
     assert (chosen.engine, chosen.slots, chosen.device) == ("ctransformers", 1, "cpu")
     assert (listed.memory_slots, listed.memory_bytes) == (1, chosen.memory_bytes)
+    assert listed.backends == ["cpu"]
     assert decide(SpawnWorker(model_ref="file:/m", slots=1), model=OLD, engines=WITH_OLD).slots == 1
     with pytest.raises(BackendUnavailable, match="one job at a time; ask for 1 slot, not 3"):
         decide(SpawnWorker(model_ref="file:/m", slots=3), model=OLD, engines=WITH_OLD)

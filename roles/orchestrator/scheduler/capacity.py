@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 
 from sortedcontainers import SortedList
 
@@ -34,7 +34,10 @@ _Key = tuple[int, int, str, str]
 
 @dataclass(slots=True)
 class DeviceBook:
-    """One device, what its pool says of it and what was promised since."""
+    """One device, what its pool says of it and what was promised since.
+
+    `aside` is one that is not of its pool's best kind: only a model whose engine computes on no other goes there.
+    """
 
     backend: Backend
     total_bytes: int
@@ -42,6 +45,7 @@ class DeviceBook:
     reserve_bytes: int
     others_bytes: int = 0
     suspect: str = ""
+    aside: bool = False
     held_bytes: int = 0
     pending_bytes: int = 0
     promised: dict[str, int] = field(default_factory=dict)
@@ -70,6 +74,7 @@ class Wanted:
     `needs` says what a worker takes on each pool that knows the file, at least `least_bytes`; `need_bytes` is for the
     others, 0 if unknown.
     `blocked` are spots that are not to be asked now, with an empty device for all of a pool; `taken` those not wanted.
+    `kinds` says what the model's engine computes on, for each pool where that is not all that it has.
     """
 
     needs: Mapping[str, int]
@@ -77,6 +82,7 @@ class Wanted:
     least_bytes: int = 0
     blocked: Collection[Spot] = ()
     taken: Collection[Spot] = ()
+    kinds: Mapping[str, Collection[Backend]] = field(default_factory=dict)
 
     def need(self, pool_id: str) -> int:
         """Return what a worker takes on a pool."""
@@ -93,6 +99,7 @@ class Capacity:
     def __init__(self) -> None:
         self._books: dict[Spot, DeviceBook] = {}
         self._pools: dict[str, list[Spot]] = {}
+        self._aside: dict[str, list[Spot]] = {}
         self._keys: dict[Spot, _Key] = {}
         self._order: SortedList[_Key] = SortedList()
         self._sizes: SortedList[int] = SortedList()
@@ -105,7 +112,8 @@ class Capacity:
     ) -> bool:
         """Take in what a pool says; tell whether one of its devices can give away more than before.
 
-        Only its best kind of device counts: a model does not run on the processor because the accelerators are full.
+        Only its best kind of device counts: a model does not run on the processor because the accelerators are full,
+        but because its engine computes there alone.
 
         Args:
             pool_id: The pool.
@@ -115,7 +123,8 @@ class Capacity:
         """
         usable = [device for device in devices if device.backend not in without]
         best = min((RANK[device.backend] for device in usable), default=0)
-        before = {spot: self._books[spot] for spot in self._pools.get(pool_id, ())}
+        known = (*self._pools.get(pool_id, ()), *self._aside.get(pool_id, ()))
+        before = {spot: self._books[spot] for spot in known}
         books = {
             (pool_id, device.id): DeviceBook(
                 device.backend,
@@ -124,9 +133,9 @@ class Capacity:
                 device.reserve_bytes,
                 device.others_bytes,
                 device.suspect if isinstance(device.suspect, str) else "",
+                aside=RANK[device.backend] != best,
             )
             for device in usable
-            if RANK[device.backend] == best
         }
         for worker in workers:
             for device_id, size in (worker.shares or {worker.device: worker.memory_bytes}).items():
@@ -143,19 +152,32 @@ class Capacity:
                 book.promised = old.promised
             grown |= old is None or book.available_bytes > old.available_bytes
             self._put(spot, book)
-        self._pools[pool_id] = list(books)
+        self._pools[pool_id] = [spot for spot, book in books.items() if not book.aside]
+        self._aside[pool_id] = [spot for spot, book in books.items() if book.aside]
         self._groups.put(pool_id, self._pools[pool_id])
         return grown
 
     def drop(self, pool_id: str) -> None:
         """Forget a pool: it takes no work any more."""
-        for spot in self._pools.pop(pool_id, ()):
+        for spot in (*self._pools.pop(pool_id, ()), *self._aside.pop(pool_id, ())):
             self._remove(spot)
         self._groups.put(pool_id, ())
 
-    def spots(self, pool_id: str) -> list[Spot]:
-        """Return the devices of a pool that count."""
-        return self._pools.get(pool_id, [])
+    def spots(self, pool_id: str, kinds: Collection[Backend] | None = None) -> list[Spot]:
+        """Return the devices of a pool that count; for an engine that computes on those *kinds* alone, the best."""
+        best = self._pools.get(pool_id, [])
+        if kinds is None:
+            return best
+        fitting = [spot for spot in (*best, *self._aside.get(pool_id, ())) if self._books[spot].backend in kinds]
+        least = min((RANK[self._books[spot].backend] for spot in fitting), default=0)
+        return [spot for spot in fitting if RANK[self._books[spot].backend] == least]
+
+    def suits(self, spot: Spot, wanted: Wanted) -> bool:
+        """Tell whether a device is one that counts for what is wanted."""
+        book = self._books.get(spot)
+        if book is None or spot[0] not in wanted.kinds:
+            return book is not None and not book.aside
+        return spot in self.spots(spot[0], wanted.kinds[spot[0]])
 
     def promise(self, token: str, sizes: Mapping[Spot, int]) -> None:
         """Note memory that will be taken, until `withdraw`; another promise under the same token replaces it."""
@@ -181,7 +203,7 @@ class Capacity:
 
     def laid_over(self, pool_id: str, wanted: Wanted) -> bool:
         """Tell whether a worker on a pool has to be laid over several devices: there are, and none is large enough."""
-        return wanted.need(pool_id) > self._groups.largest_of(pool_id) > 0
+        return pool_id not in wanted.kinds and wanted.need(pool_id) > self._groups.largest_of(pool_id) > 0
 
     def available_at(self, spot: Spot, wanted: Wanted) -> int:
         """Return what a device can give away, or with an empty one those of a pool together."""
@@ -194,9 +216,12 @@ class Capacity:
         book = self._books.get(spot)
         return book.backend if book is not None else None
 
-    def largest(self) -> int:
-        """Return what the largest device could give if it were empty."""
-        return self._sizes[-1] if self._sizes else 0
+    def largest(self, wanted: Wanted, *, elsewhere: bool) -> int:
+        """Return what the largest device could give if it were empty; one that counts for what is wanted."""
+        own = [self._books[spot].whole_bytes for spot in self._spots_of_kinds(wanted)]
+        if own and not elsewhere and wanted.needs.keys() <= wanted.kinds.keys():
+            return max(own)
+        return max([*own, self._sizes[-1]]) if self._sizes else 0
 
     def together(self) -> int:
         """Return what the devices of one pool could give together if they were empty; 0 where no pool has several."""
@@ -209,7 +234,7 @@ class Capacity:
 
     def doubts(self, wanted: Wanted, *, elsewhere: bool) -> tuple[Doubt, ...]:
         """Return some devices in question of which less can be used than they have."""
-        spots = (spot for spot in self._doubted if elsewhere or spot[0] in wanted.needs)
+        spots = (spot for spot in self._doubted if (elsewhere or spot[0] in wanted.needs) and self.suits(spot, wanted))
         return tuple(
             Doubt(pool_id=pool_id, device=device, others_bytes=book.others_bytes, suspect=book.suspect)
             for pool_id, device in islice(spots, FEW_DOUBTS)
@@ -221,12 +246,13 @@ class Capacity:
         with_file = wanted.needs
         if with_file:
             if len(with_file) <= FEW:
-                spots = (spot for pool_id in with_file for spot in self._pools.get(pool_id, ()))
+                spots = (spot for pool_id in with_file for spot in self.spots(pool_id, wanted.kinds.get(pool_id)))
                 sign = 1 if wanted.need_bytes else -1
                 known = (self._keys[spot] for spot in spots)
                 keys: Iterable[_Key] = sorted(known, key=lambda key: (key[0], sign * key[1], key[2:]))
             else:
-                keys = (key for key in self._ordered(wanted) if key[2] in with_file)
+                listed = (key for key in self._ordered(wanted) if key[2] in with_file and key[2] not in wanted.kinds)
+                keys = chain(listed, sorted(self._keys[spot] for spot in self._spots_of_kinds(wanted)))
             found = self._fitting(keys, wanted)
             if found:
                 return found
@@ -272,6 +298,14 @@ class Capacity:
             suspect=self._books[spot].suspect,
         )
 
+    def _spots_of_kinds(self, wanted: Wanted) -> list[Spot]:
+        return [
+            spot
+            for pool_id, kinds in wanted.kinds.items()
+            if pool_id in wanted.needs
+            for spot in self.spots(pool_id, kinds)
+        ]
+
     def _fitting(self, keys: Iterable[_Key], wanted: Wanted) -> tuple[Place, ...]:
         found: list[Place] = []
         for _, available, pool_id, device in keys:
@@ -284,7 +318,7 @@ class Capacity:
 
     def _ordered(self, wanted: Wanted) -> Iterator[_Key]:
         """Yield devices, the best kinds first; tightest fits first, or most free first while the need is unknown."""
-        if wanted.need_bytes > self.largest():
+        if not self._sizes or wanted.need_bytes > self._sizes[-1]:
             return
         for rank in (*sorted(RANK.values()), *sorted(SUSPECT_RANK + rank for rank in RANK.values())):
             least_bytes = wanted.least_bytes if wanted.need_bytes else -(2**62)
@@ -295,14 +329,17 @@ class Capacity:
         self._remove(spot)
         self._books[spot] = book
         key = self._keys[spot] = (book.rank, book.available_bytes, *spot)
-        self._order.add(key)
-        self._sizes.add(book.whole_bytes)
+        if not book.aside:
+            self._order.add(key)
+            self._sizes.add(book.whole_bytes)
         if book.suspect or book.others_bytes:
             self._doubted[spot] = None
 
     def _remove(self, spot: Spot) -> None:
         book = self._books.pop(spot, None)
         if book is not None:
-            self._order.remove(self._keys.pop(spot))
-            self._sizes.remove(book.whole_bytes)
+            key = self._keys.pop(spot)
+            if not book.aside:
+                self._order.remove(key)
+                self._sizes.remove(book.whole_bytes)
             self._doubted.pop(spot, None)

@@ -21,6 +21,11 @@ class Facts:
     workers: Sequence[WorkerReport] = ()
     downloads: Sequence[Download] = ()
 
+    @property
+    def kinds(self) -> frozenset[Backend]:
+        """The kinds of its devices."""
+        return frozenset(device.backend for device in self.devices)
+
 
 @dataclass(slots=True)
 class KnownPool:

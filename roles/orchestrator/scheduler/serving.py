@@ -218,7 +218,8 @@ class Serving:
     def _walk(
         self, workers: Iterable[ReadyWorker], capacity: Capacity, wanted: Wanted, *, elsewhere: bool
     ) -> tuple[Eviction, ...]:
-        if not wanted.need_bytes or wanted.need_bytes > max(capacity.largest(), capacity.together()):
+        most = max(capacity.largest(wanted, elsewhere=elsewhere), capacity.together())
+        if not wanted.need_bytes or wanted.need_bytes > most:
             return ()
         gathered: dict[Spot, list[tuple[ReadyWorker, int]]] = {}
         freed: dict[Spot, int] = {}
@@ -246,7 +247,7 @@ class Serving:
     def _in_the_way(self, worker: ReadyWorker, capacity: Capacity, wanted: Wanted) -> Iterator[tuple[Spot, int]]:
         """Yield where a worker takes memory that is sought: its devices, and all of a pool for a model laid over it."""
         for spot, size in worker.held_bytes.items():
-            if capacity.backend(spot) is not None:
+            if capacity.suits(spot, wanted):
                 yield spot, size
         if capacity.laid_over(worker.pool_id, wanted):
             yield (worker.pool_id, ""), worker.memory_bytes

@@ -24,6 +24,7 @@ from roles.orchestrator.scheduler.decide import AGED_MS, TURN_MS, hot, short
 from roles.orchestrator.scheduler.dispatching import MOST_HELD
 from roles.orchestrator.scheduler.facts import Demand, Facts, KnownPool, complaint, failed_to_start
 from roles.orchestrator.scheduler.identity import WITHOUT_OPTIONS, same, served
+from roles.orchestrator.scheduler.kinds import Kinds
 from roles.orchestrator.scheduler.memory import need
 from roles.orchestrator.scheduler.needs import Needs
 from roles.orchestrator.scheduler.policies import Policies
@@ -53,6 +54,7 @@ class Supply:
         self.backoff = Backoff()
         self.deaths = Deaths()
         self.needs = Needs()
+        self.kinds = Kinds()
         self.served = Served()
         self.progress = Progress()
         self.affinity = Affinity()
@@ -74,7 +76,7 @@ class Supply:
         pool = self._pools[pool_id] = known or KnownPool()
         if anew:
             pool.closed.clear()
-        if known is None or pool.facts.models != facts.models:
+        if known is None or pool.facts.models != facts.models or pool.facts.kinds != facts.kinds:
             self._take_models(pool_id, pool, facts)
         self._take_downloads(pool_id, pool.facts.downloads, facts.downloads, now_ms=now_ms)
         before, pool.workers = pool.workers, {worker.worker_id: worker for worker in facts.workers}
@@ -137,6 +139,7 @@ class Supply:
         slots = min(MOST_HEADS, sum(worker.free_slots for worker in workers))
         pace = self.affinity.pace(model_ref)
         heads = demand.heads(slots + MOST_HELD if pace.known else slots) if slots else ()
+        wishes = self.affinity.wishes(heads, demand, serving=self.serving, workers=workers) if pace.known else ()
         serving, starting = self.serving.workers(model_ref), len(self.progress.of(model_ref))
         base = Snapshot(
             now_ms=now_ms,
@@ -146,9 +149,7 @@ class Supply:
             heads=heads,
             hungry_since_ms=self.hungry_since(model_ref, demand.oldest_ms),
             workers=workers,
-            wishes=tuple(self.affinity.wishes(heads, demand, serving=self.serving, workers=workers))
-            if pace.known
-            else (),
+            wishes=tuple(wishes),
             pace=pace,
             busy=len(serving) - len(workers),
             slots=self.serving.slots(model_ref),
@@ -251,24 +252,24 @@ class Supply:
         taken = self.serving.spots(model_ref) if serving else set()
         taken |= self.served.closed(model_ref, needs, serving=self.serving.pools(model_ref), capacity=self.capacity)
         least, most = self.needs.range(model_ref)
-        wanted = Wanted(needs=needs, need_bytes=most, least_bytes=least, blocked=blocked, taken=taken)
+        kinds = self.kinds.of(model_ref)
+        wanted = Wanted(needs=needs, need_bytes=most, least_bytes=least, blocked=blocked, taken=taken, kinds=kinds)
         if own_name(model_ref) and not most and (places := self.capacity.anywhere(wanted)):
             return replace(base, places=places)
         if serving:
             places = self.capacity.places(wanted, elsewhere=False) if wanted.need_bytes else ()
             return replace(base, places=places, need_bytes=wanted.need_bytes)
         elsewhere = not needs or model_ref.startswith("file:")
-        refusals = tuple(no for no in self.backoff.of(model_ref) if no.pool_id in self._pools)
         candidates: Collection[str] = self._pools if elsewhere else needs
         found = replace(
             base,
             places=self.capacity.places(wanted, elsewhere=elsewhere) or self.capacity.places_together(wanted),
-            refusals=refusals,
-            askable=len(candidates) - closed(blocked, candidates, spots=self.capacity.spots),
+            refusals=tuple(no for no in self.backoff.of(model_ref) if no.pool_id in self._pools),
+            askable=len(candidates) - closed(blocked, candidates, spots=lambda p: self.capacity.spots(p, kinds.get(p))),
             absent=tuple(sorted(pool_id for pool_id, refs in self._away.items() if model_ref in refs)),
             returning=demand.oldest_ms < self._started_ms and now_ms < self.settled_ms,
             need_bytes=wanted.need_bytes,
-            largest_bytes=self.capacity.largest(),
+            largest_bytes=self.capacity.largest(wanted, elsewhere=elsewhere),
             together_bytes=self.capacity.together(),
         )
         if found.places or found.room is not None or not more:
@@ -296,6 +297,7 @@ class Supply:
         refs = frozenset(model.model_ref for model in facts.models)
         before = {model.model_ref: model.added_ms for model in pool.facts.models}
         self.served.take(pool_id, facts.models)
+        self.kinds.take(pool_id, facts.models, facts.devices)
         for ref in pool.refs - refs:
             self.needs.forget(ref, pool_id)
         for model in facts.models:
@@ -344,7 +346,5 @@ class Supply:
         for one in now:
             self.changed.add(one.model_ref)
             if one.state == "failed" and (one.download_id, one.created_ms) not in known:
-                message = f"pool {pool_id} could not fetch the model: {one.error}"
-                self.backoff.refused(
-                    one.model_ref, (pool_id, ""), code=str(one.error_code), message=message, now_ms=now_ms
-                )
+                told, code = f"pool {pool_id} could not fetch the model: {one.error}", str(one.error_code)
+                self.backoff.refused(one.model_ref, (pool_id, ""), code=code, message=told, now_ms=now_ms)

@@ -208,13 +208,14 @@ def context(model: Metadata, *, asked: int, default: int) -> int:
     return min(wanted, trained) if trained else wanted
 
 
-def sized(model: Model, metadata: Metadata, defaults: Defaults) -> Model:
+def sized(model: Model, metadata: Metadata, defaults: Defaults, engines: Engines) -> Model:
     """Return a model as others are told of it: with what a worker takes when the request leaves all to the defaults."""
     ctx = context(metadata, asked=0, default=defaults.ctx)
     engine = ENGINES[metadata.form]
     slots = 1 if engine in ONE_SLOT else defaults.slots
     needed = estimate(metadata, slots=slots, ctx=ctx, batch=defaults.batch, engine=engine)
-    return replace(model, memory_bytes=needed.total_bytes, memory_slots=slots, memory_ctx=ctx)
+    backends = sorted(engines.get(engine, ()))
+    return replace(model, memory_bytes=needed.total_bytes, memory_slots=slots, memory_ctx=ctx, backends=backends)
 
 
 def available(device: Device, commitments: Iterable[Commitment]) -> int:
