@@ -104,7 +104,7 @@ TESTED_ELSEWHERE = {
         [
             f"roles/worker/backend/{name}.py"
             for name in (
-                *("torch_engine", "torch_host", "torch_messages", "torch_process", "torch_service"),
+                *("torch_engine", "torch_host", "engine_messages", "engine_child", "engine_service"),
                 *("ctransformers_engine", "ctransformers_host", "engine_process", "process_engine"),
             )
         ],

@@ -9,9 +9,9 @@ import msgspec
 import psutil
 
 from roles.worker.backend.ctransformers_file import LARGEST_CONTEXT, look
+from roles.worker.backend.engine_messages import Ready
 from roles.worker.backend.engine_process import run, threads_for
-from roles.worker.backend.torch_messages import Ready
-from roles.worker.backend.torch_service import Outbox, Service
+from roles.worker.backend.engine_service import Outbox, Service
 
 MAX_PIECE = 128
 """Tokens of a prompt that are read at once at most: the library's buffers are made for not many more."""
@@ -40,10 +40,10 @@ def _load(options: HostOptions, out: Outbox) -> Service:
     file = look(path)
     ctx = min(options.ctx or LARGEST_CONTEXT, file.context_length)
 
+    from roles.worker.backend.chat_template import ChatTemplate
     from roles.worker.backend.ctransformers_model import Model
     from roles.worker.backend.ctransformers_slot import Slot
     from roles.worker.backend.ctransformers_tokens import Words
-    from roles.worker.backend.torch_template import ChatTemplate
 
     model = Model(path, file, ctx=ctx, threads=options.threads or threads_for(path.stat().st_size))
     words = Words(

@@ -6,9 +6,9 @@ import codecs
 from typing import Protocol
 
 from llorch.wire.conversation import TokenChance, TokenLogprob
+from roles.worker.backend.engine_messages import Piece
 from roles.worker.backend.engine_text import Step
 from roles.worker.backend.llamacpp_options import LEAST_LOGPROB
-from roles.worker.backend.torch_messages import Piece
 
 
 class Words(Protocol):

@@ -3,7 +3,7 @@
 Computing takes the interpreter lock too often, or for too long, to share a process with something that has to answer;
 and a library that crashes or hangs must not take the worker with it. The worker starts this process, gives it its
 options as one JSON argument, and keeps a pipe to its stdin: where that ends, the worker is gone, and so is this. What
-is said in both directions is in `torch_messages`.
+is said in both directions is in `engine_messages`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 from llorch import errors
 from llorch.program import die_with_parent, with_extra
-from roles.worker.backend.torch_messages import Refused, refused
-from roles.worker.backend.torch_service import Outbox, Service
+from roles.worker.backend.engine_messages import Refused, refused
+from roles.worker.backend.engine_service import Outbox, Service
 from roles.worker.llamacpp_host import SMALL_MODEL_BYTES
 
 

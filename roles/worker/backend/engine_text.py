@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from roles.worker.backend.torch_messages import AskText
+from roles.worker.backend.engine_messages import AskText
 
 
 @dataclass(frozen=True, slots=True)

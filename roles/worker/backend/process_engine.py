@@ -12,9 +12,9 @@ from llorch import errors
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.tasks import Sampling, Talk
 from roles.worker.backend import Chunk, Prompt
+from roles.worker.backend.engine_child import EngineChild, error_of
+from roles.worker.backend.engine_messages import AskText, AskTokens, Drop, Piece, Refused, Tokens
 from roles.worker.backend.llamacpp_options import top_logprobs
-from roles.worker.backend.torch_messages import AskText, AskTokens, Drop, Piece, Refused, Tokens
-from roles.worker.backend.torch_process import TorchProcess, error_of
 
 
 class ProcessEngine:
@@ -30,7 +30,7 @@ class ProcessEngine:
         self.name = _name(called)
         self._called = called
         self._instead = instead
-        self._process = TorchProcess(tasks, called)
+        self._process = EngineChild(tasks, called)
 
     async def died(self) -> str:
         """Return why the process has ended; see `Engine.died`."""

@@ -15,7 +15,7 @@ from roles.worker.backend.gpus import sight
 from roles.worker.backend.llamacpp_options import device_index
 from roles.worker.backend.process_engine import ProcessEngine
 from roles.worker.backend.torch_config import DTYPE_NAMES
-from roles.worker.backend.torch_messages import HostOptions
+from roles.worker.backend.torch_host import HostOptions
 
 DEFAULT_CTX = 8192
 

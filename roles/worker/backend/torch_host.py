@@ -10,12 +10,30 @@ import msgspec
 import psutil
 
 from llorch import errors
+from roles.worker.backend.engine_messages import Loading, Ready
 from roles.worker.backend.engine_process import run, threads_for
-from roles.worker.backend.torch_messages import HostOptions, Loading, Ready
-from roles.worker.backend.torch_service import Outbox, Service
+from roles.worker.backend.engine_service import Outbox, Service
 
 if TYPE_CHECKING:
     import torch
+
+
+class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine process is told; `ctx` is one slot's, 0 for the model's own up to `max_ctx`.
+
+    `device_index` is the GPU's number as it is seen with that `environment`; see `gpus`.
+    """
+
+    folder: str
+    backend: str
+    device_index: int
+    environment: dict[str, str]
+    dtype: str
+    slots: int
+    ctx: int
+    max_ctx: int
+    threads: int
+    batch: int
 
 
 def main(argv: list[str]) -> int:
@@ -29,10 +47,10 @@ def _load(options: HostOptions, out: Outbox) -> Service:
     import torch
 
     from roles.worker.backend import torch_weights
+    from roles.worker.backend.chat_template import template_of
     from roles.worker.backend.torch_batching import Batching
     from roles.worker.backend.torch_config import read_shape
     from roles.worker.backend.torch_model import Model
-    from roles.worker.backend.torch_template import template_of
     from roles.worker.backend.torch_tokenizer import Words
 
     folder = Path(options.folder)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from roles.worker.backend.engine_answer import Answer, Writing
+from roles.worker.backend.engine_messages import Piece
 from roles.worker.backend.engine_text import Step
-from roles.worker.backend.torch_messages import Piece
 
 SAID = [b"", b"bake", *(bytes([byte]) for byte in "é😀".encode())]
 E, SMILE = (2, 3), (4, 5, 6, 7)

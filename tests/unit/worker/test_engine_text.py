@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from roles.worker.backend.engine_messages import AskText
 from roles.worker.backend.engine_text import Rules, Text, draw, text_of
-from roles.worker.backend.torch_messages import AskText
 
 
 def test_draws_are_spread_evenly_and_the_same_for_the_same_place() -> None:

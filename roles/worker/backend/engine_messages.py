@@ -11,24 +11,6 @@ from llorch.wire.conversation import TokenLogprob
 from llorch.wire.events import StopReason
 
 
-class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine process is told; `ctx` is one slot's, 0 for the model's own up to `max_ctx`.
-
-    `device_index` is the GPU's number as it is seen with that `environment`; see `gpus`.
-    """
-
-    folder: str
-    backend: str
-    device_index: int
-    environment: dict[str, str]
-    dtype: str
-    slots: int
-    ctx: int
-    max_ctx: int
-    threads: int
-    batch: int
-
-
 class AskTokens(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Tokenise: exactly one of *text* and *messages*, then *behind*, which a model wrote."""
 

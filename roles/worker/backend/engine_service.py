@@ -17,8 +17,7 @@ import msgspec
 from llorch import errors
 from roles.worker.backend import engine_answer
 from roles.worker.backend.engine_answer import Answer
-from roles.worker.backend.engine_text import Step, Text, text_of
-from roles.worker.backend.torch_messages import (
+from roles.worker.backend.engine_messages import (
     Asked,
     AskText,
     AskTokens,
@@ -29,6 +28,7 @@ from roles.worker.backend.torch_messages import (
     Told,
     refused,
 )
+from roles.worker.backend.engine_text import Step, Text, text_of
 
 
 class Slots(Protocol):

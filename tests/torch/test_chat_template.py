@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("jinja2", reason="the extra torch is not installed")
 
 from llorch.errors import InvalidRequest
-from roles.worker.backend.torch_template import ChatTemplate, template_of
+from roles.worker.backend.chat_template import ChatTemplate, template_of
 
 ASKED = [{"role": "user", "content": "hé"}]
 

@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from llorch import errors, log, program
-from roles.worker.backend.llamacpp_options import ending
-from roles.worker.backend.torch_messages import (
+from roles.worker.backend.engine_messages import (
     Asked,
     Dropped,
     Loading,
@@ -23,12 +22,13 @@ from roles.worker.backend.torch_messages import (
     Tokens,
     Told,
 )
+from roles.worker.backend.llamacpp_options import ending
 
 LINE_LIMIT_BYTES = 64 << 20
 _log = log.get("worker.engine")
 
 
-class TorchProcess:
+class EngineChild:
     """The one engine process of a worker: that of the engine called *name*. Its tasks belong to *tasks*."""
 
     def __init__(self, tasks: asyncio.TaskGroup, name: str) -> None:
