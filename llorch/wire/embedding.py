@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
@@ -110,7 +111,13 @@ def shape_problems(task: Shaped, changed: Sequence[str]) -> list[FieldProblem]:
 
 
 def vector_line(vector: Sequence[float]) -> str:
-    """Return a vector as its token event holds it."""
+    """Return a vector as its token event holds it.
+
+    Raises:
+        EngineFailed: Not all of it are numbers, which JSON has no words for.
+    """
+    if not math.isfinite(sum(vector)):
+        raise EngineFailed("the engine's vector has something in it that is not a number")
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() + "\n"
 
 
@@ -130,7 +137,9 @@ def read_vector(line: str) -> list[float]:
 
 
 def score_line(score: float) -> str:
-    """Return a score as its token event holds it."""
+    """Return a score as its token event holds it; raises as `vector_line` does."""
+    if not math.isfinite(score):
+        raise EngineFailed("the engine's score is not a number")
     return json.dumps(score) + "\n"
 
 

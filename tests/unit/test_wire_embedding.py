@@ -114,6 +114,15 @@ def test_what_is_no_vector_is_refused(line: str) -> None:
         read_vector(line)
 
 
+@pytest.mark.parametrize("entry", [float("nan"), float("inf"), float("-inf")])
+def test_what_json_cannot_tell_is_no_vector_and_no_score(entry: float) -> None:
+    for vector in ([1.0, entry], [entry, -entry], [entry]):
+        with pytest.raises(EngineFailed, match="in it that is not a number"):
+            vector_line(vector)
+    with pytest.raises(EngineFailed, match="score is not a number"):
+        score_line(entry)
+
+
 @pytest.mark.parametrize("score", [0.0, -3.25, 1e-9, 12345.678])
 def test_a_score_survives_its_line(score: float) -> None:
     assert read_score(score_line(score)) == score

@@ -7,7 +7,6 @@ that a cancellation does not wait long, large enough that the way there does not
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ async def planned(engine: Engine, model: ModelFacts, request: Execute) -> Work:
         _check_sizes("rerank.documents", sizes, model.context_length)
 
         async def score(part: slice) -> list[str]:
-            return [_score(found) for found in await engine.rank(query, documents[part])]
+            return [score_line(found) for found in await engine.rank(query, documents[part])]
 
         return Work(sizes, score)
     assert request.input is not UNSET
@@ -150,9 +149,3 @@ def _check_sizes(field: str, sizes: Sequence[int], limit: int) -> None:
     ]
     if problems:
         raise invalid(problems)
-
-
-def _score(score: float) -> str:
-    if not math.isfinite(score):
-        raise errors.EngineFailed("the engine's score is not a number")
-    return score_line(score)
