@@ -2,96 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib.util
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from llorch.errors import BackendUnavailable, RemoteError
 from llorch.hub import Pins
-from llorch.models import HubRef, model_id
-from llorch.program import with_extra
+from llorch.models import model_id
 from llorch.wire.models import FINAL, Download, DownloadModel, FileFacts
-from roles.pool.metrics import LifecycleMetrics
-from roles.pool.model_cache.catalogue import Catalogue
 from roles.pool.model_cache.downloads import Downloads
-from roles.pool.model_cache.ledger import DownloadRecord, Ledger, ModelRecord
-from roles.pool.model_cache.library import Library
-from roles.pool.worker_lifecycle import preflight
-from roles.pool.worker_lifecycle.engines import Engines
-from tests.support import checkpoints, disks
-from tests.support.checkpoints import Variant
-from tests.support.downloading import HASTY, ask
-from tests.support.hub import Faults, Hub, running_hub
-from tests.support.models import Shape
-from tests.support.pools import running_pool
+from roles.pool.model_cache.ledger import DownloadRecord, Ledger
+from tests.support import disks
+from tests.support.checkpoint_hub import OTHERS, REPO, below, checkpoint_hub, ended, host, with_torch
+from tests.support.hub import Faults, Hub
 
-REPO = "org/tiny-Instruct"
 SHARD = "model-00003-of-00003.safetensors"
-SHAPE = Shape(n_embd=128, n_layer=4, n_head=4, n_ff=320)
-OTHERS = ("pytorch_model.bin", "README.md", "original/consolidated.00.pth", "consolidated.safetensors")
 
 
 @pytest.fixture(name="hub")
 async def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
-    folder = checkpoints.make(tmp_path / "source", SHAPE, Variant(files=3))
-    async with running_hub(tmp_path / "home", monkeypatch) as hub:
-        whole = {path.name: path for path in folder.iterdir()}
-        hub.add(REPO, {**dict.fromkeys(OTHERS, folder / "tokenizer.json"), **whole})
+    async with checkpoint_hub(tmp_path, monkeypatch) as hub:
         yield hub
-
-
-@asynccontextmanager
-async def host(data: Path, engines: Callable[[], Engines]) -> AsyncIterator[tuple[Library, Downloads]]:
-    """Run what a pool fetches models with, on a host with those engines."""
-
-    async def check(_ref: HubRef) -> None:
-        preflight.check_installed("safetensors", engines())
-
-    async with asyncio.TaskGroup() as tasks:
-        library = Library(
-            Catalogue(data / "models"),
-            Ledger(data / "known", ModelRecord),
-            in_use=set,
-            budget_bytes=0,
-            changed=lambda: None,
-            clock_ms=lambda: 1,
-        )
-        downloads = Downloads(
-            library,
-            Ledger(data / "downloads", DownloadRecord),
-            tasks=tasks,
-            at_once=1,
-            token="",
-            metrics=LifecycleMetrics(CollectorRegistry()),
-            changed=lambda: None,
-            check=check,
-            clock_ms=lambda: 1,
-            patience=HASTY,
-        )
-        await library.open()
-        await downloads.open()
-        yield library, downloads
-        await downloads.close()
-
-
-def with_torch() -> Engines:
-    return {"llamacpp": frozenset({"cpu"}), "torch": frozenset({"cpu"})}
-
-
-async def ended(downloads: Downloads, ref: str) -> Download:
-    """Fetch a model; return how that ended."""
-    started = await downloads.ask(DownloadModel(model_ref=ref))
-    return [view async for view in downloads.watch(started.download_id)][-1]
-
-
-def below(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def snapshot(models: Path, hub: Hub) -> Path:
@@ -327,24 +259,3 @@ async def test_a_cache_of_the_hubs_own_client_is_used_and_its_blobs_go_with_the_
         "consolidated.safetensors",
         "pytorch_model.bin",
     ]
-
-
-async def test_a_host_without_the_engine_fetches_nothing_and_says_what_it_has(tmp_path: Path, hub: Hub) -> None:
-    async with host(tmp_path, lambda: {"llamacpp": frozenset({"cpu"})}) as (_, downloads):
-        with pytest.raises(BackendUnavailable) as refused:
-            await downloads.ask(DownloadModel(model_ref=hub.ref(REPO, "config.json")))
-
-    assert refused.value.message == (
-        "the engine torch is not installed on this host, and folders of safetensors take it; installed: llamacpp; "
-        f"{with_extra('torch')}"
-    )
-    assert hub.count("api") == hub.count("get") == 0
-
-
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed here")
-async def test_a_pool_without_torch_refuses_a_checkpoint_of_the_hub(tmp_path: Path, hub: Hub) -> None:
-    async with running_pool(tmp_path / "pool") as pool:
-        with pytest.raises(RemoteError, match="the engine torch is not installed") as refused:
-            await ask(pool.client, hub.ref(REPO, "config.json"))
-
-    assert (refused.value.code, refused.value.status) == ("BACKEND_UNAVAILABLE", 409)

@@ -28,6 +28,8 @@ COMPUTED_BYTES = 2
 """Bytes of one number as the engine computes by default, in bfloat16, whatever the files hold."""
 MAX_TOKEN_BYTES = 2**31 - 1
 """Its tokens are not read here: no prompt is certainly too long before the worker has counted it."""
+ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""What the engine for such folders knows."""
 NUMBER_BYTES: Mapping[str, int] = {"BF16": 2, "F16": 2, "F32": 4}
 
 _Kind = TypeVar("_Kind")
@@ -44,6 +46,10 @@ class _Config(msgspec.Struct, frozen=True):
     num_key_value_heads: int | None = None
     head_dim: int | None = None
     max_position_embeddings: int = 0
+
+
+class _Kinship(msgspec.Struct, frozen=True):
+    model_type: str
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -107,6 +113,24 @@ def present(folder: Path) -> list[Path]:
     except OSError:
         return []
     return sorted(found, key=lambda path: path.name != CONFIG)
+
+
+def check_architecture(config: Path) -> None:
+    """Refuse a model that the engine for such folders does not know, by its config.json alone.
+
+    Raises:
+        ModelInvalid: The file is damaged.
+        ModelIncompatible: It is of another architecture.
+        OSError: It cannot be read.
+    """
+    kind = _decoded(config, _Kinship).model_type
+    if kind not in ARCHITECTURES:
+        known = ", ".join(sorted(ARCHITECTURES))
+        raise ModelIncompatible(
+            f"the engine torch does not know models of the architecture {kind[:64]!r}, only {known}; "
+            "take the model in GGUF form, if there is one",
+            details={"architecture": kind[:64], "engine": "torch"},
+        )
 
 
 def read(folder: Path) -> Metadata:

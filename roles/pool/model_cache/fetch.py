@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llorch import hub, models
+from llorch import checkpoint_files, hub, models
 from llorch.client import Client
 from llorch.errors import (
     DiskFull,
@@ -40,6 +40,7 @@ from llorch.errors import (
 from llorch.models import FileRef, HubRef
 from llorch.wire.models import FileFacts, StoredModel
 from roles.pool.model_cache import files
+from roles.pool.model_cache.checkpoint import check_architecture
 from roles.pool.model_cache.partial import Partial, disk_errors, locked, sync
 
 COMMAND = "__fetch"
@@ -143,24 +144,39 @@ class _Fetch:
         self._order = order
         self._wanted = wanted
         self._tell = tell
-        self._before = 0  # bytes of the files that are in place
+        self._before = 0  # bytes of the files that are in place, and of the one that was fetched ahead
+        self._ahead: FileFacts | None = None
         self._told_at = 0.0
         self._told_source = ""
 
     def run(self) -> list[FileFacts]:
         """Put every file in place, the first one last: the model is there when it is. Return what was proven."""
+        if checkpoint_files.names_one(self._ref.path):
+            self._look_ahead()
         proven = [self._one(number, file) for number, file in reversed(list(enumerate(self._wanted)))]
         return proven[::-1]
+
+    def _look_ahead(self) -> None:
+        """Fetch a checkpoint's config.json before its weights, which are large, and may be for no engine of ours."""
+        file = self._wanted[0]
+        config = files.place(Path(self._order.folder), self._ref, file.path)
+        if not config.is_file() or config.stat().st_size != file.size_bytes:
+            config = Path(self._order.partial) / "0"
+            self._ahead = self._transfer(0, file, config)
+            self._before += file.size_bytes
+        check_architecture(config)
 
     def _one(self, number: int, file: FileFacts) -> FileFacts:
         final = files.place(Path(self._order.folder), self._ref, file.path)
         if not final.is_file() or final.stat().st_size != file.size_bytes:
             partial = Path(self._order.partial) / str(number)
-            file = self._transfer(number, file, partial)
+            ahead = self._ahead if number == 0 else None
+            file = ahead or self._transfer(number, file, partial)
             final.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(final)
             sync(final.parent)
-        self._before += file.size_bytes
+        if number or self._ahead is None:
+            self._before += file.size_bytes
         self._progress("", 0, at_once=True)
         return file
 

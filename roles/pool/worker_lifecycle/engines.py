@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llorch.wire.pools import Backend, Engine
+from roles.pool.model_cache import checkpoint
 
 Engines = Mapping[Engine, frozenset[Backend]]
 """Of each installed engine, the backends it can use."""
@@ -45,7 +46,7 @@ ARCHITECTURES: Mapping[Engine, frozenset[str]] = {
         starcoder starcoder2 step35 t5 t5encoder talkie xverse
         """.split()
     ),
-    "torch": frozenset({"llama", "mistral", "qwen2", "qwen3"}),
+    "torch": checkpoint.ARCHITECTURES,
     # In GGUF files; of the forms before that it reads all that `llorch.ggml` does.
     "ctransformers": frozenset({"llama"}),
 }
