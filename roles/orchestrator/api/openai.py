@@ -23,6 +23,7 @@ from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects import openai as words
 from roles.orchestrator.dialects import openai_replies as replies
+from roles.orchestrator.interleave import interleaved
 
 WORDS = Words(ApiErrorReply, replies.error_reply, "X-Request-Id")
 
@@ -69,23 +70,22 @@ async def _answer(request: web.Request, asked: Asked, tasks: Sequence[SubmitTask
 async def _stream(
     request: web.Request, accepted: Sequence[JobId], chunks: replies.Chunks
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the answers as they come, one behind the other; what is not text yet is a comment."""
+    """Yield all answers as they come; what is not text yet is a comment."""
     ends: list[events.End] = []
     try:
-        for index, job in enumerate(accepted):
-            async with aclosing(steps(request, job)) as found:
-                async for step in found:
-                    if isinstance(step, events.Started):
-                        chunks.engine = chunks.engine or step.engine
-                        if step.first_token == 0:
-                            yield chunks.first(index)
-                    elif isinstance(step, events.Token):
-                        yield chunks.piece(index, step)
-                    elif isinstance(step, events.End):
-                        ends.append(step)
-                        yield chunks.end(index, step)
-                    else:
-                        yield KEEPALIVE
+        async with aclosing(interleaved([steps(request, job) for job in accepted])) as found:
+            async for index, step in found:
+                if isinstance(step, events.Started):
+                    chunks.engine = chunks.engine or step.engine
+                    if step.first_token == 0:
+                        yield chunks.first(index)
+                elif isinstance(step, events.Token):
+                    yield chunks.piece(index, step)
+                elif isinstance(step, events.End):
+                    ends.append(step)
+                    yield chunks.end(index, step)
+                else:
+                    yield KEEPALIVE
         yield chunks.last(ends)
     except LlorchError as error:
         yield replies.error_event(error, correlation_id(request))

@@ -82,23 +82,23 @@ class Chunks:
         self._created_s = created_s
         self._chat = chat
         self._usage = None if with_usage else UNSET
-        self._called = False
-        self._length = 0
+        self._called: set[int] = set()
+        self._lengths: dict[int, int] = {}
         self.engine = ""
 
     def first(self, index: int) -> bytes:
         """Begin an answer."""
-        self._called, self._length = False, 0
         return self._chunk(ChunkChoice(index, Delta("", "assistant", None))) if self._chat else b""
 
     def piece(self, index: int, token: Token) -> bytes:
         """Add to an answer."""
         logprobs = [] if token.logprobs is UNSET else token.logprobs
         if not self._chat:
-            start, self._length = self._length, self._length + len(token.t)
+            start = self._lengths.get(index, 0)
+            self._lengths[index] = start + len(token.t)
             return self._chunk(TextChoice(index, token.t, None, _text_logprobs(logprobs, start)))
         calls = [] if token.tool_calls is UNSET else token.tool_calls
-        self._called |= bool(calls)
+        self._called |= {index} if calls else set()
         delta = Delta(
             token.t or UNSET,
             reasoning_content=token.reasoning_content,
@@ -110,7 +110,7 @@ class Chunks:
         """End an answer."""
         if not self._chat:
             return self._chunk(TextChoice(index, "", _REASONS[end.stop_reason]))
-        return self._chunk(ChunkChoice(index, Delta(), _reason(end, called=self._called)))
+        return self._chunk(ChunkChoice(index, Delta(), _reason(end, called=index in self._called)))
 
     def last(self, ends: list[End]) -> bytes:
         """End the stream."""
