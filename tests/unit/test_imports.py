@@ -19,13 +19,14 @@ import importlib, os, sys, traceback, warnings
 import aiohttp.web, aiosqlite, huggingface_hub.hf_api, msgspec, prometheus_client, psutil, rich.live, structlog, typer
 import uvloop
 warnings.simplefilter("error")
+OPTIONAL = ("chat_template", "ctransformers_", "torch_")
 for module in sys.argv[1:]:
     child = os.fork()
     if child == 0:
         try:
             importlib.import_module(module)
         except BaseException as error:
-            optional = module.startswith(("roles.worker.backend.torch_", "roles.worker.backend.ctransformers_"))
+            optional = module.startswith(tuple(f"roles.worker.backend.{name}" for name in OPTIONAL))
             extras = {"ctransformers", "jinja2", "numpy", "safetensors", "tokenizers", "torch"}
             if optional and getattr(error, "name", "") in extras:
                 os._exit(0)  # what runs in an engine's own process, without the extra
