@@ -191,7 +191,7 @@ def at_hand(name: str, have: Iterable[tuple[str, int]]) -> str | None:
     if len(files) > 1:
         repo = name.removeprefix("hf:").partition("@")[0]
         try:
-            chosen = models.choose(repo, sorted(files))
+            chosen = models.choose(repo, sorted({*files, checkpoint_files.SINGLE}))  # a config.json has its weights
         except LlorchError:
             return None
         found = [(since, ref) for since, ref in found if ref.endswith(f"::file={chosen}")]

@@ -94,6 +94,16 @@ def test_of_several_files_at_hand_the_preferred_one_is_meant_or_none() -> None:
     assert at_hand("hf:o/r", [(q8, 3), (f16, 1)]) is None
 
 
+def test_of_several_checkpoints_at_hand_the_one_at_the_root_is_meant_or_none() -> None:
+    root, first, second = (f"hf:o/r@{NEW}::file={folder}config.json" for folder in ("", "a/", "b/"))
+    q8 = f"hf:o/r@{NEW}::file=m.Q8_0.gguf"
+
+    assert at_hand("hf:o/r", [(first, 3), (root, 1), (root.replace(NEW, OLD), 2)]) == root.replace(NEW, OLD)
+    assert at_hand("hf:o/r", [(first, 3), (root, 1), (q8, 2)]) == q8
+    assert at_hand("hf:o/r", [(first, 3), (second, 1)]) is None
+    assert at_hand("hf:o/r", [(first, 3)]) == first
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "said", "retriable"),
     [
