@@ -74,19 +74,26 @@ def foreign_environment() -> dict[str, str]:
     return env
 
 
-def hold(folder: Path) -> None:
-    """Hold a folder that the executable has unpacked itself into until this process ends, however it ends."""
+def hold(folder: Path) -> int:
+    """Hold a temporary folder until this process ends, however it ends, or the number that this returns is closed.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
     import fcntl
 
+    number = os.open(folder, os.O_RDONLY)
     with contextlib.suppress(OSError):  # a file system without locks: then nobody removes it
-        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
         (folder / HELD).touch()
+    return number
 
 
 def hold_own() -> None:
-    """Hold this process's own one, where it has one."""
+    """Hold the folder that the executable has unpacked itself into, where this is the one file."""
     if one_file():
-        hold(Path(sys._MEIPASS))  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's documented name
+        with contextlib.suppress(OSError):
+            hold(Path(sys._MEIPASS))  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's documented name
 
 
 def die_with_parent() -> None:

@@ -17,9 +17,9 @@ from aiohttp.web_protocol import RequestHandler
 from llorch import errors, log
 from llorch.config import is_loopback, near_host
 from llorch.edge import ADDRESS, DRAIN, correlation_id, error_response
+from llorch.leftovers import swept
 from llorch.program import Echo, die_with_launcher
 from llorch.supervision import READY, STOPPING, supervised
-from llorch.unpacked import swept
 
 SHUTDOWN_S = 2.0
 KEEPALIVE_S = 75.0

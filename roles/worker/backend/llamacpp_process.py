@@ -11,9 +11,7 @@ import contextlib
 import json
 import re
 import secrets
-import shutil
 import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,11 +22,13 @@ import msgspec
 import psutil
 
 from llorch import errors, log
+from llorch.leftovers import private_folder
 from roles.worker.backend.llamacpp_options import ending, load_error
 from roles.worker.llamacpp_host import NO_DEVICE_STATUS, REPORT
 from roles.worker.llamacpp_launch import launch
 
 STATE = "cmd_child_to_router:state:"
+SOCKET = "e.sock"
 MAX_SOCKET_PATH = 100
 LINE_LIMIT_BYTES = 1 << 20
 _LINE = re.compile(r"^[\d.]+ ([DIWE]) (.*)$")
@@ -107,6 +107,7 @@ class EngineProcess:
         self._tasks = tasks
         self._process = launched
         self._folder: Path | None = None
+        self._last = contextlib.ExitStack()
         self._complaints: deque[str] = deque(maxlen=20)
         self._devices: list[str] = []
         self._loaded: asyncio.Future[None] | None = None
@@ -118,7 +119,7 @@ class EngineProcess:
     def socket(self) -> str:
         """The path of the Unix socket it listens on."""
         assert self._folder is not None
-        return str(self._folder / "e.sock")
+        return str(self._folder / SOCKET)
 
     @property
     def pid(self) -> int:
@@ -133,7 +134,7 @@ class EngineProcess:
             ModelInvalid, ModelIncompatible, BackendUnavailable, EngineFailed: It could not; see `load_error`.
         """
         self._loaded = asyncio.get_running_loop().create_future()
-        self._folder = _private_folder()
+        self._folder = self._last.enter_context(private_folder(longest=MAX_SOCKET_PATH - len(f"/{SOCKET}")))
         process = self._process = self._process or launch()
         reports, said = await _reader(process.stdout), await _reader(process.stderr)
         self._readers = [
@@ -177,9 +178,7 @@ class EngineProcess:
             await asyncio.to_thread(process.wait)
             if process.stdin is not None:
                 process.stdin.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        self._last.close()
 
     async def _read_reports(self, stream: asyncio.StreamReader, on_progress: Callable[[float], None]) -> None:
         while line := await stream.readline():
@@ -233,12 +232,3 @@ def _without_quotes(said: str) -> str:
         said, found, _ = said.partition(sign)
         said += found
     return said[:300]
-
-
-def _private_folder() -> Path:
-    """Return a new folder of mode 0700, short enough for a socket's path."""
-    folder = Path(tempfile.mkdtemp(prefix="llorch-"))
-    if len(str(folder / "e.sock")) > MAX_SOCKET_PATH:
-        folder.rmdir()
-        folder = Path(tempfile.mkdtemp(prefix="llorch-", dir="/tmp"))
-    return folder
