@@ -23,7 +23,7 @@ from llorch.wire.meta import Health
 from llorch.wire.pools import Heartbeat, Model, Pool, PoolState, Register, WorkerReport
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.pool_record import PoolRecord, public
-from roles.orchestrator.scheduler.facts import Facts
+from roles.orchestrator.scheduler.facts import Facts, told
 from roles.orchestrator.scheduler.prefix import Prefix
 from roles.orchestrator.scheduler.progress import Loading
 from roles.orchestrator.scheduler.startup import Startups
@@ -96,8 +96,7 @@ class Fleet:
             _log.warning("pool_not_used", pool_id=known.pool_id, reason=known.trouble, remedy=known.remedy)
         known.state = self._state(known)
         known.instance = body.instance
-        facts = Facts(devices=body.devices, models=body.models, workers=body.workers, downloads=body.downloads)
-        await self._take(known, facts, now_ms=now_ms, anew=True)
+        await self._take(known, told(body), now_ms=now_ms, anew=True)
 
     async def _moved(self, known: PoolRecord, body: Register) -> PoolRecord | None:
         """Return the record of a pool that has another address now; None when another one has taken its id over.
@@ -133,8 +132,7 @@ class Fleet:
         pool.seq, pool.last_seen_ms = beat.seq, now_ms
         pool.ending = beat.draining
         pool.state = self._state(pool)
-        facts = Facts(devices=beat.devices, models=beat.models, workers=beat.workers, downloads=beat.downloads)
-        return await self._take(pool, facts, now_ms=now_ms, told_ms=beat.time_ms)
+        return await self._take(pool, told(beat), now_ms=now_ms)
 
     def drain(self, pool_id: str, *, now_ms: int) -> None:
         """Give a pool no new jobs and workers, also one that comes later, until `resume`; what runs there goes on."""
@@ -289,9 +287,7 @@ class Fleet:
         unused = pool.ending or pool.trouble or pool.pool_id in self._drained
         return "draining" if unused else "online"
 
-    async def _take(
-        self, pool: PoolRecord, facts: Facts, *, now_ms: int, told_ms: int = 0, anew: bool = False
-    ) -> list[str]:
+    async def _take(self, pool: PoolRecord, facts: Facts, *, now_ms: int, anew: bool = False) -> list[str]:
         before = pool.workers
         pool.devices, pool.downloads = list(facts.devices), list(facts.downloads)
         pool.models = {model.model_ref: model for model in facts.models}
@@ -299,10 +295,11 @@ class Fleet:
         pool.workers = {worker.worker_id: worker for worker in facts.workers}
         for worker in facts.workers:
             self._homes[worker.worker_id] = pool.pool_id
-            self.startups.heard(worker, now_ms=now_ms, told_ms=told_ms)
+            self.startups.heard(worker, now_ms=now_ms, told_ms=facts.told_ms)
             await self._connect(worker)
         if pool.state == "online":
             self.supply.hear(pool.pool_id, facts, now_ms=now_ms, anew=anew)
+            self._warn(now_ms=now_ms)
         else:
             self.supply.leave(pool.pool_id, for_good=False, now_ms=now_ms, refs=frozenset(pool.models))
         gone = [w for w in before if w not in pool.workers or pool.workers[w].status in {"stopped", "failed"}]
@@ -313,6 +310,14 @@ class Fleet:
             self._homes.pop(worker_id, None)
             self.startups.forget(worker_id)
         return lost
+
+    def _warn(self, *, now_ms: int) -> None:
+        """Tell of workers that are not kept as they should be, for they die."""
+        for model_ref, pause in self.supply.deaths.begun():
+            if self.supply.serving.policy(model_ref).min_replicas:
+                wait_s = (pause.until_ms - now_ms) / 1000
+                facts = {name: getattr(pause, name) for name in ("pool_id", "device", "code", "reason", "deaths")}
+                _log.warning("replica_paused", model_ref=model_ref, wait_s=wait_s, **facts)
 
     async def _connect(self, worker: WorkerReport) -> None:
         ready = worker.status in {"ready", "busy"} and worker.uri is not msgspec.UNSET

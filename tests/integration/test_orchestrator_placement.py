@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec import UNSET
+from structlog.testing import capture_logs
 
 from llorch.client import Client
 from llorch.errors import BackendUnavailable, InsufficientMemory, ModelNotFound, RemoteError
-from llorch.wire.decisions import DecisionList, DecisionRecord
+from llorch.policy import ModelPolicy
+from llorch.wire.decisions import DecisionList, DecisionRecord, DecisionSummary
 from llorch.wire.tasks import Breakdown, Explanation
 from roles.orchestrator.scheduler.journal import Entry, replay
 from tests.support.orchestrating import QUIET, REF, ScriptedWorker, both, failure, orchestrator, scripted
@@ -54,6 +56,40 @@ async def test_a_job_whose_model_no_pool_has_room_for_waits_and_tells_how_much_i
 
     assert why.text == "It waits because it needs 9.0 GiB and the largest device that is online has 8.0 GiB."
     assert len(worker.spawns) == 1
+
+
+async def test_why_a_model_has_no_worker_that_is_to_be_kept_is_warned_of_and_stands_in_the_decision_log(
+    tmp_path: Path,
+) -> None:
+    worker = ScriptedWorker(startable=True)
+    failed = worker.report(status="failed", ready_ms=9, error="it broke", error_code="WORKER_LOST")
+    row = [msgspec.structs.replace(failed, worker_id=f"worker-{number}") for number in range(1, 6)]
+    with capture_logs() as told:
+        async with (
+            scripted(worker),
+            orchestrator(tmp_path, policies={REF: ModelPolicy(min_replicas=1)}, **QUIET) as system,
+        ):
+            await system.register(worker, workers=[])
+            async with asyncio.timeout(20):
+                while not worker.spawns:
+                    await asyncio.sleep(0)
+            await system.beat(*row, seq=10)
+            async with asyncio.timeout(20):
+                while (last := (await decided(system.client))[-1]).decisions[0].kind != "wait":
+                    pass
+            system.advance(32_000)
+            async with asyncio.timeout(20):
+                while len(worker.spawns) < 2:
+                    await asyncio.sleep(0)
+
+    warned = [line for line in told if line["event"] == "replica_paused"]
+    facts = {"pool_id": "pool", "device": "cpu0", "code": "WORKER_LOST", "reason": "it broke", "deaths": 5}
+    assert warned[-1].items() >= {"log_level": "warning", "model_ref": REF, **facts}.items()
+    assert [line["wait_s"] for line in warned] == [2, 4, 8, 16, 32]
+    assert last.model_ref == REF
+    assert last.decisions[0].text.startswith(
+        "the last worker on cpu0 of pool pool died soon after it was ready (it broke), in a row: 5; the next one"
+    )
 
 
 async def test_a_model_that_an_offline_pool_has_waits_and_is_not_rejected(tmp_path: Path) -> None:
@@ -152,6 +188,11 @@ async def test_how_long_a_worker_is_kept_outlives_a_restart_of_the_orchestrator(
                     await asyncio.sleep(0)
 
     assert kept.stops == ["worker-2"]
+
+
+async def decided(client: Client) -> list[DecisionSummary]:
+    """Return what was decided lately."""
+    return (await client.send("GET", "/v2/decisions", DecisionList)).decisions
 
 
 async def explained(client: Client, job_id: str) -> Explanation:

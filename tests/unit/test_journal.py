@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from llorch.policy import ModelPolicy
 from roles.orchestrator.scheduler.decide import decide
 from roles.orchestrator.scheduler.decisions import Dispatch, Hold, Wait
 from roles.orchestrator.scheduler.journal import KEEP, Journal, replay
-from roles.orchestrator.scheduler.snapshot import Snapshot, WorkerView
+from roles.orchestrator.scheduler.snapshot import Pause, Snapshot, WorkerView
 
 
 def serving(job_id: str, now_ms: int = 0) -> Snapshot:
@@ -23,6 +26,20 @@ def test_waiting_is_noted_when_its_reason_changes_and_not_at_every_look() -> Non
 
     assert news == [True, False, True, False, True]
     assert isinstance(journal.wait("m"), Wait)
+
+
+def test_why_a_worker_without_jobs_is_not_there_is_noted_once_and_is_not_what_a_job_waits_for() -> None:
+    journal = Journal()
+    pause = Pause(pool_id="p", device="d", code="WORKER_LOST", reason="it broke", deaths=1, until_ms=2_000)
+    paused = Snapshot(now_ms=0, model_ref="m", waiting=0, policy=ModelPolicy(min_replicas=1), online=1, pauses=(pause,))
+
+    news = [journal.note(snapshot, decide(snapshot)) for snapshot in (paused, replace(paused, now_ms=1_000))]
+
+    (entry,) = journal.entries(10)
+    assert news == [True, False]
+    assert (journal.wait("m"), journal.last("m")) == (None, None)
+    assert [type(decision) for decision in entry.decisions] == [Wait]
+    assert replay(entry) == entry.decisions
 
 
 def test_many_jobs_do_not_push_out_why_workers_came_and_went() -> None:

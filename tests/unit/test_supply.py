@@ -116,28 +116,9 @@ def test_a_device_where_a_start_failed_is_left_out_for_a_growing_time_and_others
     assert started(decided(known, now_ms=NOW_MS + 2_000)) == [("p", "x")]
 
 
-def test_a_replica_that_dies_soon_after_it_was_ready_is_started_again_after_a_growing_pause() -> None:
-    known = Supply({"m": ModelPolicy(min_replicas=1)}, ModelPolicy())
-    ready = Facts(devices=[device()], models=[model("m")], workers=[report("w", "m")])
-    dead = msgspec_failed(ready, ready_ms=1)
-
-    pauses_s: list[int] = []
-    for life_s in (1, 1, 1, 60, 1):
-        known.hear("p", ready, now_ms=NOW_MS)
-        now_ms = NOW_MS + life_s * 1_000
-        known.hear("p", dead, now_ms=now_ms)
-        waits = (s for s in range(100) if started(decided(known, waiting=0, now_ms=now_ms + s * 1_000)))
-        pauses_s.append(next(waits))
-        wanted = started(decided(known, now_ms=now_ms))
-
-    assert pauses_s == [2, 4, 8, 0, 2]
-    assert wanted == [("p", "d")]
-
-
-def msgspec_failed(facts: Facts, *, ready_ms: int | msgspec.UnsetType = msgspec.UNSET) -> Facts:
-    """Return the same pool after its workers have failed: to start, or when they had been ready."""
-    broken = {"status": "failed", "error": "it broke", "ready_ms": ready_ms}
-    workers = [msgspec.structs.replace(w, **broken) for w in facts.workers]
+def msgspec_failed(facts: Facts) -> Facts:
+    """Return the same pool after its workers have failed to start."""
+    workers = [msgspec.structs.replace(w, status="failed", error="it broke") for w in facts.workers]
     return Facts(devices=facts.devices, models=facts.models, workers=workers)
 
 

@@ -43,13 +43,12 @@ class Backoff:
         while len(self._models) > MOST_MODELS:
             del self._models[next(iter(self._models))]
         count = model.failures[spot] = model.failures.get(spot, 0) + 1
-        pause_ms = min(MOST_MS, FIRST_MS * 2 ** min(count - 1, 10))
         model.refusals[spot] = Refusal(
             pool_id=spot[0],
             device=spot[1],
             code=code,
             message=message,
-            retry_at_ms=now_ms + pause_ms,
+            retry_at_ms=now_ms + pause_ms(count),
             permanent=code in PERMANENT,
         )
 
@@ -81,6 +80,11 @@ class Backoff:
         if model is None:
             return set()
         return {spot for spot, no in model.refusals.items() if no.permanent or no.retry_at_ms > now_ms}
+
+
+def pause_ms(count: int) -> int:
+    """Return how long a pause is after so many failures in a row."""
+    return min(MOST_MS, FIRST_MS << min(count - 1, 10))
 
 
 def closed(blocked: Collection[Spot], pools: Collection[str], *, spots: Callable[[str], Iterable[Spot]]) -> int:

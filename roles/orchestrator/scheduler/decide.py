@@ -55,6 +55,8 @@ def decide(snapshot: Snapshot) -> list[Decision]:
         decisions.append(DropRoom(snapshot.model_ref, "no job waits for the model any more"))
     elif short(snapshot) and snapshot.places:
         decisions.append(_start(snapshot, snapshot.places))
+    elif short(snapshot) and snapshot.pauses:
+        decisions.append(_pause(snapshot))
     return decisions
 
 
@@ -206,6 +208,17 @@ def _patience(snapshot: Snapshot) -> Decision:
         return Wait(model_ref, "backoff", f"{later.message}; asked again in {seconds:.0f} s")
     text = f"{size(snapshot.need_bytes)} are free nowhere, and what holds the memory has jobs to do"
     return Wait(model_ref, "memory", text + _doubted(snapshot.doubts))
+
+
+def _pause(snapshot: Snapshot) -> Wait:
+    """Say why a worker that is to be kept without jobs is not there."""
+    first = min(snapshot.pauses, key=lambda pause: pause.until_ms)
+    text = (
+        f"the last worker on {place_name(first.pool_id, first.device, ())} died soon after it was ready "
+        f"({first.reason}), in a row: {first.deaths}; the next one is started in "
+        f"{(first.until_ms - snapshot.now_ms) / 1000:.0f} s, or when a job comes"
+    )
+    return Wait(snapshot.model_ref, "pause", text)
 
 
 def _doubted(doubts: Sequence[Doubt]) -> str:

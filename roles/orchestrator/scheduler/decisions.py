@@ -9,7 +9,7 @@ import msgspec
 
 from roles.orchestrator.scheduler.snapshot import Part
 
-WaitReason = Literal["slot", "loading", "pool", "backoff", "memory", "room"]
+WaitReason = Literal["slot", "loading", "pool", "backoff", "memory", "room", "pause"]
 StopReason = Literal["idle", "room"]
 
 

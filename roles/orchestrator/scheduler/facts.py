@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from llorch.wire.models import Download
-from llorch.wire.pools import Backend, Device, Model, WorkerReport
+from llorch.wire.pools import Backend, Device, Heartbeat, Model, Register, WorkerReport
 from roles.orchestrator.scheduler.prefix import Prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What a pool says of itself."""
+    """What a pool says of itself; `told_ms` is when, by its own clock, and 0 where it does not say that."""
 
     devices: Sequence[Device] = ()
     models: Sequence[Model] = ()
     workers: Sequence[WorkerReport] = ()
     downloads: Sequence[Download] = ()
+    told_ms: int = 0
 
     @property
     def kinds(self) -> frozenset[Backend]:
@@ -35,6 +36,17 @@ class KnownPool:
     refs: frozenset[str] = frozenset()
     workers: dict[str, WorkerReport] = field(default_factory=dict)
     closed: set[Backend] = field(default_factory=set)
+
+
+def told(body: Register | Heartbeat) -> Facts:
+    """Return what a pool says of itself in a message."""
+    return Facts(
+        devices=body.devices,
+        models=body.models,
+        workers=body.workers,
+        downloads=body.downloads,
+        told_ms=body.time_ms if isinstance(body, Heartbeat) else 0,
+    )
 
 
 def unknown(_: str) -> tuple[Prefix | None, int]:

@@ -64,11 +64,12 @@ class Journal:
 
     def last(self, model_ref: str) -> Decision | None:
         """Return the last thing that was decided about a model for which jobs still wait."""
-        return self._last.get(model_ref)
+        last = self._last.get(model_ref)
+        return None if isinstance(last, Wait) and last.reason == "pause" else last  # no job waits for that
 
     def wait(self, model_ref: str) -> Wait | None:
         """Return why jobs wait for a model."""
-        last = self._last.get(model_ref)
+        last = self.last(model_ref)
         return last if isinstance(last, Wait) else None
 
     def forget(self, model_ref: str) -> None:

@@ -68,6 +68,17 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     permanent: bool = False
 
 
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no worker without jobs is started there: the last `deaths` died soon after they were ready; until when."""
+
+    pool_id: str
+    device: str
+    code: str
+    reason: str
+    deaths: int
+    until_ms: int
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """About how much of a model that is laid over several devices one of them takes."""
 
@@ -153,6 +164,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
         evictions: Where one fits once idle workers have ended.
         turns: Where one fits once workers have ended that have served long enough.
         refusals: Those of online pools that still hold, the most telling first.
+        pauses: Where no worker is started now because the last ones died; none where jobs wait, which do not mind.
         online: Pools that take work.
         askable: Pools that take work and have not refused this model.
         absent: Pools that are away and have the file.
@@ -180,6 +192,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="about", tag
     evictions: tuple[Eviction, ...] = ()
     turns: tuple[Eviction, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    pauses: tuple[Pause, ...] = ()
     online: int = 0
     askable: int = 0
     absent: tuple[str, ...] = ()

@@ -69,12 +69,11 @@ class Supply:
 
     def hear(self, pool_id: str, facts: Facts, *, now_ms: int, anew: bool = False) -> None:
         """Take in what an online pool says; *anew* when it has just registered."""
-        if anew:
-            self.backoff.forget(pool_id, failures=False)
         self._away.pop(pool_id, None)
         known = self._pools.get(pool_id)
         pool = self._pools[pool_id] = known or KnownPool()
         if anew:
+            self.backoff.forget(pool_id, failures=False)
             pool.closed.clear()
         if known is None or pool.facts.models != facts.models or pool.facts.kinds != facts.kinds:
             self._take_models(pool_id, pool, facts)
@@ -86,7 +85,7 @@ class Supply:
             self._turned_out(loading, now_ms=now_ms)
         seen = [self._seen(worker) for worker in facts.workers]
         self.progress.seen(pool_id, seen, facts.downloads, now_ms=now_ms)
-        self.deaths.heard(pool_id, seen, now_ms=now_ms)
+        self.deaths.heard(pool_id, seen, told_ms=facts.told_ms, now_ms=now_ms, anew=anew)
         self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
         for worker_id in before.keys() - pool.workers.keys():
             self.lost(worker_id)
@@ -156,6 +155,7 @@ class Supply:
             starting=starting,
             room=self.rooms.of(model_ref, now_ms=now_ms),
             online=len(self._pools),
+            pauses=() if demand.waiting else self.deaths.pauses(model_ref, now_ms=now_ms),
         )
         return self._with_places(base, demand, more=demand.waiting > len(heads))
 
