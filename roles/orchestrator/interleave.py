@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,14 +16,19 @@ async def interleaved(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenera
     A source that has something ready does not wait for another; each has at most one item read ahead. Whatever one of
     them raises ends this.
     """
+    if len(sources) == 1:  # as nearly always: each task would cost more than what it waits for
+        async with aclosing(sources[0]) as only:
+            async for item in only:
+                yield 0, item
+        return
     pending = {_next(source): index for index, source in enumerate(sources)}
     try:
         while pending:
             done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in sorted(done, key=pending.__getitem__):
                 index = pending.pop(task)
-                if item := task.result():
-                    yield index, item[0]
+                if found := task.result():
+                    yield index, found[0]
                     pending[_next(sources[index])] = index
     finally:
         for task in pending:

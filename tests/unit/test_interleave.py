@@ -78,5 +78,17 @@ async def test_an_error_of_one_ends_all_and_a_reader_that_leaves_closes_all() ->
     assert [failing.closed, other.closed, left.closed, behind.closed] == [True] * 4
 
 
+async def test_one_alone_is_told_as_it_is_and_closed() -> None:
+    alone, left = Source(), Source()
+    alone.put("a", "b", "")
+    left.put("a")
+    found = [item async for item in interleaved([alone.read()])]
+    async with aclosing(interleaved([left.read()])) as some:
+        await anext(some)
+
+    assert found == [(0, "a"), (0, "b")]
+    assert (alone.closed, left.closed) == (True, True)
+
+
 async def test_none_at_all_is_over_at_once() -> None:
     assert [item async for item in interleaved(list[AsyncGenerator[str, None]]())] == []
