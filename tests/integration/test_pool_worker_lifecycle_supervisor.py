@@ -190,13 +190,12 @@ async def test_a_worker_that_cannot_be_started_has_failed(tmp_path: Path) -> Non
 
 
 async def test_two_spawns_at_once_cannot_have_the_same_memory(tmp_path: Path) -> None:
-    free = psutil.virtual_memory().available
-    async with running_pool(tmp_path / "first", "silent", reserve_bytes=free) as pool:
+    async with running_pool(tmp_path / "first", "silent", memory_limit_bytes=1) as pool:
         with pytest.raises(RemoteError) as alone:
             await pool.spawn(slots=256, ctx=512)
     assert alone.value.details is not None
     room = int(str(alone.value.details["required_bytes"])) * 3 // 2
-    async with running_pool(tmp_path / "second", "silent", reserve_bytes=free - room) as pool:
+    async with running_pool(tmp_path / "second", "silent", memory_limit_bytes=room) as pool:
         outcomes = await asyncio.gather(  # noqa: TID251 - both outcomes are wanted, errors too
             *(pool.spawn(slots=256, ctx=512) for _ in range(2)), return_exceptions=True
         )
