@@ -14,34 +14,38 @@ async def interleaved(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenera
     """Yield what comes from each of *sources*, with that one's number, as it comes; closes them all at its end.
 
     A source that has something ready does not wait for another; each has at most one item read ahead. Whatever one of
-    them raises ends this.
+    them raises ends this. What an item costs does not depend on how many sources there are.
     """
     if len(sources) == 1:  # as nearly always: each task would cost more than what it waits for
         async with aclosing(sources[0]) as only:
             async for item in only:
                 yield 0, item
         return
-    pending = {_next(source): index for index, source in enumerate(sources)}
+    reading: dict[asyncio.Task[tuple[T] | None], int] = {}
+    read: asyncio.Queue[asyncio.Task[tuple[T] | None]] = asyncio.Queue()
+
+    def begin(index: int) -> None:
+        # A TaskGroup would wrap what is raised, and a generator that is closed raises; each task is waited for below.
+        task = asyncio.create_task(_item(sources[index]), name=f"source {index}")  # noqa: TID251
+        reading[task] = index
+        task.add_done_callback(read.put_nowait)
+
     try:
-        while pending:
-            done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(done, key=pending.__getitem__):
-                index = pending.pop(task)
-                if found := task.result():
-                    yield index, found[0]
-                    pending[_next(sources[index])] = index
+        for index in range(len(sources)):
+            begin(index)
+        while reading:
+            task = await read.get()
+            index = reading.pop(task)
+            if found := task.result():
+                yield index, found[0]
+                begin(index)
     finally:
-        for task in pending:
+        for task in reading:
             task.cancel()
-        if pending:
-            await asyncio.wait(pending)
+        if reading:
+            await asyncio.wait(reading)
         for source in sources:
             await source.aclose()
-
-
-def _next(source: AsyncIterator[T]) -> asyncio.Task[tuple[T] | None]:
-    # A TaskGroup would wrap what is raised, and a generator that is closed raises; each task is waited for above.
-    return asyncio.create_task(_item(source))  # noqa: TID251
 
 
 async def _item(source: AsyncIterator[T]) -> tuple[T] | None:

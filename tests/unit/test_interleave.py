@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -92,3 +93,48 @@ async def test_one_alone_is_told_as_it_is_and_closed() -> None:
 
 async def test_none_at_all_is_over_at_once() -> None:
     assert [item async for item in interleaved(list[AsyncGenerator[str, None]]())] == []
+
+
+async def test_a_source_that_is_alone_is_read_by_its_reader_itself_and_closed() -> None:
+    closed = asyncio.Event()
+
+    async def tasks() -> AsyncGenerator[asyncio.Task[object] | None, None]:
+        try:
+            while True:
+                yield asyncio.current_task()
+        finally:
+            closed.set()
+
+    async with aclosing(interleaved([tasks()])) as found:
+        items = [await anext(found), await anext(found)]
+
+    assert items == [(0, asyncio.current_task())] * 2
+    assert closed.is_set()
+
+
+async def test_an_item_costs_the_same_however_many_sources_are_silent() -> None:
+    few, many = await _calls(silent=1), await _calls(silent=300)
+
+    assert many < 2 * few
+
+
+async def _calls(*, silent: int) -> int:
+    """Return how many functions are called while one source tells 50 items and others tell nothing."""
+    telling, count = Source(), 0
+    telling.put(*"a" * 51)
+
+    def called(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    async with aclosing(interleaved([telling.read(), *(Source().read() for _ in range(silent))])) as found:
+        await anext(found)
+        await anext(found)  # now all others wait
+        before = sys.getprofile()
+        sys.setprofile(called)
+        try:
+            for _ in range(49):
+                await anext(found)
+        finally:
+            sys.setprofile(before)
+    return count
