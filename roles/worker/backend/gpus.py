@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import pynvml
-
 from llorch.wire.pools import Backend
 
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1", "HIP_VISIBLE_DEVICES": "-1", "GGML_METAL_DEVICES": "0"}
@@ -41,13 +39,13 @@ class Sight:
         return self.numbers.get(index, index)
 
 
-def sight(backend: Backend, indexes: Sequence[int], library: Library = pynvml) -> Sight:
+def sight(backend: Backend, indexes: Sequence[int], library: Library | None = None) -> Sight:
     """Decide what an engine's process sees. Blocks: the driver is asked.
 
     Args:
         backend: What the worker computes on.
         indexes: The GPUs that it is for, as the driver numbers them; none where nobody has said, then it sees all.
-        library: What is asked for NVIDIA GPUs. Where it does not tell, they are left as they are.
+        library: What is asked for NVIDIA GPUs, instead of `pynvml`. Where it does not tell, they are left as they are.
     """
     if backend == "cpu":
         return Sight(NO_GPU)
@@ -57,14 +55,17 @@ def sight(backend: Backend, indexes: Sequence[int], library: Library = pynvml) -
     return Sight({"CUDA_VISIBLE_DEVICES": ",".join(found)}, {index: number for number, index in enumerate(indexes)})
 
 
-def _uuids(indexes: Sequence[int], library: Library) -> list[str]:
+def _uuids(indexes: Sequence[int], library: Library | None) -> list[str]:
+    import pynvml  # large: a worker without such a GPU starts without it
+
+    library = library or pynvml
     try:
         library.nvmlInit()
     except pynvml.NVMLError:
         return []
     try:
         handles = [library.nvmlDeviceGetHandleByIndex(index) for index in indexes]
-        if any(_in_parts(handle, library) for handle in handles):
+        if any(_in_parts(library, handle, failure=pynvml.NVMLError) for handle in handles):
             return []  # the parts have UUIDs of their own
         told = [library.nvmlDeviceGetUUID(handle) for handle in handles]
         return [uuid.decode() if isinstance(uuid, bytes) else uuid for uuid in told]
@@ -74,10 +75,10 @@ def _uuids(indexes: Sequence[int], library: Library) -> list[str]:
         library.nvmlShutdown()
 
 
-def _in_parts(handle: object, library: Library) -> bool:
+def _in_parts(library: Library, handle: object, *, failure: type[Exception]) -> bool:
     """Tell whether a GPU is divided into instances (MIG), as few can be."""
     try:
         mode = library.nvmlDeviceGetMigMode(handle)
-    except pynvml.NVMLError:
+    except failure:
         return False
     return bool(mode and mode[0])

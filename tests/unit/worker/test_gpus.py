@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from roles.worker.backend.gpus import NO_GPU, Sight, sight
@@ -48,3 +51,10 @@ def test_gpus_that_are_divided_or_lost_are_left_as_they_are() -> None:
 
     assert sight("cuda", [1], divided) == sight("cuda", [1], lost) == Sight()
     assert sight("cuda", [2], lost).environment == {"CUDA_VISIBLE_DEVICES": uuid(2)}
+
+
+def test_a_worker_of_the_processor_does_without_the_library_for_gpus() -> None:
+    code = "import sys, roles.worker.app as app; from roles.worker.backend import gpus; gpus.sight('cpu', [0]); "
+    code += "sys.exit('pynvml' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
