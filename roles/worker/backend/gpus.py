@@ -7,6 +7,7 @@ UUID is the same for both.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -72,7 +73,8 @@ def _uuids(indexes: Sequence[int], library: Library | None) -> list[str]:
     except pynvml.NVMLError:
         return []
     finally:
-        library.nvmlShutdown()
+        with contextlib.suppress(pynvml.NVMLError):
+            library.nvmlShutdown()
 
 
 def _in_parts(library: Library, handle: object, *, failure: type[Exception]) -> bool:

@@ -53,6 +53,13 @@ def test_gpus_that_are_divided_or_lost_are_left_as_they_are() -> None:
     assert sight("cuda", [2], lost).environment == {"CUDA_VISIBLE_DEVICES": uuid(2)}
 
 
+def test_a_driver_that_cannot_be_let_go_of_has_told_all_the_same() -> None:
+    failing = Player("h200x8")
+    failing.session["samples"][0]["nvmlShutdown"] = {"error": "NVML_ERROR_UNKNOWN"}
+
+    assert sight("cuda", [2], failing).environment == {"CUDA_VISIBLE_DEVICES": uuid(2)}
+
+
 def test_a_worker_of_the_processor_does_without_the_library_for_gpus() -> None:
     code = "import sys, roles.worker.app as app; from roles.worker.backend import gpus; gpus.sight('cpu', [0]); "
     code += "sys.exit('pynvml' in sys.modules)"
