@@ -35,3 +35,14 @@ def test_what_a_pool_says_now_replaces_what_it_said() -> None:
 
     assert without_a == {"b": {"cpu"}}
     assert kinds.of("old") == {}
+
+
+def test_a_model_that_a_pool_lists_twice_is_one() -> None:
+    kinds = Kinds()
+    kinds.take("a", [told("old", "cpu"), told("old", "cpu")], [CPU, GPU])
+    twice = dict(kinds.of("old"))
+    kinds.take("a", [told("new", "cpu")], [CPU, GPU])
+
+    assert twice == {"a": {"cpu"}}
+    assert kinds.of("old") == {}
+    assert kinds.of("new") == {"a": {"cpu"}}

@@ -27,8 +27,9 @@ class Kinds:
             if not self._models[ref]:
                 del self._models[ref]
         there = {device.backend for device in devices}
-        for model in models:
-            told = frozenset(model.backends)
-            if told and not there <= told:
-                self._models.setdefault(model.model_ref, {})[pool_id] = told
-                self._refs.setdefault(pool_id, []).append(model.model_ref)
+        told = {model.model_ref: frozenset(model.backends) for model in models if model.backends}
+        limited = {ref: kinds for ref, kinds in told.items() if not there <= kinds}
+        for ref, kinds in limited.items():
+            self._models.setdefault(ref, {})[pool_id] = kinds
+        if limited:
+            self._refs[pool_id] = list(limited)
