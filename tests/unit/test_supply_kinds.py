@@ -92,3 +92,22 @@ def test_what_was_refused_there_closes_the_pool_for_it() -> None:
     known.refused("old", ("p", "cpu"), code="MODEL_INVALID", message="it is torn", now_ms=NOW_MS)
 
     assert decided(known, "old") == [Reject("old", "MODEL_INVALID", "it is torn")]
+
+
+def test_a_pool_that_is_gone_leaves_nothing_of_what_its_engines_compute_on() -> None:
+    known = supply(p=host(old()), q=host(old()))
+    known.leave("p", for_good=True, now_ms=NOW_MS)
+
+    assert known.kinds.of("old") == {"q": {"cpu"}}
+    assert started(decided(known, "old")) == [("q", "cpu")]
+
+
+def test_memory_of_a_processor_beside_a_gpu_comes_and_goes_without_a_look_at_all_that_waits() -> None:
+    known = supply(p=host(model("m"), free_gib=1))
+    told = []
+    for free_gib, ram_gib in ((1, 40), (1, 20), (2, 20)):
+        known.grown = False
+        known.hear("p", host(model("m"), free_gib=free_gib, ram_gib=ram_gib), now_ms=NOW_MS)
+        told.append(known.grown)
+
+    assert told == [False, False, True]

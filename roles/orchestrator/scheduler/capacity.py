@@ -110,7 +110,7 @@ class Capacity:
     def update(
         self, pool_id: str, devices: Iterable[Device], workers: Iterable[Worker], *, without: Collection[Backend] = ()
     ) -> bool:
-        """Take in what a pool says; tell whether one of its devices can give away more than before.
+        """Take in what a pool says; tell whether one of its devices that count can give away more than before.
 
         Only its best kind of device counts: a model does not run on the processor because the accelerators are full,
         but because its engine computes there alone.
@@ -150,7 +150,7 @@ class Capacity:
             old = before.get(spot)
             if old is not None:
                 book.promised = old.promised
-            grown |= old is None or book.available_bytes > old.available_bytes
+            grown |= not book.aside and (old is None or old.aside or book.available_bytes > old.available_bytes)
             self._put(spot, book)
         self._pools[pool_id] = [spot for spot, book in books.items() if not book.aside]
         self._aside[pool_id] = [spot for spot, book in books.items() if book.aside]

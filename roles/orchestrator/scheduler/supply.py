@@ -86,7 +86,8 @@ class Supply:
         seen = [self._seen(worker) for worker in facts.workers]
         self.progress.seen(pool_id, seen, facts.downloads, now_ms=now_ms)
         self.deaths.heard(pool_id, seen, told_ms=facts.told_ms, now_ms=now_ms, anew=anew)
-        self.grown |= self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
+        grown = self.capacity.update(pool_id, facts.devices, facts.workers, without=pool.closed)
+        self.grown |= grown or known is None
         for worker_id in before.keys() - pool.workers.keys():
             self.lost(worker_id)
         for worker in seen:
@@ -96,7 +97,6 @@ class Supply:
                 self.backoff.refused(ref, (pool_id, worker.device), code=code, message=message, now_ms=now_ms)
                 self.changed.add(ref)
             self._take_worker(pool_id, worker, was, now_ms=now_ms)
-        self.grown |= known is None
 
     def _seen(self, worker: WorkerReport) -> WorkerReport:
         """Return a worker under the name of what it serves."""
@@ -118,6 +118,7 @@ class Supply:
         pool = self._pools.pop(pool_id, None)
         known = pool.refs if pool else self._away.get(pool_id, frozenset())
         self._away[pool_id] = known if refs is None else refs
+        self.kinds.take(pool_id, (), ())
         if pool is not None:
             for ref in pool.refs:
                 self.needs.forget(ref, pool_id)
@@ -198,8 +199,7 @@ class Supply:
 
     def asked(self, token: str, loading: Loading, *, need_bytes: int, now_ms: int, parts: Sequence[Part] = ()) -> None:
         """Note that a worker was asked for; its memory is promised until a heartbeat shows it."""
-        worker = self._pools[loading.pool_id].workers if loading.pool_id in self._pools else {}
-        if token in worker:
+        if loading.pool_id in self._pools and token in self._pools[loading.pool_id].workers:
             self._turned_out(loading, now_ms=now_ms)
             return
         self.progress.asked(token, loading, now_ms=now_ms)
