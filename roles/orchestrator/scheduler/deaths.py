@@ -52,7 +52,7 @@ class Deaths:
             if worker.ready_ms is UNSET or not (worker.status in LIVE or worker.worker_id in died):
                 continue
             if told_ms - worker.ready_ms >= LONG_LIFE_MS:
-                self._pauses.get(worker.model_ref, {}).pop((pool_id, worker.device), None)
+                self._forget(worker.model_ref, (pool_id, worker.device))
             elif worker.worker_id in died:
                 self._pause(pool_id, worker, now_ms=now_ms)
 
@@ -72,9 +72,15 @@ class Deaths:
     def leave(self, pool_id: str) -> None:
         """Forget a pool that is gone for good."""
         self._failed.pop(pool_id, None)
-        for places in self._pauses.values():
-            for spot in [spot for spot in places if spot[0] == pool_id]:
-                del places[spot]
+        gone = [(ref, spot) for ref, places in self._pauses.items() for spot in places if spot[0] == pool_id]
+        for model_ref, spot in gone:
+            self._forget(model_ref, spot)
+
+    def _forget(self, model_ref: str, spot: Spot) -> None:
+        places = self._pauses.get(model_ref, {})
+        places.pop(spot, None)
+        if not places:
+            self._pauses.pop(model_ref, None)
 
     def _pause(self, pool_id: str, worker: WorkerReport, *, now_ms: int) -> None:
         places, spot = self._pauses.setdefault(worker.model_ref, {}), (pool_id, worker.device)
