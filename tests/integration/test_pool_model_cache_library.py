@@ -13,6 +13,7 @@ from llorch.errors import RemoteError
 from llorch.models import HAIKU_REF, model_id
 from llorch.wire.events import Failed
 from llorch.wire.models import Deleted, DiskUsage, Download, Started, StoredModel, Unregistered, Verified
+from roles.pool.model_cache.library import PARTIAL
 from tests.support.downloading import (
     FILE,
     HASTY,
@@ -277,6 +278,22 @@ async def test_a_pool_offline_still_fetches_from_another_pool(
     ref = hub.ref(REPO, FILE)
     async with running_pool(tmp_path / "one") as one, running_pool(tmp_path / "two") as two:
         await fetch(one.client, ref)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        end = await fetch(two.client, ref, sources=[one.url])
+
+    assert isinstance(end, Download)
+    assert_right(tmp_path / "two", hub)
+
+
+async def test_a_file_that_had_come_whole_is_not_asked_for_again(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = hub.ref(REPO, FILE)
+    async with running_pool(tmp_path / "one") as one, running_pool(tmp_path / "two") as two:
+        await fetch(one.client, ref)
+        partial = two.data / "models" / PARTIAL / model_id(ref)
+        partial.mkdir(parents=True)
+        (partial / "0").write_bytes(hub.repos[REPO].files[FILE])
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         end = await fetch(two.client, ref, sources=[one.url])
 

@@ -187,7 +187,9 @@ class _Fetch:
             resumed = partial.exists() and 0 < partial.stat().st_size <= file.size_bytes
             try:
                 with Partial(partial, file.size_bytes, functools.partial(self._progress, source)) as out:
-                    if source == HUB:
+                    if out.tell() == file.size_bytes:
+                        pass  # it had come whole, and nobody has more of it to send
+                    elif source == HUB:
                         _from_hub(self._ref, file, out)
                     else:
                         asyncio.run(_from_peer(source, self._order, number, out))
