@@ -199,7 +199,7 @@ class Pool:
                 metadata = (await self.library.inspect(model.model_ref)).metadata
                 if preflight.runs_here(metadata, engines):
                     found.append(preflight.sized(model, metadata, self._defaults, engines))
-        return found + self.servers.models()
+        return found + self.servers.models(self._sampler.newest)
 
     async def devices(self) -> list[Device]:
         """Return the devices, each with what this pool's workers hold of it."""

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from llorch import config, errors, log, models
 from llorch.models import ServerRef
 from llorch.server_facts import DEFAULT_CONTEXT, Card, of_model
 from llorch.server_http import Away, Refusal, ServerHttp
 from llorch.settings import Server
-from llorch.wire.pools import Model
+from llorch.wire.pools import Device, Model
+from roles.pool.worker_lifecycle.preflight import is_called
 
 ASKED_EVERY_S = 10.0
 FIRST_PAUSE_S = 1.0
@@ -69,10 +72,10 @@ class Servers:
                 if not server.command:
                     tasks.create_task(self._watch(name, server), name=f"server {name}")
 
-    def models(self) -> list[Model]:
-        """Return the models that the servers have, or had when they answered last."""
+    def models(self, devices: Sequence[Device]) -> list[Model]:
+        """Return the models that the servers have, or had when they answered last; *devices* are this host's."""
         return [
-            model
+            on_device(model, devices)
             for name, server in self._servers.items()
             for model in listed(name, server, self._found[name].cards, self._aliases, self._found[name].since_ms)
         ]
@@ -180,5 +183,10 @@ def listed(
             model_id=models.model_id(ref),
             added_ms=since_ms,
             device=server.device,
-            backends=["cpu"] if server.device == "cpu" else [],
         )
+
+
+def on_device(model: Model, devices: Iterable[Device]) -> Model:
+    """Return a server's model with its device as all others call it, and that one's kind. Pure."""
+    device = next((one for one in devices if model.device and is_called(one, model.device)), None)
+    return replace(model, device=device.id, backends=[device.backend]) if device is not None else model

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from llorch.models import model_id
 from llorch.server_facts import Cards
 from llorch.settings import Server
-from roles.pool.servers import listed, pause_s
+from roles.pool.servers import listed, on_device, pause_s
+from tests.support.worlds import device
 
 CARDS = msgspec.json.decode(
     b'{"data":[{"id":"org/M","owned_by":"vllm","max_model_len":32768},{"id":"bad\\u0007name"},{"id":"lora"}]}',
@@ -34,6 +36,29 @@ def test_what_the_configuration_says_goes_before_what_the_server_tells() -> None
     assert before == after
     assert [(m.model_ref, m.context_length) for m in before] == [("server:gpu/org/M", 4096), ("server:gpu/later", 4096)]
     assert {(m.device, m.memory_bytes) for m in before} == {("cuda:0", 5)}
+
+
+@pytest.mark.parametrize(
+    ("called", "told"),
+    [
+        ("cuda:1", ("cuda:1", ["cuda"])),
+        ("1", ("cuda:1", ["cuda"])),
+        ("GPU-b", ("cuda:1", ["cuda"])),
+        ("cpu", ("cpu", ["cpu"])),
+        ("GPU-c", ("GPU-c", [])),
+        ("", ("", [])),
+    ],
+)
+def test_its_device_is_told_as_the_pool_calls_it_however_it_is_configured(
+    called: str, told: tuple[str, list[str]]
+) -> None:
+    gpus = [device(f"cuda:{index}", backend="cuda") for index in range(2)]
+    gpus = [msgspec.structs.replace(gpu, uuid=f"GPU-{name}") for gpu, name in zip(gpus, "ab", strict=True)]
+    (model,) = listed("s", Server(url=URL, models=("m",), device=called), [], {}, 0)
+
+    found = on_device(model, [msgspec.structs.replace(device("cpu"), uuid=""), *gpus])
+
+    assert (found.device, found.backends) == told
 
 
 def test_a_server_that_is_away_is_asked_less_and_less_but_never_seldom() -> None:
