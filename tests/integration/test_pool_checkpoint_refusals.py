@@ -36,6 +36,16 @@ async def test_a_model_that_no_engine_knows_is_refused_before_its_weights_come(t
     assert below(tmp_path / "models") == []
 
 
+async def test_a_config_that_tells_no_architecture_is_called_by_its_name(tmp_path: Path, hub: Hub) -> None:
+    hub.repos[REPO].files["config.json"] = b"{}"
+
+    async with host(tmp_path, with_torch) as (_, downloads):
+        end = await ended(downloads, hub.ref(REPO, "config.json"))
+
+    assert (end.state, end.error_code) == ("failed", "MODEL_INVALID")
+    assert str(end.error).startswith("config.json is not what such a file has: ")
+
+
 async def test_a_host_without_the_engine_fetches_nothing_and_says_what_it_has(tmp_path: Path, hub: Hub) -> None:
     async with host(tmp_path, lambda: {"llamacpp": frozenset({"cpu"})}) as (_, downloads):
         with pytest.raises(BackendUnavailable) as refused:

@@ -116,14 +116,14 @@ def present(folder: Path) -> list[Path]:
 
 
 def check_architecture(config: Path) -> None:
-    """Refuse a model that the engine for such folders does not know, by its config.json alone.
+    """Refuse a model that the engine for such folders does not know, by its config.json alone, wherever that lies.
 
     Raises:
         ModelInvalid: The file is damaged.
         ModelIncompatible: It is of another architecture.
         OSError: It cannot be read.
     """
-    kind = _decoded(config, _Kinship).model_type
+    kind = _decoded(config, _Kinship, called=CONFIG).model_type
     if kind not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ModelIncompatible(
@@ -201,10 +201,11 @@ def _tensors(path: Path) -> list[_Tensor]:
     return found
 
 
-def _decoded(path: Path, kind: type[_Kind]) -> _Kind:
+def _decoded(path: Path, kind: type[_Kind], *, called: str = "") -> _Kind:
+    called = called or path.name
     if path.stat().st_size > MAX_TEXT_BYTES:
-        raise ModelInvalid(f"{path.name} is too large to be what it is called")
+        raise ModelInvalid(f"{called} is too large to be what it is called")
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except UNREADABLE as error:
-        raise ModelInvalid(f"{path.name} is not what such a file has: {error}") from None
+        raise ModelInvalid(f"{called} is not what such a file has: {error}") from None
