@@ -72,6 +72,18 @@ def test_it_may_be_larger_than_the_gpu_and_not_larger_than_the_memory_of_the_pro
     assert decided(known, "larger") == [waits]
 
 
+def test_what_several_gpus_have_together_is_nothing_to_it() -> None:
+    gpus = [device(f"gpu{number}", gib=16, backend="cuda") for number in range(2)]
+    known = supply(
+        p=Facts(devices=[*gpus, device("cpu", gib=16)], models=[old("larger", gib=20), model("new", gib=20)])
+    )
+
+    waits = Wait("larger", "memory", "it needs 20.0 GiB and the largest device that is online has 16.0 GiB")
+
+    assert decided(known, "larger") == [waits]
+    assert started(decided(known, "new")) == [("p", "")]
+
+
 def test_a_host_whose_gpu_it_can_use_goes_before_and_its_own_is_found_among_many() -> None:
     few = supply(p=host(old()), q=host(replace(model("old"), backends=["cpu", "cuda"])))
     many = supply(**{f"p{number:02d}": host(old()) for number in range(12)})

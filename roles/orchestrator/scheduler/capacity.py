@@ -84,6 +84,11 @@ class Wanted:
     taken: Collection[Spot] = ()
     kinds: Mapping[str, Collection[Backend]] = field(default_factory=dict)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there are pools that know the file, and all are among `kinds`."""
+        return bool(self.needs) and self.needs.keys() <= self.kinds.keys()
+
     def need(self, pool_id: str) -> int:
         """Return what a worker takes on a pool."""
         return self.needs.get(pool_id, 0) or self.need_bytes
@@ -219,13 +224,13 @@ class Capacity:
     def largest(self, wanted: Wanted, *, elsewhere: bool) -> int:
         """Return what the largest device could give if it were empty; one that counts for what is wanted."""
         own = [self._books[spot].whole_bytes for spot in self._spots_of_kinds(wanted)]
-        if own and not elsewhere and wanted.needs.keys() <= wanted.kinds.keys():
+        if own and not elsewhere and wanted.limited:
             return max(own)
         return max([*own, self._sizes[-1]]) if self._sizes else 0
 
-    def together(self) -> int:
-        """Return what the devices of one pool could give together if they were empty; 0 where no pool has several."""
-        return self._groups.largest()
+    def together(self, wanted: Wanted, *, elsewhere: bool) -> int:
+        """Return what the devices of one pool could give together if they were empty; 0 where that is of no use."""
+        return self._groups.largest() if elsewhere or not wanted.limited else 0
 
     def suspect(self, spot: Spot) -> str:
         """Return why a device's memory cannot be trusted; empty when it can."""

@@ -218,7 +218,7 @@ class Serving:
     def _walk(
         self, workers: Iterable[ReadyWorker], capacity: Capacity, wanted: Wanted, *, elsewhere: bool
     ) -> tuple[Eviction, ...]:
-        most = max(capacity.largest(wanted, elsewhere=elsewhere), capacity.together())
+        most = max(capacity.largest(wanted, elsewhere=elsewhere), capacity.together(wanted, elsewhere=elsewhere))
         if not wanted.need_bytes or wanted.need_bytes > most:
             return ()
         gathered: dict[Spot, list[tuple[ReadyWorker, int]]] = {}

@@ -270,7 +270,7 @@ class Supply:
             returning=demand.oldest_ms < self._started_ms and now_ms < self.settled_ms,
             need_bytes=wanted.need_bytes,
             largest_bytes=self.capacity.largest(wanted, elsewhere=elsewhere),
-            together_bytes=self.capacity.together(),
+            together_bytes=self.capacity.together(wanted, elsewhere=elsewhere),
         )
         if found.places or found.room is not None or not more:
             return found
