@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from llorch.program import WORKER_TOKEN_VARIABLE
 from roles.pool.worker_lifecycle import identity
@@ -54,6 +57,16 @@ def test_what_has_ended_has_no_birth_also_while_its_parent_has_not_noticed() -> 
         assert identity.look(pid, worker_id=WORKER, token="t") is None
 
     assert identity.birth(pid) == ""
+
+
+def test_where_there_is_no_proc_a_birth_is_the_moment_that_no_clock_moves() -> None:
+    with started(STAY) as (pid, _):
+        moments = [identity.began_s(psutil.Process(pid)) for _ in range(2)]
+
+    assert moments[0] == moments[1] > 0
+    macs = ast.parse(Path(psutil.__file__).with_name("_psosx.py").read_text("utf-8"))
+    made = [node for node in ast.walk(macs) if isinstance(node, ast.FunctionDef) and node.name == "create_time"]
+    assert [[argument.arg for argument in one.args.args] for one in made] == [["self", "monotonic"]]
 
 
 def test_a_worker_is_known_by_its_id_and_its_token() -> None:

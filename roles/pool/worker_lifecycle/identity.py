@@ -44,11 +44,20 @@ def birth(pid: int) -> str:
     try:
         if sys.platform != "linux":
             process = psutil.Process(pid)
-            return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.3f}"
+            return "" if process.status() == psutil.STATUS_ZOMBIE else f"{began_s(process):.3f}"
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
         return "" if fields[_STATE] in "ZX" else f"{_BOOT_ID.read_text('ascii').strip()}:{fields[_START]}"
     except (OSError, IndexError, psutil.Error):
         return ""
+
+
+def began_s(process: psutil.Process) -> float:
+    """Return when a process began, as the kernel noted it then: what `create_time()` tells moves with the clock.
+
+    On a Mac each step of the clock, such as the first one after a long sleep, would make all workers others.
+    """
+    moment: float = process._proc.create_time(monotonic=True)  # type: ignore[attr-defined]  # noqa: SLF001 - not public
+    return moment
 
 
 def look(pid: int, *, worker_id: str, token: str) -> Seen | None:
