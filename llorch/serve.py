@@ -25,6 +25,8 @@ SHUTDOWN_S = 2.0
 KEEPALIVE_S = 75.0
 """How long a connection may go without a whole request head: before its first one, and after each answer."""
 MAX_FILES = 65_536
+MAC_FILES = 10_240
+"""OPEN_MAX: above it, macOS may refuse a limit rather than lower it; see its setrlimit(2)."""
 _log = log.get("serve")
 
 
@@ -69,11 +71,21 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
 
 def _open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    with contextlib.suppress(OSError, ValueError):  # then what there is has to do
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    for wanted in file_limits(soft, hard):
+        with contextlib.suppress(OSError, ValueError):  # then what there is has to do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return
+
+
+def file_limits(soft: int, hard: int) -> list[int]:
+    """Return the limits of open files that are better than *soft* and no more than *hard*, best first. Pure."""
+
+    def at_most(wanted: int) -> int:
+        return wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+
+    if soft == resource.RLIM_INFINITY:
+        return []
+    return [wanted for wanted in (at_most(MAX_FILES), at_most(MAC_FILES)) if wanted > soft]
 
 
 async def serve(sites: Sequence[Site], *, token: str = "") -> int:
