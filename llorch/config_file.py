@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llorch.errors import InvalidConfiguration
+from llorch.flush import flush
 
 Table = dict[str, object]
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -120,7 +121,7 @@ def edit(file: Path, change: Callable[[str], str]) -> None:
             fcntl.flock(folder, fcntl.LOCK_EX)
             before = real.read_bytes().decode() if real.exists() else ""
             _replace(real, change(before))
-            os.fsync(folder)
+            flush(folder)
         finally:
             os.close(folder)
     except InvalidConfiguration as error:
@@ -138,7 +139,7 @@ def _replace(file: Path, text: str) -> None:
         with os.fdopen(handle, "wb") as opened:
             opened.write(text.encode())
             opened.flush()
-            os.fsync(opened.fileno())
+            flush(opened.fileno())
         if file.exists():
             kept = file.stat()
             if (kept.st_uid, kept.st_gid) != (os.geteuid(), os.getegid()):

@@ -19,6 +19,7 @@ from llorch.cli.output import write
 from llorch.cli.patience import patiently
 from llorch.client import Client
 from llorch.errors import LlorchError, RemoteError
+from llorch.flush import flush
 from llorch.job import FINAL
 from llorch.wire.codec import decode_reply, encode
 from llorch.wire.events import Token
@@ -137,7 +138,7 @@ def destination(name: str | None, *, overwrite: bool) -> Iterator[Callable[[str]
         with open(number, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor, not a path
             yield file.write
             file.flush()
-            os.fsync(number)
+            flush(number)
         partial_path.replace(path)
     except OSError as error:
         raise NotWritten(f"{path} cannot be written: {error.strerror}") from None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from llorch.errors import BusyError, DiskFull, StorageUnavailable
+from llorch.flush import flush
 
 UNFINISHED = ".part"
 STRETCH_LINES = 500
@@ -54,13 +55,13 @@ class Folder:
         """Make a begun file one that survives a crash; return its size in bytes; raises as `create` does."""
         try:
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
             size = file.tell()
             file.close()
             self._unfinished(file_id).rename(self.file(file_id))
             number = os.open(self.path, os.O_RDONLY)
             try:
-                os.fsync(number)
+                flush(number)
             finally:
                 os.close(number)
         except OSError as error:

@@ -123,6 +123,7 @@ def _migrate(db: sqlite3.Connection, *, path: Path) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("SELECT 1 FROM sqlite_schema").fetchone()  # until it is read again, a changed mode allows no checkpoint
     db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")  # macOS alone knows it: without it, a flush ends in the disk's own memory
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA secure_delete = ON")
     db.execute("PRAGMA busy_timeout = 5000")

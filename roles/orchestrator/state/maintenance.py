@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch.errors import InvalidConfiguration, LlorchError
+from llorch.flush import flush
 from roles.orchestrator.state.database import MIGRATIONS, lock
 
 PAGES_A_STEP = 64
@@ -260,7 +261,7 @@ def _made(folder: Path) -> None:
 def _flush(path: Path) -> None:
     number = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(number)
+        flush(number)
     finally:
         os.close(number)
 

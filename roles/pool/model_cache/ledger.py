@@ -6,7 +6,6 @@ Every call blocks; calls come from threads. Who owns a ledger's records says so;
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 
 from llorch import log
 from llorch.errors import DiskFull
+from llorch.flush import flush
 from llorch.wire.models import Download, FileFacts
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -110,7 +110,7 @@ class Ledger(Generic[S]):
             with new.open("wb") as file:
                 file.write(msgspec.json.encode(record))
                 file.flush()
-                os.fsync(file.fileno())
+                flush(file.fileno())
             new.replace(path)
         except OSError as error:
             with contextlib.suppress(OSError):

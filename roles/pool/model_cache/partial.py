@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llorch.errors import Conflict, DiskFull, HubUnreachable, LlorchError
+from llorch.flush import flush
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -48,7 +49,7 @@ class Partial(io.FileIO):
     def finish(self) -> None:
         """Have it all on the disk itself."""
         try:
-            os.fsync(self.fileno())
+            flush(self.fileno())
         except OSError as error:
             raise disk_error(error) from None
 
@@ -89,6 +90,6 @@ def sync(folder: Path) -> None:
     """Have a rename on the disk itself."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush(handle)
     finally:
         os.close(handle)
