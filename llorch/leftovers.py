@@ -7,6 +7,10 @@ The one-file executable unpacks itself into one: its first process makes it in t
 `_MEI`, its own id as eight hexadecimal digits and six characters more, and removes it after its second process
 (https://pyinstaller.org/en/stable/operating-mode.html#how-the-one-file-program-works). After `kill -9`, or where memory
 ran out, it stays, at 57 MB each. The others are those of `private_folder`.
+
+macOS itself empties a user's folder for temporary files, each night or when a Mac wakes, of what has not been read for
+three days, whether its folder is locked or not (dirhelper(8)). A role would lose what it has not imported yet, so its
+files are dated ahead.
 """
 
 from __future__ import annotations
@@ -18,17 +22,19 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from llorch import log
-from llorch.program import HELD, hold
+from llorch.program import HELD, hold, one_file
 
 YOUNG_S = 600.0
 """A younger one may still be on its way: nobody holds it before it is whole."""
 EVERY_S = 3600.0
+AHEAD_S = 10 * 365 * 86_400.0
 SHORT = Path("/tmp")  # noqa: S108 - only folders of random names and mode 0700 are made there
 """Where a folder is made whose path must be short."""
 _PREFIX = "llorch-"
@@ -54,9 +60,20 @@ def left_behind(temporary: Path, *, now_s: float) -> list[Path]:
     return [folder for folder in temporary.glob("*") if _is_left(folder, now_s)]
 
 
+def date_ahead(folder: Path, *, now_s: float) -> None:
+    """Have the files below *folder* look as if they had been read in years to come."""
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # then it is as safe as it was
+            if file.is_file():
+                os.utime(file, ns=(int((now_s + AHEAD_S) * 1e9), file.stat().st_mtime_ns))
+
+
 @contextlib.asynccontextmanager
 async def swept() -> AsyncIterator[None]:
-    """Remove what others left behind, now and then, for the length of the block."""
+    """Keep this process's own folder, and remove what others left behind now and then, for the length of the block."""
+    if sys.platform == "darwin" and one_file():
+        own = Path(sys._MEIPASS)  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's documented name
+        await asyncio.to_thread(date_ahead, own, now_s=time.time())
     async with asyncio.TaskGroup() as tasks:
         sweeping = tasks.create_task(_sweep_always(), name="leftovers")
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llorch.leftovers import SHORT, YOUNG_S, left_behind, private_folder
+from llorch.leftovers import SHORT, YOUNG_S, date_ahead, left_behind, private_folder
 from llorch.program import HELD
 
 NOBODY = 0x3FFFFF00  # above every process id that Linux or macOS gives
@@ -89,3 +89,17 @@ def test_a_private_folder_is_made_where_its_path_is_short_enough(
         found = (fits.parent, short.parent)
 
     assert found == (tmp_path, SHORT)
+
+
+def test_files_in_use_are_dated_ahead_of_those_that_macos_removes(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, f"_MEI{NOBODY:08x}AbC129")
+    (folder / "lib").mkdir()
+    file = folder / "lib" / "part.so"
+    file.write_bytes(b"code")
+    week_ago_s = time.time() - 7 * 86_400
+    os.utime(file, (week_ago_s, week_ago_s))
+
+    date_ahead(folder, now_s=time.time())
+
+    assert file.stat().st_atime > time.time() + 86_400
+    assert file.stat().st_mtime == week_ago_s
