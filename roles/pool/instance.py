@@ -13,6 +13,8 @@ import socket
 import uuid
 from pathlib import Path
 
+from roles.pool import mac
+
 SECRET_BYTES = 32
 
 
@@ -31,7 +33,8 @@ def instance(data: Path) -> str:
         with os.fdopen(descriptor, "wb") as target:
             target.write(secret)
         new.replace(file)
-    return mark(secret, host=socket.gethostname(), node=uuid.getnode())
+    own = mac.machine_id()
+    return mark(secret, host=own or socket.gethostname(), node=0 if own else uuid.getnode())
 
 
 def mark(secret: bytes, *, host: str, node: int) -> str:

@@ -18,6 +18,7 @@ import psutil
 from msgspec import UNSET, UnsetType
 
 from llorch.wire.pools import Device
+from roles.pool import mac
 
 CPU_ID = "cpu"
 _NAMESPACE = uuid.UUID("5b2f8d0e-6c1c-4a0e-9d2b-0f6c6c6f7268")
@@ -164,7 +165,7 @@ def _name(root: Path) -> str:
     except OSError:
         lines = []
     named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine() or "CPU"
+    return named or mac.processor() or platform.processor() or platform.machine() or "CPU"
 
 
 def _machine(root: Path) -> str:
@@ -175,4 +176,4 @@ def _machine(root: Path) -> str:
                 return text
         except (OSError, ValueError):
             continue
-    return f"{socket.gethostname()}-{uuid.getnode()}"
+    return mac.machine_id() or f"{socket.gethostname()}-{uuid.getnode()}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from llorch import log
 from llorch.wire.pools import Device
+from roles.pool import mac
 
 TOOL_TIMEOUT_S = 10.0
 GPU = ("system_profiler", "SPDisplaysDataType", "-json")
@@ -65,11 +66,11 @@ class Metal:
                 _log.warning("metal_failed", error=str(error)[:200])
             return []
         self._failed = False
-        gpu = self._gpus[0]
+        gpu, machine = self._gpus[0], mac.machine_id() or uuid.getnode()
         return [
             Device(
                 id="metal:0",
-                uuid=f"METAL-{uuid.uuid5(_NAMESPACE, f'{gpu.name}-{uuid.getnode()}')}",
+                uuid=f"METAL-{uuid.uuid5(_NAMESPACE, f'{gpu.name}-{machine}')}",
                 name=gpu.name,
                 backend="metal",
                 memory_total_bytes=total,
