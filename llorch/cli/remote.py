@@ -75,12 +75,19 @@ def forwarded(arguments: Sequence[str]) -> list[str]:
 
 def remote_command(words: Sequence[str]) -> str:
     """Return what the other host's shell is given: a single word as it is, several so that they arrive unchanged."""
-    return words[0] if len(words) == 1 else shlex.join(words)
+    return words[0] if len(words) == 1 else _joined(words)
 
 
 def llorch_command(arguments: Sequence[str]) -> str:
     """Return the line that runs `llorch` on the other host, also where only `hosts install` has put it."""
-    return f"{PATH} {shlex.join(['llorch', *arguments])}"
+    return f"{PATH} {_joined(['llorch', *arguments])}"
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Return words for a shell, also for zsh, a Mac's: it takes `=x` for the path of a command x."""
+    return " ".join(
+        f"'{word}'" if word.startswith("=") and shlex.quote(word) == word else shlex.quote(word) for word in words
+    )
 
 
 def ssh_argv(program: Sequence[str], destination: str, command: str, *, log: str, terminal: bool) -> list[str]:

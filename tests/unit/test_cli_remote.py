@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -97,6 +99,17 @@ def test_the_other_host_is_sent_the_command_without_the_way_to_it(words: str, ex
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=2))
 def test_several_words_arrive_at_the_other_shell_as_they_were(words: list[str]) -> None:
     assert shlex.split(remote_command(words)) == words
+
+
+@pytest.mark.parametrize("shell", [["sh", "-c"], ["bash", "-c"], ["zsh", "-fc"]], ids=lambda words: words[0])
+def test_no_shell_of_another_host_reads_anything_into_a_word(shell: list[str]) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"there is no {shell[0]} here")
+    words = ["printf", "%s\n", "==", "=ls", "a=b", "~", "*", "$HOME", "{a,b}", "it's", "!x", "", "#"]
+
+    done = subprocess.run([*shell, remote_command(words)], check=True, stdout=subprocess.PIPE, text=True)
+
+    assert done.stdout.split("\n") == [*words[2:], ""]
 
 
 def test_a_single_word_is_a_line_for_the_shell() -> None:
