@@ -158,7 +158,7 @@ def install(
     from contextlib import closing
     from urllib.parse import urlsplit
 
-    from llorch.cli import hosts_install, hosts_plan
+    from llorch.cli import hosts_install
     from llorch.cli.hosts_executable import chosen
     from llorch.cli.output import Status, bold, note, one_line, write, write_json, write_table
     from llorch.cli.pool_view import DEVICES, device_row, headline
@@ -182,7 +182,7 @@ def install(
             f"not with {url}; to change that: llorch hosts install {name} --orchestrator {url}"
         )
     if done.kept_out:
-        note(hosts_plan.kept_out(host))
+        note(done.kept_out)
     if as_json:
         write_json(done.pool)
         return
@@ -199,7 +199,7 @@ def upgrade(*, name: Name, executable: ExecutableFile = None, as_json: Json = Fa
     found = settings(config)
     from contextlib import closing
 
-    from llorch.cli import hosts_install, hosts_plan
+    from llorch.cli import hosts_install
     from llorch.cli.hosts_executable import chosen
     from llorch.cli.hosts_view import upgraded
     from llorch.cli.output import Status, note, write, write_json
@@ -209,7 +209,7 @@ def upgrade(*, name: Name, executable: ExecutableFile = None, as_json: Json = Fa
     with closing(Status(wanted=not as_json)) as line:
         done = hosts_install.upgrade(host, file, doing=line.show)
     if done.kept_out:
-        note(hosts_plan.kept_out(host))
+        note(done.kept_out)
     told = upgraded(host, done.pool, before=done.before, replaced=done.replaced)
     if as_json:
         write_json(told)

@@ -23,10 +23,10 @@ UNIT_FILE = Path(llorch.__file__).resolve().parents[1] / "build" / "systemd" / "
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A pool that has registered; `kept_out` if the user's systemd would not keep it running after a log-out."""
+    """A pool that has registered; `kept_out` says why it is no service, where it could be one."""
 
     pool: PoolStatus
-    kept_out: bool
+    kept_out: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Installed:
 
     `before` is the version that was there, empty if there was none or nobody asked; `replaced` tells whether the
     executable there was another one; `orchestrator_kept` is the other orchestrator that the host goes on registering
-    with, empty for none at all, None if there is no such thing; `kept_out` tells that its pool is no service, because
-    the user's services there end when the user logs out.
+    with, empty for none at all, None if there is no such thing; `kept_out` says why its pool is no service, where it
+    could be one.
     """
 
     pool: PoolStatus
-    kept_out: bool
+    kept_out: str
     before: str = ""
     replaced: bool = True
     orchestrator_kept: str | None = None
@@ -127,10 +127,17 @@ def _copy(host: Target, executable: Executable, there: plan.Found, doing: Doing)
 def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) -> Started:
     """Start the pool, or start it anew; return what it is once it has registered."""
     doing("starting the pool …")
-    as_unit = there.systemd and last_line(converse(host, plan.MAY_LINGER)) == plan.YES
-    if as_unit:
+    kept_out, log = "", f"tail {plan.LOG}"
+    if there.systemd and last_line(converse(host, plan.MAY_LINGER)) == plan.YES:
         converse(host, plan.receive(plan.UNIT, mode="644"), sent=[UNIT_FILE.read_bytes()])
-    converse(host, plan.UNDER_SYSTEMD if as_unit else plan.ALONE)
+        converse(host, plan.UNDER_SYSTEMD)
+        log = "journalctl --user -u llorch-pool"
+    elif there.launchd:
+        converse(host, plan.UNDER_LAUNCHD)
+        log = f"tail {plan.DAEMON_LOG}"
+    else:
+        converse(host, plan.ALONE)
+        kept_out = plan.kept_out(host, there)
     doing("waiting until the pool has registered …")
     give_up = time.monotonic() + REGISTERED_S
     status = None
@@ -139,8 +146,7 @@ def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) ->
         if told.startswith("{"):
             status = decode_reply(told.encode(), PoolStatus)
             if status.registered:
-                return Started(status, kept_out=there.systemd and not as_unit)
+                return Started(status, kept_out)
         time.sleep(POLL_S)
     what = "does not answer" if status is None else f"has not registered with {status.orchestrator or 'anything'}"
-    log = "journalctl --user -u llorch-pool" if as_unit else f"tail {plan.LOG}"
     raise TimeoutExceeded(f"the pool of {host.name} {what}; its log: llorch hosts exec {host.name} '{log}'")

@@ -19,6 +19,9 @@ PROGRAM = "$HOME/.local/bin/llorch"
 CONFIG = "$HOME/.config/llorch/llorch.toml"
 TOKEN = "$HOME/.config/llorch/token"
 UNIT = "$HOME/.config/systemd/user/llorch-pool.service"
+DAEMON = "/Library/LaunchDaemons/llorch.pool.plist"
+"""What a Mac's owner gives launchd, as root, so that it keeps the pool running; see build/launchd."""
+DAEMON_LOG = "$HOME/Library/Logs/llorch-pool.log"
 LOG = "$HOME/.local/share/llorch/pool.log"
 PID = "$HOME/.local/share/llorch/pool.pid"
 LINGER = "$HOME/.local/share/llorch/linger"
@@ -31,6 +34,7 @@ LOOK = f"""
 echo; echo "system=$(uname -s) $(uname -m)"
 f="{PROGRAM}"; [ ! -f "$f" ] || echo "sha256=$({SHA256})"
 systemctl --user show-environment >/dev/null 2>&1 && echo systemd=yes
+[ ! -e "{DAEMON}" ] || echo launchd=yes
 if [ -e "{CONFIG}" ]; then echo configuration:; cat "{CONFIG}"; fi
 """
 VERSION = f'echo; "{PROGRAM}" --version'
@@ -46,14 +50,33 @@ fi
 [ ! -e "$on" ] || echo {YES}
 """
 
-# What a pool that an earlier call has started is told to do: end. Its workers go on.
-END_ALONE = f"""
-p=$(cat "{PID}" 2>/dev/null || true)
-if [ -n "$p" ] && tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q 'llorch serve pool'; then
+# A Mac has no /proc, and its ps cuts lines off without -ww.
+WORDS = """words() { tr '\\0' ' ' <"/proc/$1/cmdline" || ps -ww -o args= -p "$1"; } 2>/dev/null"""
+
+_END = f"""
   kill "$p"
   n=0
   while [ $n -lt {POOL_ENDS_S * 10} ] && kill -0 "$p" 2>/dev/null; do n=$((n + 1)); sleep 0.1; done
   kill -9 "-$p" 2>/dev/null || true
+"""
+
+# What a pool that an earlier call has started is told to do: end. Its workers go on.
+END_ALONE = f"""
+{WORDS}
+p=$(cat "{PID}" 2>/dev/null || true)
+if [ -n "$p" ] && words "$p" | grep -q 'llorch serve pool'; then
+  {_END}
+fi
+"""
+
+# launchd starts the pool again when it has ended, which takes no root.
+UNDER_LAUNCHD = f"""
+{END_ALONE}
+set -e
+rm -f "{PID}"
+p=$(pgrep -o -u "$(id -u)" -f "{PROGRAM} serve pool" || true)
+if [ -n "$p" ]; then
+  {_END}
 fi
 """
 
@@ -78,7 +101,9 @@ mkdir -p "$HOME/.local/share/llorch"
 : >>"{LOG}"
 chmod 600 "{LOG}"
 cd "$HOME"
-LLORCH_POOL_KEEP_WORKERS=true setsid "{PROGRAM}" serve pool </dev/null >/dev/null 2>>"{LOG}" &
+apart=setsid
+command -v setsid >/dev/null || {{ apart=nohup; set -m 2>/dev/null || true; }}  # a Mac: a process group will do
+LLORCH_POOL_KEEP_WORKERS=true "$apart" "{PROGRAM}" serve pool </dev/null >/dev/null 2>>"{LOG}" &
 echo $! >"{PID}"
 """
 
@@ -87,20 +112,27 @@ echo $! >"{PID}"
 class Found:
     """What a host has: its system and machine, the hash of its llorch, a systemd for its user, its configuration.
 
-    `configuration` is the text of the file, None where there is none.
+    `configuration` is the text of the file, None where there is none; `launchd` tells that it keeps the pool running.
     """
 
     system: str
     sha256: str
     systemd: bool
     configuration: str | None
+    launchd: bool = False
 
 
 def found(told: str) -> Found:
     """Return what `LOOK` has printed."""
     head, there, configuration = told.partition("configuration:\n")
     facts = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
-    return Found(facts.get("system", ""), facts.get("sha256", ""), "systemd" in facts, configuration if there else None)
+    return Found(
+        system=facts.get("system", ""),
+        sha256=facts.get("sha256", ""),
+        systemd="systemd" in facts,
+        configuration=configuration if there else None,
+        launchd="launchd" in facts,
+    )
 
 
 def refuse_other_systems(host: Target, *, theirs: str, ours: str) -> None:
@@ -114,9 +146,9 @@ def refuse_other_systems(host: Target, *, theirs: str, ours: str) -> None:
             f"{host.name} is {theirs or 'of an unknown kind'}, and this executable is for {ours}; "
             f"build one on such a host with `make exe`, then: llorch hosts install {host.name} --executable FILE"
         )
-    if not theirs.startswith("Linux "):
+    if not theirs.startswith(("Linux ", "Darwin ")):
         raise InvalidConfiguration(
-            f"{host.name} is {theirs}; only Linux is installed from here, for others see docs/hosts.md"
+            f"{host.name} is {theirs}; only Linux and macOS are installed from here, for others see docs/hosts.md"
         )
 
 
@@ -202,11 +234,17 @@ def reconfigured(host: Target, configuration: str, *, orchestrator: str) -> str:
         raise InvalidConfiguration(f"the configuration of {host.name} ({CONFIG} there): {error.message}") from None
 
 
-def kept_out(host: Target) -> str:
-    """Return what to say when the user's systemd there may not be used, because it ends with the user's log-out."""
+def kept_out(host: Target, there: Found) -> str:
+    """Return what to say of a pool that is no service although *there* has services; empty where it has none."""
+    if there.systemd:
+        advice = "for a service, have root allow it there (loginctl enable-linger USER)"
+    elif there.system.startswith("Darwin "):
+        advice = "for a service, which takes root there once, see docs/hosts.md"
+    else:
+        return ""
     return (
-        f"the pool of {host.name} runs, but not as a service: nobody starts it again after a crash or a reboot; for a "
-        f"service, have root allow it there (loginctl enable-linger USER), then: llorch hosts install {host.name}"
+        f"the pool of {host.name} runs, but not as a service: nobody starts it again after a crash or a reboot; "
+        f"{advice}, then: llorch hosts install {host.name}"
     )
 
 

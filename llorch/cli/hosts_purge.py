@@ -13,6 +13,7 @@ from llorch.cli.remote import Target
 
 DATA = "$HOME/.local/share/llorch/pool"
 OTHER_UNIT = "$HOME/.config/systemd/user/llorch-orchestrator.service"
+OTHER_DAEMON = "/Library/LaunchDaemons/llorch.orchestrator.plist"
 OLD_NAMES = "orchestratord pool-managerd llorch-candled llorch-pool pool-ctl llorch-ctl"
 WORKER_ENDS_S = 45
 
@@ -23,7 +24,7 @@ for part in {ALL_PARTS}; do [ ! -e "$part" ] || echo program=yes; done
 [ ! -e "{plan.UNIT}" ] || echo unit=yes
 [ ! -e "{DATA}" ] || echo "data=$(du -sk "{DATA}" | cut -f1)"
 [ ! -e "{DATA}/models" ] || echo "models=$(du -sk "{DATA}/models" | cut -f1)"
-[ ! -e "{OTHER_UNIT}" ] || echo orchestrator=yes
+for file in "{OTHER_UNIT}" "{OTHER_DAEMON}"; do [ ! -e "$file" ] || echo orchestrator=yes; done
 if [ -e "{plan.CONFIG}" ]; then echo configuration:; cat "{plan.CONFIG}"; fi
 """
 
@@ -69,7 +70,7 @@ def found(told: str) -> Found:
 
 def removal(there: Found) -> Removal:
     """Return what of *there* is removed: nothing that its owner has written or that an orchestrator there needs."""
-    goes, stays = [plan.UNIT, DATA, plan.LOG, plan.PID, plan.LINGER], []
+    goes, stays = [plan.UNIT, plan.DAEMON_LOG, DATA, plan.LOG, plan.PID, plan.LINGER], []
     if there.orchestrator:
         stays.append("the executable, the configuration and the token, which the orchestrator there uses, too")
     else:
@@ -104,13 +105,16 @@ done
 """
     # The orchestrator's unit, which stays where the executable does, needs it as well.
     unlinger = f'[ ! -e "{plan.LINGER}" ] || loginctl disable-linger' if plan.PROGRAM in what.goes else ""
+    # Only root can take it from launchd, which would start the pool again and again.
+    unloaded = f"sudo launchctl bootout system/llorch.pool && sudo rm {plan.DAEMON}"
     return f"""
+if [ -e "{plan.DAEMON}" ]; then echo "launchd keeps its pool running; first, there: {unloaded}" >&2; exit 1; fi
 if [ -e "{plan.UNIT}" ]; then systemctl --user --quiet disable --now llorch-pool; fi
 {plan.END_ALONE}
 cd "{workers}" 2>/dev/null && for file in *.json; do
   [ -e "$file" ] || continue
   p=$(sed -n 's/.*"pid":\\([0-9][0-9]*\\).*/\\1/p' "$file")
-  [ -n "$p" ] && tr '\\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q -- "${{file%.json}}" || continue
+  [ -n "$p" ] && words "$p" | grep -q -- "${{file%.json}}" || continue
   kill "$p" && running="$running $p"
 done
 cd "$HOME" || exit 1

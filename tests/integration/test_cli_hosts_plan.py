@@ -1,88 +1,188 @@
-"""The scripts of `hosts install`, run by a real shell."""
+"""The scripts for a Mac, run by real shells that find what macOS has and nothing else.
+
+launchd is not there: a loop takes its place, which starts the pool again when it has ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
-import hashlib
-import platform
+import os
+import shutil
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
+import psutil
 import pytest
 
-from llorch.cli.hosts_plan import ALONE, CONFIG, LOOK, MAY_LINGER, PROGRAM, VERSION, YES, found, receive, status_of
-from llorch.cli.remote import Target, last_line
-from llorch.cli.remote_ssh import ask, converse
-from tests.support.sshd import ssh_host, why_not
+from llorch.cli import hosts_plan as plan
+from llorch.cli import hosts_purge
+from tests.e2e.processes import until
+
+TOOLS = (
+    *(
+        "basename",
+        "cat",
+        "chmod",
+        "cut",
+        "dirname",
+        "du",
+        "env",
+        "grep",
+        "id",
+        "ls",
+        "mkdir",
+        "mv",
+        "nohup",
+        "pgrep",
+        "ps",
+    ),
+    *("readlink", "rm", "rmdir", "sed", "sh", "shasum", "sleep", "tail", "touch", "tr", "uname", "wc"),
+)
+PROGRAM = """#!/bin/sh
+echo $$ >>"$HOME/started"
+trap 'exit 0' TERM
+while :; do sleep 0.05; done
+"""
+WORKER = "8f2b9c66-1111-4222-8333-944444444444"
+LAUNCHD = 'while :; do "$HOME/.local/bin/llorch" serve pool; done'
+SHELLS = [["dash", "-c"], ["bash", "--posix", "-c"], ["zsh", "--emulate", "sh", "-c"]]
 
 
-def sh(script: str, home: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    env = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
-    return subprocess.run(["sh", "-c", script], check=False, input=stdin, capture_output=True, env=env)
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """Return a home on a Mac, with a program of ours; end what was started there."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in TOOLS:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"there is no {name} here")
+        (tools / name).symlink_to(found)
+    home = tmp_path / "a home"
+    program = home / ".local/bin/llorch"
+    program.parent.mkdir(parents=True)
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    yield home
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HOME") == str(home):
+                process.kill()
+        except psutil.Error:
+            continue
 
 
-def test_what_is_received_is_there_with_its_mode_and_nothing_beside_it(tmp_path: Path) -> None:
-    accepted = sh(receive(PROGRAM, mode="755"), tmp_path, b"#!/bin/sh\n")
-
-    assert accepted.returncode == 0, accepted.stderr
-    assert [file.read_bytes() for file in (tmp_path / ".local/bin").iterdir()] == [b"#!/bin/sh\n"]
-    assert (tmp_path / ".local/bin/llorch").stat().st_mode & 0o777 == 0o755
-
-
-def test_a_host_tells_what_it_has(tmp_path: Path) -> None:
-    before = found(sh(LOOK, tmp_path).stdout.decode())
-    sh(receive(PROGRAM, mode="755"), tmp_path, b"x")
-    sh(receive(CONFIG), tmp_path, b"[pool]\n# last")
-    after = found(sh(LOOK, tmp_path).stdout.decode())
-
-    assert before.system == f"{platform.system()} {platform.machine()}"
-    assert (before.sha256, before.configuration) == ("", None)
-    assert (after.sha256, after.configuration) == (hashlib.sha256(b"x").hexdigest(), "[pool]\n# last")
-    assert (tmp_path / ".config/llorch/llorch.toml").stat().st_mode & 0o777 == 0o600
+def done(home: Path, script: str, *, shell: list[str], stdin: bytes = b"") -> str:
+    """Run a script there; return what it says."""
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"there is no {shell[0]} here")
+    env = {"HOME": str(home), "PATH": str(home.parent / "bin")}
+    script = script.replace("/Library/LaunchDaemons", str(home / "daemons"))
+    command = [shutil.which(shell[0]) or "", *shell[1:], script]
+    return subprocess.run(command, check=True, env=env, input=stdin, stdout=subprocess.PIPE).stdout.decode()
 
 
-def test_what_a_pool_that_is_no_service_writes_is_for_its_user_alone(tmp_path: Path) -> None:
-    sh(receive(PROGRAM, mode="755"), tmp_path, b"#!/bin/sh\nexit\n")
-    folder = tmp_path / ".local/share/llorch"
-    folder.mkdir(parents=True)
-    (folder / "pool.log").touch(mode=0o644)
-
-    started = sh(f"umask 022\n{ALONE}", tmp_path)
-
-    assert started.returncode == 0, started.stderr
-    assert {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()} == {
-        "pool.log": 0o600,
-        "pool.pid": 0o600,
-    }
+def given_to_launchd(home: Path) -> None:
+    """Write the file by which a Mac's owner has launchd keep the pool running."""
+    (home / "daemons").mkdir()
+    (home / "daemons" / Path(plan.DAEMON).name).touch()
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
-async def test_what_a_shell_prints_when_it_starts_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    far = Target("far", "", "far")
-    may_linger = MAY_LINGER.replace("/var/lib/systemd/linger", str(tmp_path)).replace("loginctl", "false")
-    async with ssh_host(tmp_path / "ssh") as ssh:
-        monkeypatch.setenv("LLORCH_SSH", ssh.environment["LLORCH_SSH"])
-        (ssh.home / ".bashrc").write_text("printf 'Welcome to far'")
+async def begun(home: Path, *, times: int) -> list[int]:
+    """Return the processes that the pool has been, once it has been started so many times."""
 
-        async def told(command: str, *, by: Callable[[Target, str], str] = ask) -> str:
-            return await asyncio.to_thread(by, far, command)
+    async def enough() -> bool:
+        file = home / "started"
+        return file.exists() and file.read_text().count("\n") >= times
 
-        noise = await told("true", by=converse)
-        no = await told(may_linger, by=converse)
-        (tmp_path / getpass.getuser()).touch()
-        yes = await told(may_linger, by=converse)
-        looked = found(await told(LOOK, by=converse))
-        nothing = await told(status_of(""))
-        (ssh.home / ".local/bin").mkdir(parents=True)
-        (ssh.home / ".local/bin/llorch").write_text("#!/bin/sh\necho '{}'")
-        (ssh.home / ".local/bin/llorch").chmod(0o755)
-        version, status = await told(VERSION), await told(status_of(""))
+    await until(enough)
+    return [int(line) for line in (home / "started").read_text().split()]
 
-    if not noise:
-        pytest.skip("the shell of this user reads no file when ssh starts it")
-    assert (last_line(no), last_line(yes)) == ("Welcome to far", YES)
-    assert looked.system == f"{platform.system()} {platform.machine()}"
-    assert not last_line(nothing).startswith("{")
-    assert (last_line(version), last_line(status)) == ("{}", "{}")
+
+def place(home: Path, path: str) -> Path:
+    """Return what the shell there takes a path for."""
+    return Path(path.replace("$HOME", str(home)))
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_a_mac_tells_whether_launchd_has_its_pool(home: Path, shell: list[str]) -> None:
+    before = plan.found(done(home, plan.LOOK, shell=shell))
+    given_to_launchd(home)
+    after = plan.found(done(home, plan.LOOK, shell=shell))
+
+    assert (before.launchd, after.launchd) == (False, True)
+    assert (before.systemd, len(before.sha256), before.configuration) == (False, 64, None)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+async def test_a_pool_that_launchd_has_is_ended_and_launchd_starts_it_again(home: Path, shell: list[str]) -> None:
+    launchd = subprocess.Popen(["/bin/sh", "-c", LAUNCHD], env={**os.environ, "HOME": str(home)})
+    try:
+        [first] = await begun(home, times=1)
+        await asyncio.to_thread(done, home, plan.UNDER_LAUNCHD, shell=shell)
+        gone = not psutil.pid_exists(first)
+        again = await begun(home, times=2)
+    finally:
+        launchd.kill()
+        launchd.wait()
+
+    assert gone
+    assert len(again) == 2
+
+
+def test_without_launchd_a_pool_has_a_group_of_its_own_and_the_next_one_ends_it(home: Path) -> None:
+    done(home, plan.ALONE, shell=SHELLS[1])
+    first = int(place(home, plan.PID).read_text())
+    groups = os.getpgid(first), os.getpgid(0)
+    done(home, plan.ALONE, shell=SHELLS[1])
+    second = int(place(home, plan.PID).read_text())
+
+    assert groups[0] == first != groups[1]
+    assert not psutil.pid_exists(first)
+    assert psutil.pid_exists(second)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_a_mac_is_emptied_after_its_workers_have_ended(home: Path, shell: list[str]) -> None:
+    records = place(home, hosts_purge.DATA) / "workers"
+    records.mkdir(parents=True)
+    worker = subprocess.Popen(
+        ["/bin/sh", "-c", "while :; do sleep 0.05; done", WORKER], env={"HOME": str(home)}, process_group=0
+    )
+    (records / f"{WORKER}.json").write_text(f'{{"pid":{worker.pid}}}')
+    waiting = Thread(target=worker.wait)  # as its pool would, or who takes its place
+    waiting.start()
+    there = hosts_purge.found(done(home, hosts_purge.LOOK, shell=shell))
+
+    what = hosts_purge.removal(there)
+    done(home, hosts_purge.script(what, workers=hosts_purge.workers_folder(there)), shell=shell)
+
+    waiting.join()
+    assert there.program
+    assert worker.returncode == -signal.SIGTERM
+    assert [path for path in (plan.PROGRAM, hosts_purge.DATA) if place(home, path).exists()] == []
+
+
+def test_a_mac_whose_pool_launchd_would_start_again_is_left_as_it_is(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given_to_launchd(home)
+    there = hosts_purge.found(done(home, hosts_purge.LOOK, shell=SHELLS[0]))
+
+    with pytest.raises(subprocess.CalledProcessError):
+        done(home, hosts_purge.script(hosts_purge.removal(there), workers="/no"), shell=SHELLS[0])
+
+    assert "first, there: sudo launchctl bootout system/llorch.pool && sudo rm " in capfd.readouterr().err
+    assert place(home, plan.PROGRAM).exists()
+
+
+def test_what_runs_is_known_without_proc(home: Path) -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "read x", "llorch serve pool"], stdin=subprocess.PIPE) as process:
+        elsewhere = plan.WORDS.replace("/proc/", "/no/")
+        seen = done(home, f"{elsewhere}\nwords {process.pid}", shell=SHELLS[0])
+        process.communicate()
+
+    assert "llorch serve pool" in seen

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import plistlib
+import pwd
 import re
 import shutil
 import subprocess
@@ -12,6 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from llorch.cli.hosts_plan import DAEMON
+from llorch.cli.hosts_purge import OTHER_DAEMON
 from llorch.config import load
 from llorch.policy import ModelPolicy
 from llorch.settings import SECTIONS, Host, Server, Settings
@@ -107,16 +111,37 @@ def test_sysusers_reads_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plist", PLISTS, ids=lambda plist: plist.name)
-def test_launchd_is_told_the_role_and_to_keep_it_alive(plist: Path) -> None:
-    told = plistlib.loads(plist.read_bytes())
+def test_launchd_is_told_the_role_whose_it_is_and_to_keep_it_alive(plist: Path, tmp_path: Path) -> None:
+    commands = [line.strip() for line in plist.read_text().splitlines() if line.strip().startswith(("sed ", "sudo "))]
+    write = commands[0].partition(" | sudo tee ")[0]
+    env = {"PATH": os.environ["PATH"], "HOME": "/Users/ann"}
+    written = subprocess.run(["sh", "-c", write], check=True, cwd=plist.parent, env=env, stdout=subprocess.PIPE).stdout
+
+    told = plistlib.loads(written)
 
     role = plist.stem.removeprefix("llorch.")
     assert told["Label"] == plist.stem
-    assert f'"$HOME/.local/bin/llorch" serve {role} ' in told["ProgramArguments"][-1]
-    assert told["KeepAlive"] == {"SuccessfulExit": False}
+    assert told["UserName"] == pwd.getpwuid(os.geteuid()).pw_name
+    assert told["EnvironmentVariables"]["HOME"] == "/Users/ann"
+    log = f'2>>"$HOME/Library/Logs/llorch-{role}.log"'
+    assert told["ProgramArguments"] == ["/bin/sh", "-c", f'exec "$HOME/.local/bin/llorch" serve {role} {log}']
+    assert told["KeepAlive"] == (True if role == "pool" else {"SuccessfulExit": False})
     assert told.get("AbandonProcessGroup", False) is (role == "pool")
+    settings = Settings()
+    drain_s = settings.pool.drain_s + settings.pool.stop_grace_s if role == "pool" else settings.orchestrator.drain_s
+    assert told["ExitTimeOut"] > drain_s
+    assert told["Umask"] == 0o077
     if shutil.which("plutil"):
-        subprocess.run(["plutil", "-lint", str(plist)], check=True)
+        (tmp_path / plist.name).write_bytes(written)
+        subprocess.run(["plutil", "-lint", str(tmp_path / plist.name)], check=True)
+
+
+@pytest.mark.parametrize("plist", PLISTS, ids=lambda plist: plist.name)
+def test_launchd_is_given_a_file_where_hosts_install_looks_for_it(plist: Path) -> None:
+    places = re.findall(r"/Library/LaunchDaemons/\S+", plist.read_text())
+
+    expected = DAEMON if plist.stem == "llorch.pool" else OTHER_DAEMON
+    assert set(places) == {expected}
 
 
 def test_the_sample_configuration_changes_nothing() -> None:

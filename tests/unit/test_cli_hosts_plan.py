@@ -9,6 +9,7 @@ import pytest
 from llorch.cli.hosts_plan import (
     Found,
     found,
+    kept_out,
     orchestrator_in,
     other_orchestrator,
     pool_settings,
@@ -31,6 +32,10 @@ MAC = Target("mac", "http://mac:9300", "ann@mac")
             "motd\nsystem=Linux x86_64\nsha256=ab\nsystemd=yes\nconfiguration:\n[pool]\nsystem=x\n",
             Found("Linux x86_64", "ab", systemd=True, configuration="[pool]\nsystem=x\n"),
         ),
+        (
+            "system=Darwin arm64\nlaunchd=yes\n",
+            Found("Darwin arm64", "", systemd=False, configuration=None, launchd=True),
+        ),
         ("configuration:\n", Found("", "", systemd=False, configuration="")),
         ("", Found("", "", systemd=False, configuration=None)),
     ],
@@ -44,12 +49,32 @@ def test_what_a_host_tells_is_understood(told: str, expected: Found) -> None:
     [
         ("Linux aarch64", "Linux x86_64", "hosts install mac --executable FILE"),
         ("", "Linux x86_64", "hosts install mac --executable FILE"),
-        ("Darwin arm64", "Darwin arm64", "docs/hosts.md"),
+        ("Darwin arm64", "Linux x86_64", "hosts install mac --executable FILE"),
+        ("FreeBSD amd64", "FreeBSD amd64", "docs/hosts.md"),
     ],
 )
-def test_only_the_same_linux_is_installed(theirs: str, ours: str, advice: str) -> None:
+def test_only_the_same_system_is_installed(theirs: str, ours: str, advice: str) -> None:
     with pytest.raises(InvalidConfiguration, match=advice):
         refuse_other_systems(MAC, theirs=theirs, ours=ours)
+
+
+def test_a_mac_is_installed_from_wherever_its_executable_is() -> None:
+    refuse_other_systems(MAC, theirs="Darwin arm64", ours="Darwin arm64")
+
+
+@pytest.mark.parametrize(
+    ("there", "advice"),
+    [
+        (Found("Linux x86_64", "", systemd=True, configuration=None), "loginctl enable-linger USER"),
+        (Found("Linux x86_64", "", systemd=False, configuration=None), ""),
+        (Found("Darwin arm64", "", systemd=False, configuration=None), "takes root there once"),
+    ],
+)
+def test_it_is_told_what_keeps_a_pool_from_being_a_service(there: Found, advice: str) -> None:
+    said = kept_out(MAC, there)
+
+    assert advice in said
+    assert bool(said) is bool(advice)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from llorch.cli.remote import Target
 
 MAC = Target("mac", "http://mac:9200", "mac")
 OURS = f'{plan.WRITTEN_BY_US}\n\n[pool]\npool_id = "attic"\norchestrator = "http://blep:8080"\n'
-ALWAYS = (plan.UNIT, DATA, plan.LOG, plan.PID, plan.LINGER)
+ALWAYS = (plan.UNIT, plan.DAEMON_LOG, DATA, plan.LOG, plan.PID, plan.LINGER)
 EVERYTHING = Removal((*ALWAYS, plan.PROGRAM, plan.TOKEN, plan.CONFIG), ())
 
 
