@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from msgspec.structs import replace
 
-from llorch.cli.doctor.hardware import devices, elsewhere, judged, port, ports
+from llorch.cli.doctor.hardware import devices, elsewhere, judged, port, ports, who_listens
 from llorch.cli.doctor.result import Examined
 from llorch.client import Client
 from llorch.edge import reply
@@ -131,3 +131,9 @@ def test_who_may_not_listen_on_a_port_is_told_another_and_who_has_no_such_addres
 
 def test_port_0_is_no_port_to_look_at() -> None:
     assert ports(Examined(settings=Settings(orchestrator=Orchestrator(port=0), pool=Pool(port=0)))) == []
+
+
+def test_who_has_a_port_is_asked_with_what_each_system_has() -> None:
+    asked = {system: who_listens(8080, system).split()[1] for system in ("linux", "darwin")}
+
+    assert asked == {"linux": "ss", "darwin": "lsof"}

@@ -23,7 +23,7 @@ def test_llorch_comes_from_its_checkout_or_as_a_new_executable(frozen: bool, mon
     here, far = [renewal.again(), renewal.newer()], renewal.on("far")
 
     assert all(where in command for command in here)
-    assert all(command.startswith("cp NEW ") is frozen for command in here)
+    assert all(command.startswith("install -m 755 NEW ") is frozen for command in here)
     assert ("scp " in far, "git pull" in far) == (frozen, not frozen)
     assert renewal.on("127.0.0.1").startswith("llorch serve orchestrator")
 

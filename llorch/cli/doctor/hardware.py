@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -92,8 +93,13 @@ def port(role: str, host: str, number: int) -> Result:
             return failed(name, f"{where}: {(error.strerror or str(error)).lower()}", fix=elsewhere(role, error))
         if asyncio.run(_is_llorch(f"http://{near_host(host)}:{number}")):
             return ok(name, f"{where}: llorch has it")
-        return failed(name, f"{where}: another program has it", fix=f"sudo ss -ltnp 'sport = :{number}'")
+        return failed(name, f"{where}: another program has it", fix=who_listens(number, sys.platform))
     return ok(name, f"{where}: free")
+
+
+def who_listens(number: int, system: str) -> str:
+    """Return the command that names the program that has a port, on a system as `sys.platform` calls it."""
+    return f"sudo lsof -nP -iTCP:{number} -sTCP:LISTEN" if system == "darwin" else f"sudo ss -ltnp 'sport = :{number}'"
 
 
 def elsewhere(role: str, error: OSError) -> str:

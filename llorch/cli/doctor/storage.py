@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def _sound(path: Path, health: Health) -> Sequence[Result]:
     log = size(health.log_bytes)
     if health.in_use and health.log_bytes > MOST_LOG_BYTES:
         found = f"its log has {log}: something has been reading it for long"
-        results.append(failed(NAME, found, fix=f"fuser -v {quoted}"))
+        results.append(failed(NAME, found, fix=f"{'lsof' if sys.platform == 'darwin' else 'fuser -v'} {quoted}"))
     if not health.in_use and health.log_bytes and checkpoint(path):
         results.append(ok(NAME, f"a log of {log} that was left behind has been written into it"))
     if any(result.state == "failed" for result in results):
