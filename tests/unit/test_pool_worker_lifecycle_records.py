@@ -8,6 +8,7 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace as changed
 
+from llorch.wire.pools import Backend
 from llorch.wire.protocol import PROTOCOL
 from llorch.wire.workers import Ready, WorkerHealth
 from roles.pool.worker_lifecycle import records
@@ -69,8 +70,9 @@ def test_a_ready_worker_tells_its_own_numbers_instead_of_the_planned_ones() -> N
     assert (after.slots, after.context_length, after.memory_bytes, after.uri) == (3, 256, 1200, BODY.uri)
 
 
-def test_a_worker_on_a_gpu_keeps_its_estimate_until_the_driver_tells_what_it_holds() -> None:
-    on_gpu = replace(STARTING, plan=Plan("cuda:0", "cuda", "llamacpp", 4, 512, 1000))
+@pytest.mark.parametrize("backend", ["cuda", "metal"])
+def test_a_worker_on_a_gpu_keeps_its_estimate_until_the_driver_tells_what_it_holds(backend: Backend) -> None:
+    on_gpu = replace(STARTING, plan=Plan(f"{backend}:0", backend, "llamacpp", 4, 512, 1000))
 
     loaded = records.ready(on_gpu, BODY, now_ms=50)  # it told of its RAM
     known = records.measured(loaded, 777)

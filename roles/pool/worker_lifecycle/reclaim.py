@@ -1,8 +1,8 @@
 """Proves that the memory of a worker that has ended is back, and marks its device where it is not.
 
-On a CPU the system takes memory back with the last process, so the proof is that none is left. A GPU's driver keeps
-the books: there the proof is a look before and one after. What other programs took meanwhile, as far as the driver
-tells, and what living workers were given is not missing.
+On a CPU the system takes memory back with the last process, so the proof is that none is left; and so does the GPU of a
+Mac, whose memory is the same RAM. Another GPU's driver keeps the books: there the proof is a look before and one after.
+What other programs took meanwhile, as far as the driver tells, and what living workers were given is not missing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch import log
-from llorch.wire.pools import Device
+from llorch.wire.pools import Backend, Device
 from roles.pool.worker_lifecycle import identity
 from roles.pool.worker_lifecycle.records import Record
 
@@ -24,6 +24,8 @@ CHECK_S = 0.5
 SHARE_MISSED = 4
 """A quarter of what a worker held, and no less than `LEAST_BYTES`, is worth a mark: estimates are not exact."""
 LEAST_BYTES = 64 * 2**20
+OF_THE_HOST: frozenset[Backend] = frozenset({"cpu", "metal"})
+"""What computes in the host's RAM."""
 _Key = tuple[str, str]
 """A worker that has ended, and a device that it was on."""
 _log = log.get("pool.reclaim")
@@ -129,7 +131,7 @@ class Reclaim:
             await asyncio.sleep(CHECK_S)
 
     async def _problem(self, claim: Claim, after: Device | None) -> str:
-        if claim.before.backend == "cpu":
+        if claim.before.backend in OF_THE_HOST:
             left = await asyncio.to_thread(identity.members, claim.session)
             return f"processes of a worker that ended are left: {', '.join(map(str, left))}" if left else ""
         if after is None:

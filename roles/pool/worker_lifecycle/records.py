@@ -104,7 +104,8 @@ def measured(record: Record, held_bytes: int) -> Record:
 
 
 def _ready(record: Record, facts: Ready | WorkerHealth, *, uri: str, now_ms: int) -> Record:
-    own = facts.memory_bytes if record.plan.backend != "cuda" else 0  # what it holds of the host's RAM, not of a GPU's
+    # What is resident is not what a GPU holds, also where that is the host's RAM: a Mac's reads the mapped file itself.
+    own = facts.memory_bytes if record.plan.backend == "cpu" else 0
     return replace(
         record,
         status="ready",
