@@ -16,6 +16,7 @@ import psutil
 
 from llorch import __version__
 from llorch.cli.figures import size
+from roles.pool import mac
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,4 +82,4 @@ def _cpu_name() -> str:
             name, _, value = line.partition(":")
             if name.strip() == "model name":
                 return value.strip()
-    return platform.processor()
+    return mac.processor() or platform.processor()
