@@ -96,6 +96,13 @@ def hold_own() -> None:
             hold(Path(sys._MEIPASS))  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's documented name
 
 
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Send a signal to a process group, where anybody is left in it."""
+    # macOS says EPERM, not ESRCH, of a group that has only zombies left.
+    with contextlib.suppress(ProcessLookupError, *([PermissionError] if sys.platform == "darwin" else [])):
+        os.killpg(group, number)
+
+
 def die_with_parent() -> None:
     """Arrange for this process to be killed when the one that started it ends. Linux only; does nothing elsewhere."""
     if sys.platform == "linux":

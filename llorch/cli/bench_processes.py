@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -150,6 +149,5 @@ async def _stop(process: Process) -> None:
             async with asyncio.timeout(STOP_S):
                 await process.wait()
         except TimeoutError:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            program.signal_group(process.pid, signal.SIGKILL)
             await process.wait()

@@ -15,7 +15,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
@@ -61,20 +60,14 @@ def main(arguments: Sequence[str]) -> int:
             os.read(wakened, 512)
         if 0 in ready and not os.read(0, 512):
             _end(server)
-    _kill(server.pid, signal.SIGKILL)  # what it has started and left
+    program.signal_group(server.pid, signal.SIGKILL)  # what it has started and left
     return server.returncode if server.returncode >= 0 else SIGNALLED - server.returncode
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
-    _kill(server.pid, signal.SIGTERM)
+    program.signal_group(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
     while server.poll() is None and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    _kill(server.pid, signal.SIGKILL)
+    program.signal_group(server.pid, signal.SIGKILL)
     server.wait()
-
-
-def _kill(group: int, number: signal.Signals) -> None:
-    # macOS says EPERM, not ESRCH, of a group that has only zombies left.
-    with contextlib.suppress(ProcessLookupError, *([PermissionError] if sys.platform == "darwin" else [])):
-        os.killpg(group, number)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from llorch.program import Echo, with_extra
+from llorch.program import Echo, signal_group, with_extra
 
 
 def heard(monkeypatch: pytest.MonkeyPatch, *at_s: float, numbers: tuple[int, ...] = ()) -> list[bool]:
@@ -54,3 +56,14 @@ def test_packages_of_an_extra_come_from_the_checkout_or_in_another_executable(
     monkeypatch.setattr(sys, "frozen", frozen, raising=False)
 
     assert said in with_extra(extra)
+
+
+def test_a_group_gets_a_signal_as_long_as_anybody_is_in_it() -> None:
+    with subprocess.Popen(["sleep", "60"], process_group=0) as process:
+        signal_group(process.pid, signal.SIGTERM)
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        signal_group(process.pid, signal.SIGKILL)  # nobody but a zombie
+
+    signal_group(process.pid, signal.SIGKILL)
+
+    assert process.returncode == -signal.SIGTERM

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Awaitable, Callable
@@ -49,8 +48,7 @@ async def transfer(
     try:
         return await _listen(process, order, agree, heard)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        program.signal_group(process.pid, signal.SIGKILL)
         await asyncio.shield(process.wait())
 
 

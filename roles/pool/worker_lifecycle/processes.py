@@ -138,12 +138,12 @@ class AdoptedProcess:
     def terminate(self) -> None:
         """Send SIGTERM to the group."""
         if not self._over:
-            _signal_group(self.pid, signal.SIGTERM)
+            program.signal_group(self.pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL to the group."""
         if not self._over:
-            _signal_group(self.pid, signal.SIGKILL)
+            program.signal_group(self.pid, signal.SIGKILL)
 
     def leave(self) -> None:
         """Let it run on; from now on it gets no signal from here."""
@@ -198,7 +198,7 @@ def end_session(leader: int, *, token: str = "") -> None:
         token: Kill only those that have this worker's token; empty for all.
     """
     if not token:
-        _signal_group(leader, signal.SIGKILL)
+        program.signal_group(leader, signal.SIGKILL)
     for _ in range(END_CHECKS):
         left = identity.members(leader, token=token)
         if not left:
@@ -233,9 +233,3 @@ async def _polled_end(pid: int, birth: str) -> None:
         if not birth or await asyncio.to_thread(identity.birth, pid) != birth:
             return
         await asyncio.sleep(POLL_S)
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    # macOS says EPERM, not ESRCH, of a group that has only zombies left.
-    with contextlib.suppress(ProcessLookupError, *([PermissionError] if sys.platform == "darwin" else [])):
-        os.killpg(group, number)
