@@ -15,6 +15,7 @@ WORKER_COMMAND = "__worker"
 GUARD_COMMAND = "__guard"
 WORKER_TOKEN_VARIABLE = "LLORCH_WORKER_TOKEN"
 ECHO_S = 0.5
+LAUNCHER_CHECK_S = 1.0
 HELD = ".llorch-held"
 """The mark of a folder that its processes hold."""
 PARTS = "_internal"
@@ -113,20 +114,42 @@ def die_with_parent() -> None:
 
 
 def die_with_launcher() -> None:
-    """Let `kill -9` end this process too where it hits the one-file executable's first process. Linux only.
+    """Let `kill -9` end this process too where it hits the one-file executable's first process.
 
     That one unpacks the program and then waits for this one; it is the one whose id the shell, a service manager and
     our own records have. Other signals it passes on.
     """
     parent = os.getppid()
-    try:
-        launched = frozen() and Path(f"/proc/{parent}/cmdline").read_bytes() == Path("/proc/self/cmdline").read_bytes()
-    except OSError:
+    if not frozen() or not _says_what_we_do(parent):
         return
-    if launched:
+    if sys.platform == "linux":
         die_with_parent()
-        if os.getppid() != parent:  # it died before the line above
-            signal.raise_signal(signal.SIGKILL)
+    else:
+        import threading
+
+        threading.Thread(target=die_without, args=(parent,), name="launcher", daemon=True).start()
+    if os.getppid() != parent:  # it died before the lines above
+        signal.raise_signal(signal.SIGKILL)
+
+
+def die_without(parent: int) -> None:
+    """Kill this process soon after *parent* is its parent no more, where the system does not do that."""
+    while os.getppid() == parent:
+        time.sleep(LAUNCHER_CHECK_S)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _says_what_we_do(process_id: int) -> bool:
+    """Tell whether a process has the command line of this one."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{process_id}/cmdline").read_bytes() == Path("/proc/self/cmdline").read_bytes()
+    else:
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(process_id).cmdline() == psutil.Process().cmdline()
+    return False
 
 
 class Echo:

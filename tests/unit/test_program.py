@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from llorch.program import Echo, signal_group, with_extra
@@ -67,3 +68,23 @@ def test_a_group_gets_a_signal_as_long_as_anybody_is_in_it() -> None:
     signal_group(process.pid, signal.SIGKILL)
 
     assert process.returncode == -signal.SIGTERM
+
+
+CHILD = (
+    "import os, threading; from llorch.program import die_without; "
+    "threading.Thread(target=die_without, args=(os.getppid(),), daemon=True).start(); "
+    "print(os.getpid(), flush=True); threading.Event().wait()"
+)
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+
+
+def test_where_the_system_does_not_do_it_a_process_ends_itself_after_its_launcher() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout is not None
+        child = psutil.Process(int(launcher.stdout.readline()))
+        ran = child.status() != psutil.STATUS_ZOMBIE
+        launcher.kill()
+        rest = launcher.stdout.read()  # until the child has let go of it
+
+    assert ran
+    assert rest == b""
