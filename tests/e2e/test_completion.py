@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import Finished, finish, orchestrator_role, program, run, until
-from tests.e2e.terminal import CTRL_C, Terminal, on_terminal
+from tests.e2e.terminal import Terminal, on_terminal
 
 TAB = """
 source "$SCRIPT"
@@ -117,20 +117,22 @@ async def set_up_for_zsh(env: dict[str, str], home: Path) -> tuple[dict[str, str
 
 
 async def press_tab(zsh: Terminal, line: str, expected: list[str]) -> None:
-    """Type a line at a new prompt, press Tab once, and wait until what is expected is shown."""
+    """Type a line at the prompt, press Tab once, and wait until what is expected is shown."""
     await zsh.until(lambda seen: seen.endswith(f"ready> {PASTE}"))
     zsh.press(line.encode())
     await zsh.until(lambda seen: seen.endswith(line))
     shown = len(zsh.seen)
     zsh.press(b"\t")
     await zsh.until(lambda seen: all(word in seen[shown:] for word in expected))
-    zsh.press(CTRL_C)
 
 
 async def zsh_completes(offered: Mapping[str, list[str]], env: dict[str, str]) -> bool:
-    """Try it in a new shell; a completion has a limit of time, which a busy machine may need more than."""
-    async with on_terminal(["zsh", "--no-globalrcs", "-i"], env=env, columns=200) as zsh:
-        for line, expected in offered.items():
+    """Try each line in a new shell; a completion has a limit of time, which a busy machine may need more than.
+
+    Ctrl-C would not do for a new prompt: one that comes before zsh has shown all that it offers ends only that.
+    """
+    for line, expected in offered.items():
+        async with on_terminal(["zsh", "--no-globalrcs", "-i"], env=env, columns=200) as zsh:
             try:
                 async with asyncio.timeout(SHELL_S):
                     await press_tab(zsh, line, expected)

@@ -178,6 +178,9 @@ async def test_a_cancellation_is_measured_to_the_moment_when_the_engine_is_free(
     await one.execute("whole", **{**LONG, "max_tokens": 5})
     none = await metric(one, "worker_cancellation_ms_count")
     response = await begin(one, b"event: started", **PREFILL)
+    async with asyncio.timeout(PATIENCE_S):
+        while not await slots_processing(one.core):
+            pass
 
     await cancel(one)
     await rest_of(response)
