@@ -114,11 +114,15 @@ def vector_line(vector: Sequence[float]) -> str:
     """Return a vector as its token event holds it.
 
     Raises:
-        EngineFailed: Not all of it are numbers, which JSON has no words for.
+        EngineFailed: Not all of it are numbers, which JSON has no words for, or one is too large for 32 bits.
     """
-    if not math.isfinite(sum(vector)):
+    try:
+        data = struct.pack(f"<{len(vector)}f", *vector)
+    except OverflowError:
+        data = b""
+    if not data or not math.isfinite(sum(vector)):
         raise EngineFailed("the engine's vector has something in it that is not a number")
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() + "\n"
+    return base64.b64encode(data).decode() + "\n"
 
 
 def read_vector(line: str) -> list[float]:

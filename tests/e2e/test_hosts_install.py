@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.e2e.processes import Finished, role, run, until
 from tests.e2e.terminal import terminal
 from tests.support.cutting import Line, line
+from tests.support.ended import end_all_of
 from tests.support.sshd import SshHost, ssh_host, why_not
 
 NO_EXE = "" if "LLORCH_EXE" in os.environ else "only the executable can be installed: set LLORCH_EXE"
@@ -31,12 +31,7 @@ def _ended(home: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("HOME") == str(home):
-                    process.kill()
-            except psutil.Error:
-                continue
+        end_all_of(home)
 
 
 def _configured(folder: Path, ssh: SshHost, **host: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ import pytest
 from llorch.cli import hosts_plan as plan
 from llorch.cli import hosts_purge
 from tests.e2e.processes import until
+from tests.support.ended import end_all_of
 
 TOOLS = (
     *(
@@ -67,12 +68,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
     program.write_text(PROGRAM)
     program.chmod(0o755)
     yield home
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("HOME") == str(home):
-                process.kill()
-        except psutil.Error:
-            continue
+    end_all_of(home)
 
 
 def done(home: Path, script: str, *, shell: list[str], stdin: bytes = b"") -> str:

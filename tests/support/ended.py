@@ -1,6 +1,8 @@
-"""Whether processes have ended; one that ends while it is looked at has."""
+"""Whether processes have ended, and their end; one that ends while it is looked at has."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import psutil
 
@@ -19,3 +21,13 @@ def pid_ended(pid: int) -> bool:
         return ended(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return True
+
+
+def end_all_of(home: Path) -> None:
+    """Kill what was started with that folder as its home."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HOME") == str(home):
+                process.kill()
+        except psutil.Error:
+            continue

@@ -114,6 +114,12 @@ def test_what_is_no_vector_is_refused(line: str) -> None:
         read_vector(line)
 
 
+def test_a_number_that_does_not_fit_and_no_number_at_all_are_no_vector() -> None:
+    for vector in ([1e39], [0.5, -1e300], []):
+        with pytest.raises(EngineFailed, match="in it that is not a number"):
+            vector_line(vector)
+
+
 @pytest.mark.parametrize("entry", [float("nan"), float("inf"), float("-inf")])
 def test_what_json_cannot_tell_is_no_vector_and_no_score(entry: float) -> None:
     for vector in ([1.0, entry], [entry, -entry], [entry]):

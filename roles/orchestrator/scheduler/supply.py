@@ -134,7 +134,7 @@ class Supply:
         self.grown = True
 
     def snapshot(self, model_ref: str, demand: Demand, *, now_ms: int) -> Snapshot:
-        """Return what a decision about a model depends on. Costs O(log n) in pools, devices, workers and jobs."""
+        """Return what a decision on a model depends on. Costs O(log n); O(its pools) where GPUs are of no use to it."""
         workers = self.serving.free(model_ref)
         slots = min(MOST_HEADS, sum(worker.free_slots for worker in workers))
         pace = self.affinity.pace(model_ref)
