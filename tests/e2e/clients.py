@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import aiohttp
 
-from tests.support.auditor import Expected, Job
+from tests.support.auditor import Expected, Job, Reference
 from tests.support.plans import JobPlan
 from tests.support.transcripts import LATER, Habits, Transcript, follow, take
 
@@ -24,7 +24,7 @@ class Clients:
     """All clients of a run, and what they have seen. `problems` are answers that nobody should get."""
 
     url: str
-    references: dict[str, str]
+    references: dict[str, Reference]
     jobs: dict[str, Job] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)

@@ -20,8 +20,8 @@ from tests.e2e.chaos import Town, town
 from tests.e2e.clients import Clients, reference_key
 from tests.e2e.processes import until
 from tests.support import models
-from tests.support.auditor import OnDisk, audit, text_of
-from tests.support.plans import FaultPlan, Plan, draw
+from tests.support.auditor import OnDisk, Reference, audit, reference_of, text_of
+from tests.support.plans import STOPS, FaultPlan, Plan, draw
 from tests.support.transcripts import Habits, Transcript, follow
 
 SECONDS = float(os.environ.get("LLORCH_CHAOS_S", "25"))
@@ -31,6 +31,7 @@ SEED = random.getrandbits(32) if CHOSEN == "random" else int(CHOSEN)
 SETTLE_S = 240.0
 STEADY = models.Shape(n_embd=320, n_layer=6, n_head=5, n_ff=864, ctx=512)
 """Some milliseconds a token on one thread: jobs last long enough to be hit."""
+LIKELIEST = {"logprobs": True, "top_logprobs": 2}
 
 
 async def _read(http: aiohttp.ClientSession, job_id: str, reader: str) -> Transcript:
@@ -45,14 +46,15 @@ async def _submit(http: aiohttp.ClientSession, body: dict[str, object]) -> str:
         return str((await response.json())["job_id"])
 
 
-async def _references(url: str, plan: Plan) -> dict[str, str]:
+async def _references(url: str, plan: Plan) -> dict[str, Reference]:
     """Run every job that has one right text undisturbed; return the texts."""
     texts = {}
+    held = max(map(len, STOPS)) - 1
     async with aiohttp.ClientSession(url) as http:
         for key, body in {reference_key(job): job.plain for job in plan.jobs if job.exact}.items():
-            transcript = await _read(http, await _submit(http, body), "reference")
+            transcript = await _read(http, await _submit(http, body | LIKELIEST), "reference")
             assert transcript.events[-1].kind == "end", transcript.events[-1]
-            texts[key] = text_of(transcript.events)
+            texts[key] = reference_of(transcript.events, held=held)
     return texts
 
 
@@ -93,7 +95,7 @@ async def _run(place: Town, plan: Plan, clients: Clients) -> list[Transcript]:
     return [task.result() for task in late]
 
 
-async def _still_serves(place: Town, plan: Plan, references: dict[str, str]) -> None:
+async def _still_serves(place: Town, plan: Plan, references: dict[str, Reference]) -> None:
     """Every slot is free again, and as many jobs as there are slots run at once and say what they should."""
     await until(lambda: _slots_free(place), 90)
     exact = next(job for job in plan.jobs if job.exact and job.body["model"] == place.model_ref)
@@ -101,7 +103,8 @@ async def _still_serves(place: Town, plan: Plan, references: dict[str, str]) -> 
         ids = [await _submit(http, exact.plain) for _ in range(6)]
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             readers = [tasks.create_task(_read(http, job_id, "fresh")) for job_id in ids]
-    assert {text_of(reader.result().events) for reader in readers} == {references[reference_key(exact)]}
+    texts = {text_of(reader.result().events) for reader in readers}
+    assert texts == {references[reference_key(exact)].text}
 
 
 def _database(file: Path) -> tuple[dict[str, OnDisk], list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.auditor import Expected, Job, OnDisk, audit
+from tests.support.auditor import Expected, Job, OnDisk, Reference, audit, reference_of
 from tests.support.transcripts import Seen, Transcript
 
 WORDS = ["a ", "b ", "c"]
@@ -21,6 +21,7 @@ ROW: dict[str, Any] = {
     "state": "completed",
     "request": None,
     "finished_ms": 9,
+    "deadline_ms": 900_000,
     "final_event": 9,
     "pieces": 3,
     "tokens_in": 2,
@@ -31,7 +32,7 @@ ROW: dict[str, Any] = {
     "error_retriable": None,
 }
 DISK = OnDisk(row=ROW, attempts=[{"ended_ms": 9, "outcome": "completed"}], output=[(0, 3, OUTPUT)])
-EXPECTED = Expected(max_tokens=3, reference="a b c")
+EXPECTED = Expected(max_tokens=3, reference=Reference("a b c"))
 
 
 def job(*changes: Callable[[Transcript], None]) -> Job:
@@ -47,9 +48,16 @@ def row(**changes: object) -> OnDisk:
     return replace(DISK, row=ROW | changes)
 
 
-def failed(code: str, *, outcomes: list[str], retriable: bool = True) -> OnDisk:
+def failed(code: str, *, outcomes: list[str], retriable: bool = True, deadline_ms: int = 900_000) -> OnDisk:
     """Return a job on disk that ended with an error."""
-    changed = row(state="failed", error_code=code, error_message="m", error_retriable=retriable, stop_reason=None)
+    changed = row(
+        state="failed",
+        error_code=code,
+        error_message="m",
+        error_retriable=retriable,
+        stop_reason=None,
+        deadline_ms=deadline_ms,
+    )
     return replace(changed, attempts=[{"ended_ms": 1, "outcome": outcome} for outcome in outcomes])
 
 
@@ -100,7 +108,7 @@ def test_a_database_that_says_something_else_is_found(disk: OnDisk | None, said:
 @pytest.mark.parametrize(
     ("expected", "said"),
     [
-        (replace(EXPECTED, reference="a b d"), "undisturbed it is 'a b d'"),
+        (replace(EXPECTED, reference=Reference("a b d")), "undisturbed it is 'a b d'"),
         (replace(EXPECTED, stop=["b c"]), "holds a stop sequence"),
     ],
 )
@@ -111,6 +119,39 @@ def test_a_wrong_text_is_found(expected: Expected, said: str) -> None:
     assert any(said in problem for problem in audit(wrong, DISK))
 
 
+@pytest.mark.parametrize(
+    ("text", "is_whole", "is_right"),
+    [
+        ("abcdefgh", True, True),
+        ("abcdef", True, False),
+        ("abcdef", False, True),
+        ("abcXefgh", True, True),
+        ("abcdX", True, True),
+        ("abcd", True, True),
+        ("abXdefgh", True, False),
+        ("abcdeXgh", True, False),
+        ("abcdefghabcdefgh", True, False),
+    ],
+)
+def test_a_text_may_differ_only_where_rounding_decides(text: str, is_whole: bool, is_right: bool) -> None:
+    assert Reference("abcdefgh", [range(3, 5)]).allows(text, is_whole=is_whole) is is_right
+
+
+@pytest.mark.parametrize(("difference", "unsure"), [(0.02, [range(3, 7)]), (0.04, [])])
+def test_a_reference_knows_where_it_was_unsure(difference: float, unsure: list[range]) -> None:
+    pairs = [(-1.0, -3.0), (-1.0, -1.0 - difference), (-1.0, -2.0)]
+    events = [
+        Seen("token", (n, 0), json.dumps({"t": text, "logprobs": [_place(pair)]}).encode())
+        for n, (text, pair) in enumerate(zip(["abc", "de", "f"], pairs, strict=True))
+    ]
+
+    assert reference_of(events, held=1) == Reference("abcdef", unsure)
+
+
+def _place(pair: tuple[float, float]) -> dict[str, object]:
+    return {"top_logprobs": [{"logprob": logprob} for logprob in pair]}
+
+
 def test_a_cancellation_that_was_answered_otherwise_is_found() -> None:
     answered = job()
     answered.cancel_answers.append("cancelled")
@@ -118,10 +159,34 @@ def test_a_cancellation_that_was_answered_otherwise_is_found() -> None:
     assert audit(answered, DISK) == ["job j: a cancellation was answered with cancelled, the row says completed"]
 
 
-def test_a_job_may_fail_when_it_was_tried_often_enough() -> None:
+def job_that_failed(*, may_be_late: bool = False) -> Job:
+    """Return a job whose readers were told of its failure."""
     end = Seen("error", (3, 9), b'{"code":"WORKER_LOST","message":"m","retriable":true}')
     tried = job()
+    tried.expected = replace(EXPECTED, may_be_late=may_be_late)
     for transcript in tried.transcripts:
         transcript.events[-1] = end
+    return tried
 
-    assert audit(tried, failed("WORKER_LOST", outcomes=["WORKER_LOST"] * 5)) == []
+
+def test_a_job_may_fail_when_it_was_tried_often_enough() -> None:
+    assert audit(job_that_failed(), failed("WORKER_LOST", outcomes=["WORKER_LOST"] * 5)) == []
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "deadline_ms", "is_right"),
+    [
+        (["WORKER_LOST"], 1_009, True),
+        (["WORKER_LOST"], 1_010, False),
+        (["WORKER_LOST"] * 2, 2_009, True),
+        (["WORKER_LOST", "HANDED_BACK"], 1_010, False),
+        (["HANDED_BACK"], 1, False),
+    ],
+)
+def test_a_job_may_fail_when_no_time_is_left_to_try_it_again(
+    outcomes: list[str], deadline_ms: int, is_right: bool
+) -> None:
+    disk = failed("WORKER_LOST", outcomes=outcomes, deadline_ms=deadline_ms)
+
+    assert (audit(job_that_failed(may_be_late=True), disk) == []) is is_right
+    assert audit(job_that_failed(), disk) != []

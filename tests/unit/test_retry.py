@@ -20,25 +20,26 @@ OTHERS = [
     if issubclass(kind, errors.BusyError | errors.PeerError)
     and kind not in {TimeoutExceeded, errors.CannotContinue}  # have tests of their own
 ]
+NEVER_MS = 2**53
 
 
 @pytest.mark.parametrize("kind", CALLERS, ids=lambda kind: str(kind.__name__))
 @pytest.mark.parametrize("attempt", [1, MAX_ATTEMPTS])
 def test_the_callers_own_faults_are_never_tried_again(kind: type[LlorchError], attempt: int) -> None:
-    outcome = after_failure(kind("no"), attempt=attempt, now_ms=0, chance=0.5)
+    outcome = after_failure(kind("no"), attempt=attempt, now_ms=0, deadline_ms=NEVER_MS, chance=0.5)
 
     assert outcome == GiveUp(kind.code, "no", retriable=False)
 
 
 @pytest.mark.parametrize("kind", OTHERS, ids=lambda kind: str(kind.__name__))
 def test_what_is_not_the_callers_fault_is_tried_again(kind: type[LlorchError]) -> None:
-    outcome = after_failure(kind("no"), attempt=1, now_ms=0, chance=1.0)
+    outcome = after_failure(kind("no"), attempt=1, now_ms=0, deadline_ms=NEVER_MS, chance=1.0)
 
     assert isinstance(outcome, Retry)
 
 
 def test_a_job_that_cannot_go_on_ends_with_an_error_that_says_ask_again() -> None:
-    outcome = after_failure(errors.CannotContinue("no"), attempt=1, now_ms=0, chance=1.0)
+    outcome = after_failure(errors.CannotContinue("no"), attempt=1, now_ms=0, deadline_ms=NEVER_MS, chance=1.0)
 
     assert outcome == GiveUp("CANNOT_CONTINUE", "no", retriable=True)
 
@@ -57,16 +58,38 @@ def test_a_job_that_cannot_go_on_ends_with_an_error_that_says_ask_again() -> Non
     ],
 )
 def test_each_attempt_waits_twice_as_long_as_the_one_before(attempt: int, chance: float, delay_ms: int) -> None:
-    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=10_000, chance=chance)
+    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=10_000, deadline_ms=NEVER_MS, chance=chance)
 
     assert outcome == Retry(10_000 + delay_ms, counts=True)
 
 
 @pytest.mark.parametrize("attempt", [MAX_ATTEMPTS, MAX_ATTEMPTS + 1])
 def test_the_fifth_failure_is_the_last(attempt: int) -> None:
-    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=0, chance=0.5)
+    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=0, deadline_ms=NEVER_MS, chance=0.5)
 
     assert outcome == GiveUp("WORKER_LOST", f"gone; given up after {attempt} attempts", retriable=True)
+
+
+@pytest.mark.parametrize("left_ms", [1, 1_000])
+def test_an_attempt_that_would_come_after_the_deadline_is_not_waited_for(left_ms: int) -> None:
+    outcome = after_failure(WorkerLost("gone"), attempt=1, now_ms=500, deadline_ms=500 + left_ms, chance=1.0)
+
+    assert outcome == GiveUp("WORKER_LOST", "gone; no time is left for another attempt", retriable=True)
+
+
+def test_an_attempt_just_before_the_deadline_is_made() -> None:
+    outcome = after_failure(WorkerLost("gone"), attempt=1, now_ms=500, deadline_ms=1_501, chance=1.0)
+
+    assert outcome == Retry(1_500, counts=True)
+
+
+@pytest.mark.parametrize("code", sorted(FREE_CODES))
+def test_a_job_that_did_not_begin_is_left_to_the_queue_whose_deadline_it_is(code: str) -> None:
+    error = RemoteError("not now", code=code, status=503, retriable=True)
+
+    outcome = after_failure(error, attempt=1, now_ms=1_000, deadline_ms=1_010, chance=1.0)
+
+    assert outcome == Retry(1_100, counts=False)
 
 
 @pytest.mark.parametrize("code", sorted(FREE_CODES))
@@ -74,7 +97,7 @@ def test_the_fifth_failure_is_the_last(attempt: int) -> None:
 def test_a_worker_that_did_not_begin_costs_no_attempt(code: str, attempt: int) -> None:
     error = RemoteError("not now", code=code, status=503, retriable=True)
 
-    outcome = after_failure(error, attempt=attempt, now_ms=1_000, chance=1.0)
+    outcome = after_failure(error, attempt=attempt, now_ms=1_000, deadline_ms=NEVER_MS, chance=1.0)
 
     assert outcome == Retry(1_100, counts=False)
 
@@ -88,7 +111,10 @@ def test_a_worker_that_did_not_begin_costs_no_attempt(code: str, attempt: int) -
     ],
 )
 def test_only_the_jobs_own_time_limit_is_final(code: str, outcome: Retry | GiveUp) -> None:
-    assert after_failure(TimeoutExceeded("late", code=code), attempt=1, now_ms=0, chance=1.0) == outcome
+    assert (
+        after_failure(TimeoutExceeded("late", code=code), attempt=1, now_ms=0, deadline_ms=NEVER_MS, chance=1.0)
+        == outcome
+    )
 
 
 @given(
@@ -99,7 +125,7 @@ def test_only_the_jobs_own_time_limit_is_final(code: str, outcome: Retry | GiveU
 def test_the_wait_is_between_half_and_the_whole_of_the_step_and_never_over_the_cap(
     attempt: int, chance: float, now_ms: int
 ) -> None:
-    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=now_ms, chance=chance)
+    outcome = after_failure(WorkerLost("gone"), attempt=attempt, now_ms=now_ms, deadline_ms=NEVER_MS, chance=chance)
 
     step_ms = BASE_MS * 2 ** (attempt - 1)
     assert isinstance(outcome, Retry)

@@ -36,13 +36,14 @@ class GiveUp:
     retriable: bool
 
 
-def after_failure(error: LlorchError, *, attempt: int, now_ms: int, chance: float) -> Retry | GiveUp:
+def after_failure(error: LlorchError, *, attempt: int, now_ms: int, deadline_ms: int, chance: float) -> Retry | GiveUp:
     """Decide what follows attempt number *attempt* (from 1) that ended with *error*.
 
     Args:
         error: What ended it; the caller's own faults are never retried.
         attempt: How many attempts there have been, this one included.
         now_ms: The time.
+        deadline_ms: The job's; an attempt that would come behind it is not waited for.
         chance: Uniform in 0…1.
     """
     if error.code in FREE_CODES:
@@ -52,4 +53,7 @@ def after_failure(error: LlorchError, *, attempt: int, now_ms: int, chance: floa
     if attempt >= MAX_ATTEMPTS:
         return GiveUp(error.code, f"{error.message}; given up after {attempt} attempts", retriable=True)
     delay_ms = min(CAP_MS, BASE_MS * 2 ** (attempt - 1)) * (0.5 + chance / 2)
-    return Retry(now_ms + round(delay_ms), counts=True)
+    not_before_ms = now_ms + round(delay_ms)
+    if not_before_ms >= deadline_ms:
+        return GiveUp(error.code, f"{error.message}; no time is left for another attempt", retriable=True)
+    return Retry(not_before_ms, counts=True)

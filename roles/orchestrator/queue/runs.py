@@ -265,10 +265,15 @@ class Runs:
             return
         if attempt.silent:
             await self._suspect(running)
-        outcome = after_failure(error, attempt=ticket.failures + 1, now_ms=now_ms, chance=random.random())
+        outcome = after_failure(
+            error,
+            attempt=ticket.failures + 1,
+            now_ms=now_ms,
+            deadline_ms=ticket.deadline_ms,
+            chance=random.random(),
+        )
         if isinstance(outcome, GiveUp):
             error = RemoteError(outcome.message, code=outcome.code, status=error.status, retriable=outcome.retriable)
-        if isinstance(outcome, GiveUp) or outcome.not_before_ms >= ticket.deadline_ms:
             await self._settlement.settle(ticket, Move.FAIL, error, attempt)
             return
         ticket.failures += outcome.counts
