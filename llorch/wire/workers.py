@@ -13,7 +13,7 @@ from llorch.wire.conversation import Message, Tool
 from llorch.wire.embedding import ONE_SHAPE, Inputs, Rerank, Truncate
 from llorch.wire.pools import Backend, Engine, Id, WorkerState
 from llorch.wire.protocol import FIRST
-from llorch.wire.tasks import MAX_SEED, Talk, talk_problems
+from llorch.wire.tasks import MAX_SEED, SubmitTask, Talk, calls_tools, talk_problems
 
 ONE_OF_PROMPT_AND_MESSAGES: Mapping[str, object] = {"oneOf": [{"required": ["prompt"]}, {"required": ["messages"]}]}
 MemoryArchitecture = Literal["vram-only", "unified", "system"]
@@ -75,6 +75,11 @@ class CountTokens(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
     messages: Annotated[list[Message], Meta(min_length=1)] | UnsetType = UNSET
     tools: list[Tool] | UnsetType = UNSET
+
+
+def counting(task: SubmitTask) -> CountTokens:
+    """Return the question how many tokens the prompt of a job is."""
+    return CountTokens(prompt=task.prompt, messages=task.messages, tools=task.tools if calls_tools(task) else UNSET)
 
 
 class TokenCount(msgspec.Struct, frozen=True):

@@ -16,8 +16,8 @@ from llorch.job import JobId, State
 from llorch.wire.codec import encode
 from llorch.wire.conversation import images_of
 from llorch.wire.embedding import kind_of
-from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, SubmitTask, calls_tools
-from llorch.wire.workers import CountTokens, TokenCount
+from llorch.wire.tasks import DEFAULT_MAX_TOKENS, Accepted, SubmitTask
+from llorch.wire.workers import TokenCount, counting
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
@@ -173,10 +173,8 @@ class Submissions:
         client = self._fleet.any_client(model_ref)
         if client is None:
             return
-        tools = task.tools if calls_tools(task) else UNSET
-        body = CountTokens(prompt=task.prompt, messages=task.messages, tools=tools)
         try:
-            count = await client.send("POST", "/count", TokenCount, body=body, timeout_s=COUNT_TIMEOUT_S)
+            count = await client.send("POST", "/count", TokenCount, body=counting(task), timeout_s=COUNT_TIMEOUT_S)
         except (errors.PeerError, errors.RemoteError) as error:
             if error.status == errors.InvalidRequest.status:
                 raise

@@ -13,7 +13,17 @@ from llorch.sse import encode_event
 from llorch.wire.codec import encode
 from llorch.wire.events import WorkerStarted
 from llorch.wire.tasks import Accepted, Task
-from tests.support.orchestrating import BACK_OFF_MS, QUIET, REF, ScriptedWorker, System, both, failure, terminal, text
+from tests.support.orchestrating import (
+    BACK_OFF_MS,
+    QUIET,
+    REF,
+    ScriptedWorker,
+    System,
+    both,
+    failure,
+    terminal,
+    text,
+)
 from tests.support.scripts import Call, dying, first_half, in_turn, second_half, silent_death
 
 LOST = "WORKER_LOST"

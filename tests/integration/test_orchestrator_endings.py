@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from llorch.wire.tasks import CancelReply
 from roles.orchestrator.app import DATABASE
 from tests.support.orchestrating import (
     BACK_OFF_MS,
+    COUNTED,
     QUIET,
     ScriptedWorker,
     System,
@@ -236,3 +238,20 @@ async def test_a_stored_request_that_cannot_be_run_ends_its_job_and_nothing_else
     assert changed == 1
     assert failure(events).code == "INVALID_REQUEST"
     assert (task.status, task.attempts, done.attempts) == ("failed", 1, 1)
+
+
+async def test_the_prompt_of_a_job_that_died_with_its_orchestrator_before_its_end_is_counted(tmp_path: Path) -> None:
+    async with both(tmp_path, ScriptedWorker(dying), **QUIET) as system:
+        job = await system.submit(max_tokens=2)
+        await system.until(job.job_id, lambda task: task.status == "queued" and task.attempts == 1)
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database, database:
+        known = database.execute("UPDATE jobs SET tokens_in = NULL, not_before_ms = 0 RETURNING tokens_in").fetchall()
+    worker = ScriptedWorker()
+    async with both(tmp_path, worker, **QUIET) as system:
+        [end] = terminal(await system.events(job.job_id))
+        task = await system.show(job.job_id)
+
+    assert known == [(None,)]
+    assert worker.asked == []
+    assert task.tokens_in == COUNTED == json.loads(end.data)["tokens_in"]
+    assert (task.status, task.stop_reason, task.tokens_out) == ("completed", "max_tokens", 2)

@@ -47,6 +47,8 @@ PATIENCE_S = 20.0
 QUIET: dict[str, Any] = {"heartbeat_interval_s": 3600}
 """Time that a test lets pass does not make the pool go offline."""
 BACK_OFF_MS = 60_000
+COUNTED = 5_000
+"""What a scripted worker says of every prompt."""
 
 
 class Clock:
@@ -177,7 +179,7 @@ class ScriptedWorker:
     async def count(self, request: web.Request) -> web.StreamResponse:
         """POST /count: its engine is in trouble, or tells more than there is room for."""
         await read(request, CountTokens)
-        return reply(TokenCount(5000, 4096)) if self.busy is None else error_response(self.busy, "none")
+        return reply(TokenCount(COUNTED, 4096)) if self.busy is None else error_response(self.busy, "none")
 
     async def execute(self, request: web.Request) -> web.StreamResponse:
         """POST /execute."""

@@ -22,14 +22,14 @@ from llorch.wire import events
 from llorch.wire.embedding import kind_of
 from llorch.wire.events import EventId
 from llorch.wire.tasks import DEFAULT_MAX_TOKENS, SubmitTask, can_go_on, shared
-from llorch.wire.workers import CancelAccepted, CancelJob, Execute
+from llorch.wire.workers import CancelAccepted, CancelJob, Execute, TokenCount, counting
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.queue.worker_events import Other, read_blocks
 from roles.orchestrator.relay import Relay
 from roles.orchestrator.state.store import Store
 from roles.orchestrator.stream import Stream
 
-LET_GO_S = 2.0
+LET_GO_S, COUNT_S = 2.0, 5.0
 STORE_EVERY_S = 0.25
 STORE_EVERY_TOKENS, STORE_EVERY_BYTES = 64, 256 * 1024
 RECONNECT_WAITS_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)
@@ -123,8 +123,8 @@ class Runner:
         if _stuck(stream, task):
             return CannotContinue("an earlier attempt has put out a part of an answer that no other can go on with")
         body = None if task is None else await self._execution(stream, task, target)
-        if body is not None and body.max_tokens == 0:
-            self._exhausted(stream, attempt)
+        if task is not None and body is not None and body.max_tokens == 0:
+            await self._exhausted(stream, task, target, attempt)
             return None
         failure: LlorchError | None = None
         attempt.moved_s = asyncio.get_running_loop().time()
@@ -167,12 +167,17 @@ class Runner:
             **shared(task),
         )
 
-    def _exhausted(self, stream: Stream, attempt: Attempt) -> None:
-        """End a job whose last worker died between its last token and its end: nothing is left to generate."""
+    async def _exhausted(self, stream: Stream, task: SubmitTask, target: Target, attempt: Attempt) -> None:
+        """End a job whose last worker died between its last token and its end: nothing is left to generate.
+
+        Its prompt is counted: where an orchestrator died, too, what that worker had said of it may not be on disk.
+        """
+        with contextlib.suppress(LlorchError):
+            count = await target.client.send("POST", "/count", TokenCount, body=counting(task), timeout_s=COUNT_S)
+            attempt.tokens_in = count.tokens
         now_ms = self._clock_ms()
-        self._store.start(
-            stream.job_id, engine=None, tokens_in=None, event_serial=stream.next_serial(now_ms), now_ms=now_ms
-        )
+        serial, known = stream.next_serial(now_ms), attempt.tokens_in
+        self._store.start(stream.job_id, engine=None, tokens_in=known, event_serial=serial, now_ms=now_ms)
         if stream.held:
             self._relay.tokens(stream, [events.WorkerToken(stream.count, stream.held)])
         attempt.end = events.WorkerEnd(
