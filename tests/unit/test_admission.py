@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from llorch.errors import Draining, InvalidRequest, QueueFull
 from llorch.wire.codec import encode
-from llorch.wire.conversation import Message
+from llorch.wire.conversation import FunctionCall, Message, ToolCall
 from llorch.wire.embedding import Rerank
 from llorch.wire.pools import Model
 from llorch.wire.tasks import SubmitTask
@@ -154,6 +154,20 @@ def test_messages_are_counted_with_room_for_what_the_template_adds() -> None:
     task = SubmitTask(model="m", messages=[Message("system", "é"), Message("user", "abc")])
 
     assert prompt_bytes(task) == (5, 3 * TEMPLATE_BYTES_PER_MESSAGE)
+
+
+def test_calls_of_tools_that_are_not_offered_any_more_are_counted_too() -> None:
+    call = ToolCall("c1", FunctionCall("f", "{}"))
+    said = [
+        Message("user", "abc"),
+        Message("assistant", "", tool_calls=[call]),
+        Message("tool", "5", tool_call_id="c1"),
+    ]
+
+    text, around = prompt_bytes(SubmitTask(model="m", messages=said))
+
+    assert text == 4
+    assert around > 4 * TEMPLATE_BYTES_PER_MESSAGE
 
 
 @pytest.mark.parametrize(

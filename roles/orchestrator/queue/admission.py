@@ -126,7 +126,7 @@ def prompt_bytes(task: SubmitTask) -> tuple[int, int]:
         return (0 if task.prompt is UNSET else len(task.prompt.encode())), 2
     text = sum(len(message.text.encode()) for message in task.messages)
     calls = [message.tool_calls for message in task.messages if message.tool_calls is not UNSET]
-    told = len(encode([calls, task.tools])) if calls or task.tools else 0
+    told = len(encode([calls, task.tools or []])) if calls or task.tools else 0
     return text, TEMPLATE_BYTES_PER_MESSAGE * (len(task.messages) + 1) + TEMPLATE_FACTOR * told
 
 
