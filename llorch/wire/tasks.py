@@ -19,6 +19,7 @@ DEFAULT_TEMPERATURE = 0.7
 DEFAULT_TIMEOUT_MS = 300_000
 MAX_TIMEOUT_MS = 1_800_000
 MAX_TOP_LOGPROBS = 20
+MAX_STOPS = 64
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 IDEMPOTENCY_KEY_EXPECTED = "expected 1 to 255 printable ASCII characters, no spaces"
 
@@ -62,9 +63,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=-2, le=2, description="Subtracted from the scores of tokens that were seen lately")
     ] = 0.0
     logit_bias: LogitBias | UnsetType = UNSET
-    stop: Annotated[list[Stop], Meta(max_length=4, description="Texts that end the output and are not part of it")] = (
-        msgspec.field(default_factory=list)
-    )
+    stop: Annotated[
+        list[Stop], Meta(max_length=MAX_STOPS, description="Texts that end the output and are not part of it")
+    ] = msgspec.field(default_factory=list)
     response_format: ResponseFormat | UnsetType = UNSET
     logprobs: Annotated[bool, Meta(description="Tell how likely each token was")] | UnsetType = UNSET
     top_logprobs: (

@@ -12,7 +12,7 @@ from llorch.errors import InvalidRequest
 from llorch.wire.anthropic import MessagesRequest
 from llorch.wire.codec import decode
 from llorch.wire.conversation import Function, FunctionCall, Message, NamedFunction, NamedTool, Tool, ToolCall
-from llorch.wire.tasks import SubmitTask
+from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
 from roles.orchestrator.dialects.anthropic import count, stop_sequence, task
 
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}
@@ -25,17 +25,30 @@ def asked(**fields: object) -> MessagesRequest:
 
 def test_a_message_without_wishes_gets_anthropics_defaults_and_ends_with_its_reader() -> None:
     expected = SubmitTask(
-        model="m", messages=[Message("user", "hi")], max_tokens=9, temperature=1.0, on_disconnect="cancel"
+        model="m",
+        messages=[Message("user", "hi")],
+        max_tokens=9,
+        temperature=1.0,
+        on_disconnect="cancel",
+        timeout_ms=MAX_TIMEOUT_MS,
     )
 
-    assert task(asked()) == expected
+    assert task(asked(), room=None) == expected
     assert (
-        task(asked(metadata={"user_id": "u"}, thinking={"type": "disabled"}, tools=[], service_tier="auto")) == expected
+        task(asked(metadata={"user_id": "u"}, thinking={"type": "disabled"}, tools=[], service_tier="auto"), room=None)
+        == expected
     )
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "room", "expected"), [(32_000, 4_096, 4_096), (9, 4_096, 9), (32_000, None, 32_000)]
+)
+def test_who_was_made_for_larger_models_gets_what_fits(asked_for: int, room: int | None, expected: int) -> None:
+    assert task(asked(max_tokens=asked_for), room=room).max_tokens == expected
 
 
 def test_every_wish_arrives() -> None:
-    found = task(asked(system="be", temperature=0, top_p=0.5, top_k=3, stop_sequences=["x", "y"]))
+    found = task(asked(system="be", temperature=0, top_p=0.5, top_k=3, stop_sequences=["x", "y"]), room=None)
 
     assert found == SubmitTask(
         model="m",
@@ -46,6 +59,7 @@ def test_every_wish_arrives() -> None:
         top_k=3,
         stop=["x", "y"],
         on_disconnect="cancel",
+        timeout_ms=MAX_TIMEOUT_MS,
     )
 
 
@@ -64,7 +78,7 @@ def test_every_wish_arrives() -> None:
 )
 def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, object], named: list[str]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        task(asked(**fields))
+        task(asked(**fields), room=None)
 
     assert refused.value.details is not None
     problems: Any = refused.value.details["fields"]
@@ -86,7 +100,7 @@ def test_calls_and_what_they_gave_become_messages_of_their_own() -> None:
         {"role": "user", "content": [{**result, "content": "sun"}]},
     ]
 
-    found = task(asked(messages=turns, tools=[TOOL]))
+    found = task(asked(messages=turns, tools=[TOOL]), room=None)
 
     assert found.messages == [
         Message("user", "hi"),
@@ -109,13 +123,13 @@ def test_calls_and_what_they_gave_become_messages_of_their_own() -> None:
     ],
 )
 def test_choices_of_tools_have_their_own_words(choice: dict[str, object], expected: tuple[object, object]) -> None:
-    found = task(asked(tools=[TOOL], tool_choice=choice))
+    found = task(asked(tools=[TOOL], tool_choice=choice), room=None)
 
     assert (found.tool_choice, found.parallel_tool_calls) == expected
 
 
 def test_thinking_is_told_apart() -> None:
-    assert task(asked(thinking={"type": "enabled", "budget_tokens": 1024})).reasoning_format == "auto"
+    assert task(asked(thinking={"type": "enabled", "budget_tokens": 1024}), room=None).reasoning_format == "auto"
 
 
 @pytest.mark.parametrize(

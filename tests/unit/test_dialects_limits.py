@@ -33,7 +33,7 @@ def messages(role: str, *content: object) -> dict[str, object]:
     return {"max_tokens": 5, "messages": [{"role": role, "content": list(content)}]}
 
 
-ANTHROPIC = (MessagesRequest, anthropic.task)
+ANTHROPIC = (MessagesRequest, partial(anthropic.task, room=None))
 CHAT = (ChatRequest, partial(openai.chat_tasks, room=None))
 RESPONSES = (ResponsesRequest, partial(responses.task, room=None))
 EMBEDDING = (EmbeddingRequest, embeddings.embedding_task)

@@ -24,7 +24,7 @@ from llorch.wire.conversation import (
 )
 from llorch.wire.events import End, Token
 from llorch.wire.ollama import Done, OllamaChat, OllamaGenerate
-from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
+from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, MAX_TIMEOUT_MS, SubmitTask
 from roles.orchestrator.dialects.ollama import (
     LOADED,
     Answered,
@@ -46,6 +46,7 @@ PLAIN = SubmitTask(
     top_k=40,
     max_tokens=96,
     on_disconnect="cancel",
+    timeout_ms=MAX_TIMEOUT_MS,
 )
 ENDED = End(tokens_in=7, tokens_out=3, stop_reason="eos", queue_ms=5, first_token_ms=12, decode_time_ms=30)
 

@@ -22,7 +22,7 @@ from llorch.wire.conversation import (
     ToolCall,
 )
 from llorch.wire.openai import ChatRequest, CompletionRequest
-from llorch.wire.tasks import SubmitTask
+from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
 from roles.orchestrator.dialects.openai import chat_tasks, completion_tasks
 
 CALL = {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": "{}"}}
@@ -47,7 +47,12 @@ def problems(error: InvalidRequest) -> list[str]:
 def test_a_chat_without_wishes_gets_openais_defaults_and_ends_with_its_reader() -> None:
     assert chat_tasks(chat(), room=4096) == [
         SubmitTask(
-            model="m", messages=[Message("user", "hi")], temperature=1.0, max_tokens=4096, on_disconnect="cancel"
+            model="m",
+            messages=[Message("user", "hi")],
+            temperature=1.0,
+            max_tokens=4096,
+            on_disconnect="cancel",
+            timeout_ms=MAX_TIMEOUT_MS,
         )
     ]
 
@@ -56,19 +61,20 @@ def test_every_wish_arrives() -> None:
     wishes = {"temperature": 0, "top_p": 0.5, "top_k": 3, "min_p": 0.1, "repetition_penalty": 1.1, "seed": 9}
     more = {"stop": "x", "max_tokens": 5, "priority": "batch", "session_id": "s"}
 
-    [task] = completion_tasks(completion(**wishes, **more))
+    [task] = completion_tasks(completion(**wishes, **more), room=None)
 
     expected = SubmitTask(
         model="m",
         prompt="hi",
         on_disconnect="cancel",
+        timeout_ms=MAX_TIMEOUT_MS,
         **{**wishes, **more, "stop": ["x"]},  # type: ignore[arg-type]
     )
     assert task == expected
 
 
 def test_several_answers_are_several_jobs_with_seeds_of_their_own() -> None:
-    tasks = completion_tasks(completion(prompt=["a", "b"], n=2, seed=2**63 - 1))
+    tasks = completion_tasks(completion(prompt=["a", "b"], n=2, seed=2**63 - 1), room=None)
 
     assert [(task.prompt, task.seed) for task in tasks] == [
         ("a", 2**63 - 1),
@@ -78,9 +84,25 @@ def test_several_answers_are_several_jobs_with_seeds_of_their_own() -> None:
     ]
 
 
-@pytest.mark.parametrize(("asked", "room", "expected"), [({}, None, UNSET), ({"max_completion_tokens": 9}, 50, 9)])
-def test_the_room_counts_only_where_nothing_was_asked(asked: dict[str, object], room: int, expected: object) -> None:
+@pytest.mark.parametrize(
+    ("asked", "room", "expected"),
+    [
+        ({}, None, UNSET),
+        ({}, 50, 50),
+        ({"max_completion_tokens": 9}, 50, 9),
+        ({"max_tokens": 32_000}, 50, 50),
+        ({"max_tokens": 32_000}, None, 32_000),
+    ],
+)
+def test_a_chat_gets_what_it_asks_for_or_what_fits(asked: dict[str, object], room: int, expected: object) -> None:
     [task] = chat_tasks(chat(**asked), room=room)
+
+    assert task.max_tokens == expected
+
+
+@pytest.mark.parametrize(("asked", "room", "expected"), [({}, None, 16), ({}, 9, 9), ({"max_tokens": 99}, 50, 50)])
+def test_a_completion_gets_what_it_asks_for_or_what_fits(asked: dict[str, object], room: int, expected: int) -> None:
+    [task] = completion_tasks(completion(**asked), room=room)
 
     assert task.max_tokens == expected
 
@@ -139,7 +161,7 @@ def test_neutral_and_unknown_fields_change_nothing(fields: dict[str, object]) ->
 @pytest.mark.parametrize("prompt", [[1, 2, 3], [[1], [2]], ["a", ""]])
 def test_prompts_that_are_not_texts_are_refused(prompt: list[object]) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        completion_tasks(completion(prompt=prompt))
+        completion_tasks(completion(prompt=prompt), room=None)
 
     assert problems(refused.value) == ["prompt"]
 
@@ -168,7 +190,7 @@ def test_forms_and_odds_arrive() -> None:
 
     [formed] = chat_tasks(chat(response_format=schema, reasoning_effort="low"), room=9)
     [likely] = chat_tasks(chat(logprobs=True, top_logprobs=2, logit_bias={"5": -1}, presence_penalty=0.5), room=9)
-    [plain] = completion_tasks(completion(logprobs=0))
+    [plain] = completion_tasks(completion(logprobs=0), room=None)
 
     assert formed.response_format == ResponseFormat("json_schema", SchemaFormat({"type": "null"}))
     assert formed.reasoning_format == "auto"

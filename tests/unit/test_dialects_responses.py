@@ -21,7 +21,7 @@ from llorch.wire.conversation import (
     ToolCall,
 )
 from llorch.wire.responses import ResponsesRequest
-from llorch.wire.tasks import SubmitTask
+from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
 from roles.orchestrator.dialects.responses import task
 
 TOOL = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
@@ -38,6 +38,7 @@ def test_a_text_is_a_message_of_the_user_and_the_instructions_come_first() -> No
         max_tokens=50,
         temperature=1.0,
         on_disconnect="cancel",
+        timeout_ms=MAX_TIMEOUT_MS,
     )
 
     assert task(asked(instructions="be", store=False, metadata={}, truncation="auto", include=[]), room=50) == expected

@@ -13,7 +13,7 @@ from llorch.job import JobId
 from llorch.wire import events
 from llorch.wire.anthropic import CountRequest, MessageErrorReply, MessageReply, MessagesRequest, TokensCounted
 from llorch.wire.workers import TokenCount
-from roles.orchestrator.api.dialogue import jobs, steps, whole
+from roles.orchestrator.api.dialogue import jobs, room, steps, whole
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.dialects import anthropic as words
 from roles.orchestrator.dialects import anthropic_replies as replies
@@ -24,7 +24,7 @@ WORDS = Words(MessageErrorReply, replies.error_reply, "Request-Id")
 async def messages(request: web.Request) -> web.StreamResponse:
     """POST /v1/messages."""
     asked = await read(request, MessagesRequest)
-    async with jobs(request, [words.task(asked)]) as [job]:
+    async with jobs(request, [words.task(asked, room=room(request, asked.model))]) as [job]:
         headers = {"X-Job-Id": job}
         if asked.stream:
             async with aclosing(_stream(request, job, asked)) as blocks:

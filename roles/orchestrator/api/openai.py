@@ -38,7 +38,7 @@ async def chat(request: web.Request) -> web.StreamResponse:
 async def complete(request: web.Request) -> web.StreamResponse:
     """POST /v1/completions."""
     asked = await read(request, CompletionRequest)
-    tasks = words.completion_tasks(asked)
+    tasks = words.completion_tasks(asked, room=room(request, asked.model))
     return await _answer(request, asked, tasks, chat=False)
 
 

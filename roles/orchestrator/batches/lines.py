@@ -119,7 +119,7 @@ def tasks(wanted: Wanted, batch_id: str, *, room: int | None, left_ms: int) -> l
     elif isinstance(wanted, ChatRequest):
         found = words.chat_tasks(wanted, room=room)
     else:
-        found = words.completion_tasks(wanted)
+        found = words.completion_tasks(wanted, room=room)
     return [
         msgspec.structs.replace(
             task,

@@ -28,13 +28,15 @@ from llorch.wire.conversation import (
 from llorch.wire.images import data_url
 from llorch.wire.tasks import SubmitTask
 from llorch.wire.workers import CountTokens
-from roles.orchestrator.dialects.openai import found, offered, picture, submission
+from roles.orchestrator.dialects.openai import found, limited, offered, picture, submission
 
 THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 
 
-def task(asked: MessagesRequest) -> SubmitTask:
+def task(asked: MessagesRequest, *, room: int | None) -> SubmitTask:
     """Return the job that a request asks for; its default temperature is Anthropic's, 1.
+
+    *room* is what `openai.chat_tasks` says of it.
 
     Raises:
         InvalidRequest: It asks for what llorch cannot do; every such field is named.
@@ -43,7 +45,7 @@ def task(asked: MessagesRequest) -> SubmitTask:
         {
             **_conversation(asked),
             "model": asked.model,
-            "max_tokens": asked.max_tokens,
+            "max_tokens": limited(asked.max_tokens, room=room),
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
             "top_p": 1.0 if asked.top_p is None else asked.top_p,
             "top_k": asked.top_k or 0,

@@ -53,7 +53,7 @@ from llorch.wire.ollama import (
 )
 from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.answer import Answer
-from roles.orchestrator.dialects.openai import found, offered, picture, submission
+from roles.orchestrator.dialects.openai import OF_A_CLIENT, found, limited, offered, picture, submission
 
 NS_PER_MS = 1_000_000
 DEFAULTS = Options(temperature=0.8, top_p=0.9, top_k=40, min_p=0.0, repeat_penalty=1.0)
@@ -107,9 +107,7 @@ def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> Subm
 
 def loading(name: str, keep_alive: float | UnsetType) -> SubmitTask:
     """Return the smallest job for which a model must be loaded; the worker is kept so many seconds behind it."""
-    return SubmitTask(
-        model=name, prompt=".", max_tokens=1, temperature=0.0, on_disconnect="cancel", keep_alive=keep_alive
-    )
+    return SubmitTask(model=name, prompt=".", max_tokens=1, temperature=0.0, keep_alive=keep_alive, **OF_A_CLIENT)
 
 
 def keeping(asked: Asked | EmbedRequest | OldEmbedRequest) -> float | UnsetType:
@@ -243,10 +241,10 @@ def _task(asked: Asked, name: str, fields: dict[str, object], *, room: int | Non
     given = asked.options or Options()
     names = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")
     chosen = {name: getattr(DEFAULTS if getattr(given, name) is None else given, name) for name in names}
-    limit = given.num_predict if given.num_predict is not None and given.num_predict > 0 else room
+    wanted = given.num_predict if given.num_predict is not None and given.num_predict > 0 else None
     sampled = {
         "model": name,
-        "max_tokens": UNSET if limit is None else min(limit, room or limit),
+        "max_tokens": limited(wanted, room=room),
         "seed": UNSET if given.seed is None or given.seed == -1 else given.seed & MAX_SEED,
         "temperature": chosen["temperature"],
         "top_p": chosen["top_p"],

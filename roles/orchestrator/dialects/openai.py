@@ -7,7 +7,7 @@ llorch's, a client of OpenAI's API gets OpenAI's: temperature 1, and as many tok
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -40,11 +40,12 @@ from llorch.wire.openai import (
     OfferedTool,
     Part,
 )
-from llorch.wire.tasks import MAX_SEED, SubmitTask
+from llorch.wire.tasks import MAX_SEED, MAX_TIMEOUT_MS, SubmitTask
 
 T = TypeVar("T")
 U = TypeVar("U")
 TEXTS = frozenset({"text", "input_text", "output_text"})
+OF_A_CLIENT: dict[str, Any] = {"on_disconnect": "cancel", "timeout_ms": MAX_TIMEOUT_MS}
 IMAGES = frozenset({"image_url", "input_image"})
 
 
@@ -53,7 +54,8 @@ def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
 
     Args:
         asked: The request.
-        room: Tokens to ask for where the request does not say: the model's context, if it is known.
+        room: The model's context in tokens, if it is known: as many are asked for where the request does not say, or
+            asks for more, as clients that were made for larger models do.
 
     Raises:
         InvalidRequest: It asks for what llorch cannot do; every such field is named.
@@ -66,10 +68,9 @@ def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
     formed = found(problems, "response_format", _format, asked.response_format)
     if problems:
         raise invalid(problems)
-    wanted = asked.max_completion_tokens or asked.max_tokens or room
     fields: dict[str, object] = {
         "messages": messages,
-        "max_tokens": given(wanted),
+        "max_tokens": limited(asked.max_completion_tokens or asked.max_tokens, room=room),
         "tools": tools or UNSET,
         "tool_choice": choice if tools or choice not in ("none", "auto") else UNSET,
         "parallel_tool_calls": given(asked.parallel_tool_calls),
@@ -81,8 +82,11 @@ def chat_tasks(asked: ChatRequest, *, room: int | None) -> list[SubmitTask]:
     return _numbered(submission(_sampled(asked) | fields), asked.n or 1)
 
 
-def completion_tasks(asked: CompletionRequest) -> list[SubmitTask]:
-    """Return the jobs that a plain completion asks for, one an answer; see `chat_tasks`."""
+def completion_tasks(asked: CompletionRequest, *, room: int | None) -> list[SubmitTask]:
+    """Return the jobs that a plain completion asks for, one an answer; see `chat_tasks`.
+
+    Where it does not say, that is 16 tokens at most.
+    """
     unable = {"echo": asked.echo, "suffix": asked.suffix, "best_of": (asked.best_of or 1) > 1}
     problems = [FieldProblem(name, "not supported") for name, is_asked in unable.items() if is_asked]
     prompts = [asked.prompt] if isinstance(asked.prompt, str) else asked.prompt
@@ -90,7 +94,7 @@ def completion_tasks(asked: CompletionRequest) -> list[SubmitTask]:
         problems.append(FieldProblem("prompt", "expected a text, or a list of texts; token ids are not supported"))
     if problems:
         raise invalid(problems)
-    fields: dict[str, object] = {"max_tokens": asked.max_tokens or 16}
+    fields: dict[str, object] = {"max_tokens": limited(asked.max_tokens or 16, room=room)}
     if asked.logprobs is not None:
         fields |= {"logprobs": True, "top_logprobs": asked.logprobs}
     fields |= _sampled(asked)
@@ -100,14 +104,22 @@ def completion_tasks(asked: CompletionRequest) -> list[SubmitTask]:
     return found
 
 
+def limited(wanted: int | None, *, room: int | None) -> int | UnsetType:
+    """Return how many tokens a job asks for, if anything is known; see `chat_tasks`."""
+    known = [count for count in (wanted, room) if count is not None]
+    return min(known, default=UNSET)
+
+
 def submission(fields: dict[str, object]) -> SubmitTask:
-    """Return a job that ends when its client leaves.
+    """Return a job that ends when its client leaves, or after the longest time that a job may have.
+
+    These APIs have no field for a time: their clients wait as long as they like, and leave.
 
     Raises:
         InvalidRequest: A field is not what a job may have, or they do not fit together.
     """
     try:
-        return checked(SubmitTask(**fields, on_disconnect="cancel"))  # type: ignore[arg-type]  # that is checked
+        return checked(SubmitTask(**fields, **OF_A_CLIENT))  # type: ignore[arg-type]  # that is checked
     except FieldProblems as error:
         raise invalid(error.problems) from None
 

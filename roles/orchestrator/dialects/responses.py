@@ -22,7 +22,7 @@ from llorch.wire.conversation import (
 )
 from llorch.wire.responses import Item, NamedChoice, OfferedFunction, ResponsesRequest, TextFormat
 from llorch.wire.tasks import SubmitTask
-from roles.orchestrator.dialects.openai import content_of, found, given, joined, offered, submission
+from roles.orchestrator.dialects.openai import content_of, found, given, joined, limited, offered, submission
 
 LOGPROBS = "message.output_text.logprobs"
 STATELESS = "not supported: nothing is kept between requests; send the whole conversation"
@@ -47,7 +47,7 @@ def task(asked: ResponsesRequest, *, room: int | None) -> SubmitTask:
         {
             "model": asked.model,
             "messages": [*instructions, *messages],
-            "max_tokens": given(asked.max_output_tokens or room),
+            "max_tokens": limited(asked.max_output_tokens, room=room),
             "temperature": 1.0 if asked.temperature is None else asked.temperature,
             "top_p": 1.0 if asked.top_p is None else asked.top_p,
             "logprobs": True if asked.top_logprobs is not None or LOGPROBS in (asked.include or ()) else UNSET,
