@@ -8,16 +8,20 @@ serial that grows with time and is never used twice for a job. Ids are ordered a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from llorch.errors import InvalidRequest
 from llorch.wire.conversation import TokenLogprob, ToolCallDelta
 from llorch.wire.embedding import Capability
 
 StopReason = Literal["eos", "max_tokens", "stop_sequence"]
+MAX_COUNT = 2**53 - 1
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+"""A number of tokens or of milliseconds that another process tells; the database and JavaScript can hold it."""
+ModelToken = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class EventId(NamedTuple):
@@ -132,7 +136,7 @@ class WorkerToken(Token, frozen=True):
     event that only shows what was held before has no ids; any other without ids is from an engine that tells none.
     """
 
-    ids: list[int] = msgspec.field(default_factory=list)
+    ids: list[ModelToken] = msgspec.field(default_factory=list)
     held: str = ""
 
 
@@ -171,18 +175,18 @@ class WorkerStarted(msgspec.Struct, frozen=True, kw_only=True):
     """First event of a worker's own stream: the job has a slot and its prompt has been counted."""
 
     job_id: str
-    attempt: int
-    tokens_in: int
-    max_tokens: int
+    attempt: Count
+    tokens_in: Count
+    max_tokens: Count
     engine: str
 
 
 class WorkerEnd(msgspec.Struct, frozen=True, kw_only=True):
     """Last event of a worker's own stream when all went well."""
 
-    tokens_in: int
-    tokens_out: int
+    tokens_in: Count
+    tokens_out: Count
     stop_reason: StopReason
-    prefill_ms: int
-    decode_ms: int
-    tokens_cached: int = 0
+    prefill_ms: Count
+    decode_ms: Count
+    tokens_cached: Count = 0

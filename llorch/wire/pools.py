@@ -26,6 +26,7 @@ Id = Annotated[
         description="up to 64 letters, digits, dots, underscores and hyphens",
     ),
 ]
+UnixMs = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 ModelRef = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
@@ -127,11 +128,11 @@ class Worker(EngineOptions, frozen=True, kw_only=True):
     slots_busy: int
     context_length: int
     memory_bytes: int
-    started_ms: int
+    started_ms: UnixMs
     uri: str | UnsetType = UNSET
     progress: float = 0.0
-    ready_ms: int | UnsetType = UNSET
-    load_ms: int = 0
+    ready_ms: UnixMs | UnsetType = UNSET
+    load_ms: UnixMs = 0
     exit_code: int | UnsetType = UNSET
     error: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET

@@ -121,7 +121,7 @@ async def _clean(core: Orchestrator, batches: Registry, settings: Settings) -> N
     """Erase what has been kept long enough, once a minute."""
     own = settings.orchestrator
     while True:
-        with contextlib.suppress(BusyError):  # the disk is full or read-only; the writer tells of it
+        with contextlib.suppress(BusyError, OSError):  # the disk is full, read-only or fails; the writer tells of it
             await batches.clean(purge_after_ms=round(own.purge_after_s * 1000))
             await core.clean(
                 output_retention_ms=round(own.output_retention_s * 1000), purge_after_ms=round(own.purge_after_s * 1000)

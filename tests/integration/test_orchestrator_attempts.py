@@ -9,37 +9,22 @@ from pathlib import Path
 import pytest
 
 from llorch.errors import AllSlotsBusy, Draining, InvalidRequest, LlorchError, NotReady
-from llorch.sse import encode_event
 from llorch.wire.codec import encode
 from llorch.wire.events import WorkerStarted
-from llorch.wire.tasks import Accepted, Task
+from llorch.wire.tasks import Accepted
 from tests.support.orchestrating import (
-    BACK_OFF_MS,
     QUIET,
     REF,
     ScriptedWorker,
-    System,
     both,
     failure,
     terminal,
     text,
 )
+from tests.support.retrying import again, outcomes
 from tests.support.scripts import Call, dying, first_half, in_turn, second_half, silent_death
 
 LOST = "WORKER_LOST"
-
-
-async def again(system: System, job_id: str, *, after: int) -> Task:
-    """Wait until attempt number *after* has failed, then let the time to the next one pass."""
-    waiting = await system.until(job_id, lambda task: task.status == "queued" and task.attempts == after)
-    system.advance(BACK_OFF_MS)
-    return waiting
-
-
-def outcomes(task: Task) -> list[object]:
-    """Return how each attempt ended."""
-    assert isinstance(task.attempt_log, list)
-    return [attempt.outcome for attempt in task.attempt_log]
 
 
 @pytest.mark.parametrize("ends", [first_half, dying])
@@ -113,89 +98,6 @@ async def test_it_begins_anew_where_nobody_has_seen_a_word_of_it(tmp_path: Path)
         events = await live
 
     assert text(events) == ["[0:]"]
-
-
-def wrong(event: bytes, *, seen: asyncio.Event) -> Callable[[Call], Awaitable[None]]:
-    """Say one token as one should and, once it was seen, something else."""
-
-    async def play(call: Call) -> None:
-        await call.started()
-        await call.token("so far ")
-        await seen.wait()
-        await call.raw(event)
-        await call.cancelled.wait()
-
-    return play
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        encode_event("token", "3.0", b'{"i":2,"t":"from the future"}'),
-        encode_event("token", "1.0", b'{"i":0,"t":"from the past"}'),
-        encode_event("token", "2.0", b'{"i":0,"t":"of two minds"}'),
-        encode_event("token", "2.0", b'{"i":1}'),
-        encode_event("token", "2.0", b'{"i":1,"t":"\xff"}'),
-        encode_event("token", "2.0", b'{"i":1,"t":"cut o'),
-        encode_event("started", "1.1", b'{"what":"is this"}'),
-        encode_event("metrics", "1.1", b"[]"),
-        encode_event("end", "1.1", b'{"tokens_in":1}'),
-        encode_event("end", "1.1", b"{" * 10_000),
-        encode_event("error", "1.1", b'"sorry"'),
-        b"event: token\nid: 2.0\ndata: " + b"x" * 9_000_000,
-        b"<html>" * 2_000_000,
-    ],
-    ids=lambda value: repr(value[:50]),
-)
-async def test_what_a_broken_worker_says_never_reaches_a_client(event: bytes, tmp_path: Path) -> None:
-    seen = asyncio.Event()
-    worker = ScriptedWorker(in_turn(wrong(event, seen=seen), second_half))
-    async with both(tmp_path, worker, **QUIET) as system:
-        job = await system.submit()
-        live = system.client.events(f"/v2/tasks/{job.job_id}/events")
-        before = [await anext(live)]
-        while before[-1].kind != "token":
-            before.append(await anext(live))
-        seen.set()
-        await again(system, job.job_id, after=1)
-        events = before + [event async for event in live]
-        task = await system.show(job.job_id)
-
-    assert text(events) == ["so far ", "[1:so far ]"]
-    assert [event.kind for event in terminal(events)] == ["end"]
-    assert outcomes(task) == [LOST, "completed"]
-
-
-async def test_an_event_that_is_not_known_yet_is_passed_over(tmp_path: Path) -> None:
-    async def play(call: Call) -> None:
-        await call.started()
-        await call.raw(b": a comment\n\nretry: 5\n\n" + encode_event("added_later", "0.9", b"{}"))
-        await call.token("all of it")
-        await call.end()
-
-    async with both(tmp_path, ScriptedWorker(play)) as system:
-        events = await system.events((await system.submit()).job_id)
-
-    assert text(events) == ["all of it"]
-    assert "added_later" not in {event.kind for event in events}
-
-
-async def test_nothing_counts_behind_the_end(tmp_path: Path) -> None:
-    async def play(call: Call) -> None:
-        await call.started()
-        await call.token("all of it")
-        await call.end()
-        await call.token(" and more")
-        await call.fail("ENGINE_FAILED", retriable=True)
-
-    async with both(tmp_path, ScriptedWorker(play)) as system:
-        job = await system.submit()
-        events = await system.events(job.job_id)
-        task = await system.show(job.job_id)
-
-    assert [event.kind for event in terminal(events)] == ["end"]
-    assert text(events)[:1] == ["all of it"]
-    assert (task.status, task.attempts) == ("completed", 1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import pytest
 
 from llorch.errors import DiskFull, StorageUnavailable
 from roles.orchestrator.state.store import Store
-from roles.orchestrator.state.writer import MAX_BATCH, Operation
+from roles.orchestrator.state.writer import ITS_OWN, MAX_BATCH, Operation
+from tests.support import disks
 from tests.support.storing import opened
 
 
@@ -75,6 +76,20 @@ async def _error_of(write: object) -> BaseException | None:
     except sqlite3.IntegrityError as error:
         return error
     return None
+
+
+@pytest.mark.parametrize("value", [2**63, "half a character: \ud800", object()])
+async def test_a_value_that_the_database_cannot_keep_fails_alone(value: object, tmp_path: Path) -> None:
+    async with opened(tmp_path / "w.db") as store:
+        await store.writer.write(make_table)
+        async with asyncio.TaskGroup() as tasks:
+            before = tasks.create_task(store.writer.write(insert(1)))
+            wrong = store.writer.submit(lambda db: db.execute("INSERT INTO numbers VALUES (?)", (value,)).rowcount)
+            behind = tasks.create_task(store.writer.write(insert(2)))
+        with pytest.raises(ITS_OWN):
+            await wrong
+
+    assert (before.result(), behind.result(), numbers(tmp_path / "w.db")) == (1, 2, [1, 2])
 
 
 async def test_a_write_whose_caller_left_happens_or_not_but_spoils_nothing(tmp_path: Path) -> None:
@@ -181,3 +196,24 @@ async def test_a_lock_that_another_process_holds_is_waited_out(tmp_path: Path) -
         assert await patient == 1
         assert (refused.value.status, refused.value.code) == (503, "STORAGE_UNAVAILABLE")
         assert numbers(tmp_path / "w.db") == [2]
+
+
+async def test_a_log_that_cannot_be_emptied_on_a_full_disk_is_trouble_that_passes(tmp_path: Path) -> None:
+    with disks.small(tmp_path / "disk", 4) as disk:
+        async with opened(disk / "w.db") as store:
+            await store.writer.write(make_table)
+            for number in range(100, 100 + 2_000, 100):
+                await store.writer.write(partial(_many, numbers=range(number, number + 100)))
+            filler = disks.fill(disk)
+            with pytest.raises(DiskFull):
+                await store.checkpoint()
+            patience = await store.writer.read(lambda db: db.execute("PRAGMA busy_timeout").fetchone())
+            filler.unlink()
+            await store.checkpoint()
+            left = (disk / "w.db-wal").stat().st_size
+
+    assert (patience, left) == ((5_000,), 0)
+
+
+def _many(db: sqlite3.Connection, *, numbers: range) -> None:
+    db.executemany("INSERT INTO numbers VALUES (?)", ((number,) for number in numbers))

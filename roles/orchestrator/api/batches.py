@@ -31,7 +31,7 @@ async def upload(request: web.Request) -> web.Response:
     try:
         async for part in _parts(request):
             if part.name == "file" and row is None:
-                row = await registry.receive(_chunks(part), (part.filename or "file")[:255])
+                row = await registry.receive(_chunks(part), _name(part.filename))
             else:
                 fields[str(part.name)[:40]] = await _text(part)
             if len(fields) > MAX_FIELDS:
@@ -150,6 +150,11 @@ def _translated() -> Iterator[None]:
         raise errors.RequestTimeout("the body did not come in time; send the request again") from None
     except (ValueError, web.RequestPayloadError, HttpProcessingError):
         raise errors.InvalidRequest("the body is not the form that its headers tell of") from None
+
+
+def _name(told: str | None) -> str:
+    """Return the name of a file; bytes of it that are not UTF-8 are told as such."""
+    return (told or "file").encode("utf-8", "replace").decode()[:255]
 
 
 async def _text(part: BodyPartReader) -> str:

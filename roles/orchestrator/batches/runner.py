@@ -60,6 +60,8 @@ class Runner:
         self._wake = asyncio.Event()
         self._flying: dict[int, dict[int, asyncio.Task[None]]] = {}
         self._fed: dict[int, int] = {}
+        self._troubled: set[int] = set()
+        """Batches whose files could not be read or written the last time."""
 
     def wake(self) -> None:
         """Have a look soon."""
@@ -88,6 +90,12 @@ class Runner:
             except FileNotFoundError:  # the database is from a backup, which has no files
                 gone = BatchProblem(code="file_not_found", message="the input file is not there any more")
                 await self._end(batch, "failed", problems=[gone])
+            except OSError as error:  # somebody may mend it before the batch expires
+                if batch.seq not in self._troubled:
+                    _log.error("batch_files_fail", batch=batch.id, reason=str(error))
+                self._troubled.add(batch.seq)
+            else:
+                self._troubled.discard(batch.seq)
 
     async def _move(self, batch: BatchRow, group: asyncio.TaskGroup) -> None:
         if batch.status == "cancelling":
@@ -164,6 +172,11 @@ class Runner:
             done = LineRow(row.number, row.custom_id, row.start, "completed", found)
         except LlorchError as error:
             found = lines.failed(row.custom_id, error, batch.correlation_id)
+            done = LineRow(row.number, row.custom_id, row.start, "failed", found)
+        except Exception:  # noqa: BLE001 - a bug: it costs this line alone, the log gets the traceback
+            _log.exception("line_failed", batch=batch.id, line=row.number)
+            wrong = LlorchError("something is wrong on the server; see its log")
+            found = lines.failed(row.custom_id, wrong, batch.correlation_id)
             done = LineRow(row.number, row.custom_id, row.start, "failed", found)
         await self._tables.answer(batch.seq, done)
 

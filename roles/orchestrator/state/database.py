@@ -78,6 +78,21 @@ def _prepare(path: Path) -> None:
         ) from None
 
 
+async def erase_log(writer: Writer) -> None:
+    """Do `empty_log` between two transactions.
+
+    Raises:
+        BusyError: The database cannot be written now.
+    """
+    try:
+        await writer.read(empty_log)
+    except sqlite3.OperationalError as error:
+        trouble = trouble_of(error)
+        if trouble is None:
+            raise
+        raise trouble from error
+
+
 def empty_log(db: sqlite3.Connection) -> None:
     """Move what the write-ahead log holds into the database and empty it: what was erased still stands in it.
 
@@ -85,8 +100,10 @@ def empty_log(db: sqlite3.Connection) -> None:
     """
     [patience_ms] = db.execute("PRAGMA busy_timeout").fetchone()
     db.execute("PRAGMA busy_timeout = 0")
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    db.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
+    try:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {patience_ms:d}")
 
 
 def lock(path: Path) -> int:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from llorch.wire.operations import FinalState, Purge, Purged
-from roles.orchestrator.state.database import empty_log
+from roles.orchestrator.state.database import erase_log
 from roles.orchestrator.state.writer import Writer
 
 STRETCH = 1_000
@@ -60,7 +60,7 @@ async def purge(writer: Writer, wanted: Purge, *, now_ms: int) -> Purged:
         counts.update(job.state for job in gone)
         outputs += sum(job.kept for job in gone)
     if counts and not wanted.dry_run:
-        await writer.read(empty_log)
+        await erase_log(writer)
     return Purged(jobs=dict(counts), outputs=outputs, more=more)
 
 

@@ -20,7 +20,7 @@ from llorch.job import FINAL, JobId, Move, State, after, sources
 from roles.orchestrator.scheduler.serving import MOST_KEPT
 from roles.orchestrator.scheduler.startup import Startup
 from roles.orchestrator.state import attempts, output
-from roles.orchestrator.state.database import Database, empty_log, unusable
+from roles.orchestrator.state.database import Database, erase_log, unusable
 from roles.orchestrator.state.rows import AttemptRow, Chunk, Ending, Filter, Generated, JobRow, NewJob, Whereabouts
 from roles.orchestrator.state.text_log import TextLog
 
@@ -294,8 +294,8 @@ class Store:
         return len(found)
 
     async def checkpoint(self) -> None:
-        """Move what the write-ahead log holds into the database and empty it: erased texts were in it, too."""
-        await self.writer.read(empty_log)
+        """Move what the write-ahead log holds into the database and empty it; fails as `erase_log` tells."""
+        await erase_log(self.writer)
 
     async def _delete(self, table: str, column: str, seqs: Iterable[int]) -> None:
         """Delete rows some hundred at a time, so that nobody waits long for a commit."""

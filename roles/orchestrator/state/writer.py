@@ -29,6 +29,15 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 MAX_BATCH = 512
 RETRY_S = 0.5
+ITS_OWN = (
+    sqlite3.IntegrityError,
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    ValueError,
+    OverflowError,
+)
+"""What an operation fails with that asks for what cannot be, such as a number beyond 64 bits or half a character."""
 
 _log = log.get("orchestrator.database")
 
@@ -96,9 +105,9 @@ class Writer:
     def submit(self, operation: Operation[T], *, patient: bool = True) -> asyncio.Future[T]:
         """Queue *operation*; the future has its result once that is on disk, and may be left unread.
 
-        Operations happen in the order they were submitted. The future fails with `sqlite3.IntegrityError` when a
-        constraint forbids it, and, unless *patient*, with `DiskFull` or `StorageUnavailable` when it cannot be written
-        now; nothing of the operation has happened then. A patient one waits until it can.
+        Operations happen in the order they were submitted. The future fails with one of `ITS_OWN` when a constraint
+        forbids it or a value cannot be kept, and, unless *patient*, with `DiskFull` or `StorageUnavailable` when it
+        cannot be written now; nothing of the operation has happened then. A patient one waits until it can.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         future.add_done_callback(_seen)
@@ -126,7 +135,7 @@ class Writer:
         """Write a batch; return what is stuck."""
         try:
             results = await self._db.run(partial(together, operations=[waiting.operation for waiting in batch]))
-        except (sqlite3.IntegrityError, sqlite3.OperationalError):
+        except (*ITS_OWN, sqlite3.OperationalError):
             return await self._commit_singly(batch)
         for waiting, result in zip(batch, results, strict=True):
             waiting.result(result)
@@ -138,7 +147,8 @@ class Writer:
         for number, waiting in enumerate(batch):
             try:
                 [result] = await self._db.run(partial(together, operations=[waiting.operation]))
-            except sqlite3.IntegrityError as error:
+            except ITS_OWN as error:
+                _log.warning("write_refused", reason=f"{type(error).__name__}: {error}")
                 waiting.failed(error)
             except sqlite3.OperationalError as error:
                 trouble = trouble_of(error)

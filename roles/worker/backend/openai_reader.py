@@ -14,7 +14,7 @@ import msgspec
 from llorch import errors
 from llorch.wire.codec import UNREADABLE
 from llorch.wire.conversation import FunctionDelta, TokenChance, TokenLogprob, ToolCallDelta
-from llorch.wire.events import StopReason
+from llorch.wire.events import MAX_COUNT, StopReason
 from roles.worker.backend import REPLACEMENT, Chunk
 from roles.worker.backend.llamacpp_options import LEAST_LOGPROB
 
@@ -123,11 +123,11 @@ class Reader:
             raise errors.EngineFailed("the server gave an answer that is not OpenAI's") from None
         if said.error is not None or (said.choices is None and said.usage is None and said.prompt_progress is None):
             raise errors.EngineFailed("the server reported an error while it generated")
-        told = max(said.timings.predicted_n, (said.usage and said.usage.completion_tokens) or 0)
+        told = max(_sound(said.timings.predicted_n), _sound(said.usage.completion_tokens if said.usage else None))
         if said.usage is not None:
-            self._tokens_in = said.usage.prompt_tokens or self._tokens_in
+            self._tokens_in = _sound(said.usage.prompt_tokens) or self._tokens_in
             details = said.usage.prompt_tokens_details or _Details()
-            self._cached = details.cached_tokens or self._cached
+            self._cached = _sound(details.cached_tokens) or self._cached
         for choice in said.choices or ():
             chunk = self._chunk(choice)
             if chunk is not None:
@@ -193,6 +193,11 @@ class Reader:
         return [
             TokenChance(one.token, _least(one.logprob), _bytes(one.token, one.bytes)) for one in chances[: self._top]
         ]
+
+
+def _sound(count: int | None) -> int:
+    """Return a number of tokens that a server tells; 0 where it cannot be one."""
+    return count if count is not None and 0 <= count <= MAX_COUNT else 0
 
 
 def _known(token: str, logprob: float, spelt: list[int] | None, others: list[TokenChance]) -> TokenLogprob:

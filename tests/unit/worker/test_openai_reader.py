@@ -45,6 +45,16 @@ def test_text_comes_piece_by_piece_and_is_counted_by_pieces_until_the_usage_says
     assert found == [Chunk("He", 1), Chunk("llo", 2), Chunk(tokens_out=5, stop="eos", tokens_in=7)]
 
 
+@pytest.mark.parametrize("count", [-1, 2**53, 2**70])
+def test_a_number_of_tokens_that_cannot_be_is_not_believed(count: int) -> None:
+    details = {"cached_tokens": count}
+    usage = {"prompt_tokens": count, "completion_tokens": count, "prompt_tokens_details": details}
+
+    found = read(FIRST, delta("He"), delta(reason="stop"), {"id": "c", "choices": [], "usage": usage})
+
+    assert found == [Chunk("He", 1), Chunk(tokens_out=1, stop="eos")]
+
+
 def test_servers_that_count_along_are_believed_at_once() -> None:
     along = [
         delta(text, usage={"prompt_tokens": 7, "completion_tokens": n, "total_tokens": 7 + n})
