@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -256,7 +257,7 @@ class _Request:
                 timeout=self._timeout,
             )
             if self._response.status >= 400:
-                raise await _refusal(self._response)
+                raise await _refusal(self._response, self._client)
         return self._response
 
     async def __aexit__(self, *_: object) -> None:
@@ -264,13 +265,16 @@ class _Request:
             self._response.close()
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> errors.RemoteError:
+async def _refusal(response: aiohttp.ClientResponse, client: Client) -> errors.RemoteError:
     retry_after = response.headers.get("Retry-After", "")
     try:
         body = await response.read()
     finally:
         response.close()
-    return to_error(body, response.status, retry_after_s=int(retry_after) if retry_after.isdigit() else None)
+    error = to_error(body, response.status, retry_after_s=int(retry_after) if retry_after.isdigit() else None)
+    if error.code == errors.NotFound.code:
+        error.message = f"{client.url} is not {client.what}, or one of another version: it has no {response.url.path}"
+    return error
 
 
 def _reason(error: Exception) -> str:
@@ -281,6 +285,9 @@ def _reason(error: Exception) -> str:
         return "it does not speak TLS as expected; is the URL https where the server is not?"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno  # its text is asyncio's, with the address once more
+        if isinstance(error.os_error, socket.gaierror):
+            unknown = number in {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)}
+            return "there is no host of that name" if unknown else "its name cannot be looked up now"
         return os.strerror(number).lower() if number and number > 0 else "the connection failed"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection"

@@ -75,10 +75,10 @@ def load(
 def data_dir(settings: Orchestrator | Pool, role: str, env: Mapping[str, str] | None = None) -> Path:
     """Return where *role* keeps its state: `data_dir`, else the user's data directory."""
     if settings.data_dir:
-        return Path(settings.data_dir).expanduser()
+        return expanded(settings.data_dir)
     env = os.environ if env is None else env
     base = env.get("XDG_DATA_HOME", "")
-    root = Path(base) if base.startswith("/") else Path("~/.local/share").expanduser()
+    root = Path(base) if base.startswith("/") else expanded("~/.local/share")
     return root / "llorch" / role
 
 
@@ -110,7 +110,7 @@ def web_url(url: str, what: str) -> str:
         raise InvalidConfiguration(f"{what}'s address must start with http:// or https://, found {url!r}")
     try:
         parts = urlsplit(url)
-        right = (parts.hostname or "").encode("idna") and parts.port != 0 and not re.search(r"\s", url)
+        right = (parts.hostname or "").encode("idna") and parts.port != 0 and not re.search(r"[\s?#]", url)
     except ValueError:  # brackets, a port, a label of a name
         right = False
     if not right:
@@ -118,10 +118,24 @@ def web_url(url: str, what: str) -> str:
     return url.rstrip("/")
 
 
+def expanded(path: str) -> Path:
+    """Return a path whose `~` or `~name` is a home directory.
+
+    Raises:
+        InvalidConfiguration: There is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = path.split("/", maxsplit=1)[0][1:]
+        why = f"there is no user {user}" if user else "there is no home directory: set HOME"
+        raise InvalidConfiguration(f"{path}: {why}") from None
+
+
 def user_file(env: Mapping[str, str] | None = None) -> Path:
     """Return where the user's own configuration file is, or would be."""
     base = (os.environ if env is None else env).get("XDG_CONFIG_HOME", "")
-    return (Path(base) if base.startswith("/") else Path("~/.config").expanduser()) / "llorch" / "llorch.toml"
+    return (Path(base) if base.startswith("/") else expanded("~/.config")) / "llorch" / "llorch.toml"
 
 
 def is_loopback(host: str) -> bool:
@@ -140,8 +154,15 @@ def near_host(host: str) -> str:
 def _find(path: str | None, env: Mapping[str, str]) -> Path | None:
     named = path or env.get("LLORCH_CONFIG")
     if named:
-        return Path(named).expanduser()
-    return next((file for file in (user_file(env), SYSTEM_FILE) if file.is_file()), None)
+        return expanded(named)
+    file = Path()
+    try:
+        for file in (user_file(env), SYSTEM_FILE):
+            if file.is_file():
+                return file
+    except OSError as error:
+        raise InvalidConfiguration(f"configuration: {file}: cannot be read: {error.strerror}") from None
+    return None
 
 
 def _read(file: Path) -> dict[str, object]:
@@ -263,7 +284,7 @@ def secret(path: str) -> str:
     Raises:
         InvalidConfiguration: Others can read it too, or it cannot be read, or holds no secret on one line.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     try:
         if stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise InvalidConfiguration(f"configuration: {file}: others can read the token; run: chmod 600 {file}")
@@ -278,8 +299,10 @@ def secret(path: str) -> str:
 
 
 def _token(token_file: str, env: Mapping[str, str]) -> str:
-    if env.get("LLORCH_API_TOKEN"):
-        return env["LLORCH_API_TOKEN"].strip()
+    if token := env.get("LLORCH_API_TOKEN", "").strip():
+        if not (token.isascii() and token.isprintable()):
+            raise InvalidConfiguration("LLORCH_API_TOKEN: expected one token, of ASCII characters, on one line")
+        return token
     return secret(token_file) if token_file else ""
 
 

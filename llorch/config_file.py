@@ -113,8 +113,10 @@ def edit(file: Path, change: Callable[[str], str]) -> None:
     Raises:
         InvalidConfiguration: *change* refused, or the file cannot be read or written.
     """
-    real = file.resolve()
     try:
+        real = file.resolve()
+        if real.exists() and not real.is_file():
+            raise InvalidConfiguration("is no regular file, and only those are changed")
         real.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = os.open(real.parent, os.O_RDONLY)
         try:
@@ -128,6 +130,8 @@ def edit(file: Path, change: Callable[[str], str]) -> None:
         raise InvalidConfiguration(f"configuration: {file}: {error.message}") from None
     except UnicodeDecodeError as error:
         raise InvalidConfiguration(f"configuration: {file}: not TOML: {error}") from None
+    except RuntimeError:  # what Python makes of ELOOP
+        raise InvalidConfiguration(f"configuration: {file}: is a link to itself") from None
     except OSError as error:
         raise InvalidConfiguration(f"configuration: {file}: cannot be changed: {error.strerror}") from None
 

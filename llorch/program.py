@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -31,6 +33,15 @@ def frozen() -> bool:
 def one_file() -> bool:
     """Tell whether this is the one-file executable, not one with a folder of its parts beside it."""
     return frozen() and Path(getattr(sys, "_MEIPASS", "")) != Path(sys.executable).with_name(PARTS)
+
+
+def called() -> str:
+    """Return what a person types to run this program: `llorch` where a shell finds one, else the path to it."""
+    path = Path(sys.executable) if frozen() else Path(sys.executable).with_name("llorch")
+    if shutil.which("llorch") or not path.exists():
+        return "llorch"
+    near = os.path.relpath(path)
+    return shlex.quote(str(path) if near.startswith("..") else near if "/" in near else f"./{near}")
 
 
 def command(*arguments: str) -> list[str]:

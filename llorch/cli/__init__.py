@@ -5,15 +5,19 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import signal
 import sys
 
 
 def run(arguments: list[str]) -> int:
     """Run one command; return the exit status: 0 success, 1 failure, 2 usage or configuration, 130 Ctrl-C."""
+    heeds = _quiet_interrupts()
     _open_standard_streams()
     _replace_what_stdout_cannot_encode()
     from llorch.cli.failures import guarded
 
+    if heeds:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     status = guarded(lambda: _invoke(arguments))
     _forget_what_nobody_reads()
     return status
@@ -39,6 +43,14 @@ def _invoke(arguments: list[str]) -> int:
         completion.add_to(command)
     result = command.main(args=arguments or ["--help"], prog_name="llorch", standalone_mode=False)
     return result if isinstance(result, int) else 0
+
+
+def _quiet_interrupts() -> bool:
+    """Let Ctrl-C end the process without a word while modules are imported; tell whether it is heeded at all."""
+    heeds = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if heeds:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return heeds
 
 
 def _open_standard_streams() -> None:

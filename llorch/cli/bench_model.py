@@ -16,7 +16,7 @@ from llorch.cli.bench_machine import Machine, this_machine
 from llorch.cli.bench_processes import Started, worker
 from llorch.cli.output import Status, note
 from llorch.client import Client
-from llorch.config import data_dir
+from llorch.config import data_dir, expanded
 from llorch.errors import ModelNotFound
 from llorch.settings import Settings, Worker
 from llorch.wire.workers import CountTokens, Execute, TokenCount
@@ -80,7 +80,7 @@ def model_file(name: str, settings: Settings) -> ModelFile:
         ModelInvalid: It is no whole GGUF file.
     """
     catalogue = Catalogue(models_dir(settings.pool.models_dir, data_dir(settings.pool, "pool")), settings.aliases)
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not name.startswith(("hf:", "file:")) and ("/" in name or path.suffix == ".gguf"):
         return catalogue.inspect(f"file:{path.absolute()}")
     wanted = models.resolve(name, settings.aliases)

@@ -49,6 +49,7 @@ def setup(
     from llorch.cli.doctor.result import Examined
     from llorch.cli.output import note, write, write_json, write_table
     from llorch.cli.question import agreed, can_ask
+    from llorch.program import called
 
     if shell not in {None, *plan.SHELLS}:
         raise typer.BadParameter(f"--shell is bash, zsh or fish, not {shell!r}", context)
@@ -74,7 +75,8 @@ def setup(
         write_json({"steps": told, "demo_model": checked, "next": lines})
     else:
         report(checked)
-        write("\nNext:\n" + "".join(f"  {line}\n" for line in lines))
+        shown = [f"{called()} {line[7:]}" if line.startswith("llorch ") else line for line in lines]
+        write("\nNext:\n" + "".join(f"  {line}\n" for line in shown))
     return 0 if checked.state == "ok" else 1
 
 
@@ -135,13 +137,13 @@ def backup(
 ) -> None:
     """Copy the orchestrator's database to a new file, also while the orchestrator is at work."""
     found = settings(config)
-    from pathlib import Path
 
     from llorch.cli.output import Status
+    from llorch.config import expanded
     from roles.orchestrator.state.maintenance import backup as copy
 
     line = Status(wanted=not as_json)
-    source, target = database(found, data_dir), Path(file).expanduser()
+    source, target = database(found, data_dir), expanded(file)
     try:
         copied = copy(source, target, progress=lambda left, total: line.show(f"{left} of {total} pages left"))
     finally:
@@ -159,24 +161,23 @@ def restore(
     """Put a backup where the orchestrator looks; what is there is set aside. The orchestrator must not be running."""
     found = settings(config)
     import time
-    from pathlib import Path
 
+    from llorch.config import expanded
     from roles.orchestrator.state.maintenance import restore as put_back
 
-    source, target = Path(file).expanduser(), database(found, data_dir)
+    source, target = expanded(file), database(found, data_dir)
     _say(put_back(source, target, now_ms=time.time_ns() // 1_000_000), as_json=as_json)
 
 
 def database(settings: Settings, data_dir: str | None) -> Path:
     """Return where the orchestrator's database is; `serve all --data-dir` keeps it one folder further down."""
-    from pathlib import Path
-
     from llorch.config import data_dir as configured
+    from llorch.config import expanded
     from roles.orchestrator.app import DATABASE
 
     if data_dir is None:
         return configured(settings.orchestrator, "orchestrator") / DATABASE
-    folder = Path(data_dir).expanduser()
+    folder = expanded(data_dir)
     below = folder / "orchestrator" / DATABASE
     return below if below.exists() and not (folder / DATABASE).exists() else folder / DATABASE
 

@@ -10,7 +10,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import msgspec
 from msgspec import UNSET
@@ -18,6 +17,7 @@ from msgspec import UNSET
 from llorch.cli.output import write
 from llorch.cli.patience import patiently
 from llorch.client import Client
+from llorch.config import expanded
 from llorch.errors import LlorchError, RemoteError
 from llorch.flush import flush
 from llorch.job import FINAL
@@ -129,9 +129,17 @@ def destination(name: str | None, *, overwrite: bool) -> Iterator[Callable[[str]
     if name is None or name == "-":
         yield write
         return
-    path = Path(name).expanduser()
-    if path.exists() and not overwrite:
-        raise NotWritten(f"{path} exists; give another --output, or --force")
+    path = expanded(name)
+    try:
+        if path.exists() and not overwrite:
+            raise NotWritten(f"{path} exists; give another --output, or --force")
+        path = path.resolve()  # what a link leads to is written, and the link stays
+        if path.exists() and not path.is_file():  # a pipe, or a device
+            with path.open("w", encoding="utf-8", newline="") as file:
+                yield file.write
+            return
+    except OSError as error:
+        raise NotWritten(f"{path} cannot be written: {error.strerror}") from None
     partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         number = os.open(partial_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -143,7 +151,8 @@ def destination(name: str | None, *, overwrite: bool) -> Iterator[Callable[[str]
     except OSError as error:
         raise NotWritten(f"{path} cannot be written: {error.strerror}") from None
     finally:
-        partial_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial_path.unlink(missing_ok=True)
 
 
 async def export(

@@ -40,7 +40,7 @@ def guarded(command: Callable[[], int]) -> int:
 
 
 def surroundings(error: OSError | UnicodeEncodeError) -> int:
-    """Print that stdout, an argument or the locale cannot be used; return the exit status.
+    """Print that stdout, a file, an argument or the locale cannot be used; return the exit status.
 
     Raises:
         OSError: It is something else, and nobody has thought of it.
@@ -49,7 +49,10 @@ def surroundings(error: OSError | UnicodeEncodeError) -> int:
         complain(_unencodable(error))
         return USAGE
     if error.errno not in CANNOT_WRITE:
-        raise error
+        if not isinstance(error.filename, str):
+            raise error
+        complain(f"{error.filename}: {(error.strerror or str(error)).lower()}")
+        return FAILED
     _discard_stdout()
     complain(f"cannot write {error.filename or 'to stdout'}: {error.strerror}")
     return FAILED

@@ -15,6 +15,7 @@ from llorch.cli.minute_words import contains
 from llorch.cli.output import Status, note, one_line, write_text
 from llorch.cli.submit import JobFailed, loading_text, submit
 from llorch.client import Client
+from llorch.program import called
 from llorch.serve import all_running
 from llorch.settings import Orchestrator, Pool, Settings
 from llorch.wire.codec import decode_reply
@@ -24,11 +25,7 @@ from llorch.wire.tasks import SubmitTask
 MODEL = "haiku"
 MAX_TOKENS = 96
 
-NEXT = f"""
-Try next:
-  llorch serve all
-  llorch jobs submit --model {MODEL} --prompt "Write a haiku about rain"
-  llorch pool status"""
+NEXT = ("serve all", f'jobs submit --model {MODEL} --prompt "Write a haiku about rain"', "pool status")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +69,8 @@ def report(outcome: Outcome) -> str:
         f" · first token after {duration(outcome.first_token_ms)}"
         f" · {outcome.tokens} tokens, {rate(outcome.tokens, outcome.decode_ms)}"
     )
-    return f"\n{verdict} “{outcome.word}”.\n{figures}\n{NEXT}"
+    lines = [f"\n{verdict} “{outcome.word}”.", f"{figures}\n", "Try next:", *(f"  {called()} {each}" for each in NEXT)]
+    return "\n".join(lines)
 
 
 async def _ask(client: Client, word: str, start_ms: int, line: Status, *, quiet: bool) -> Outcome:

@@ -226,9 +226,9 @@ def _file(config: str | None) -> Path:
     import os
     from pathlib import Path
 
-    from llorch.config import user_file
+    from llorch.config import expanded, user_file
 
     named = config or os.environ.get("LLORCH_CONFIG")
-    if named and not Path(named).expanduser().exists():
-        return Path(named).expanduser()
+    if named and not expanded(named).exists():
+        return expanded(named)
     return Path(settings(config).source or user_file())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llorch import program
+from llorch.config import expanded
 from llorch.errors import InvalidConfiguration
 
 OURS = f"{platform.system()} {platform.machine()}"
@@ -41,7 +42,7 @@ def chosen(given: str | None) -> Executable:
                 "install …, or name one with --executable"
             )
         return Executable(Path(sys.executable), OURS)
-    path = Path(given).expanduser()
+    path = expanded(given)
     try:
         with path.open("rb") as file:
             system = system_of(file.read(20))

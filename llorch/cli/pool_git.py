@@ -182,15 +182,14 @@ def _open(repository: str | None, config: str | None) -> Repository:
     Raises:
         InvalidConfiguration: None is named, or it is none.
     """
-    from pathlib import Path
-
     from llorch.cli.git_repo import Repository
+    from llorch.config import expanded
     from llorch.errors import InvalidConfiguration
 
     named = repository or settings(config).pool.git_repo
     if not named:
         raise InvalidConfiguration("no repository is named: set [pool] git_repo, or give --repo DIR")
-    return Repository(Path(named).expanduser())
+    return Repository(expanded(named))
 
 
 def _agreed(losses: Losses, question: str, *, force: bool) -> bool:

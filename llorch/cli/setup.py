@@ -13,7 +13,7 @@ import msgspec
 import llorch
 from llorch.cli import setup_plan as plan
 from llorch.cli.setup_plan import Item, Step, Wish
-from llorch.config import data_dir, is_loopback, load, user_file
+from llorch.config import data_dir, expanded, is_loopback, load, user_file
 from llorch.errors import InvalidConfiguration, LlorchError
 from llorch.settings import Address, Settings
 
@@ -33,9 +33,9 @@ def wish(*, config: str | None, bind: str | None, shell: str | None) -> Wish:
         InvalidConfiguration: A file is named that says something wrong, or there is no home directory.
     """
     named = config or os.environ.get("LLORCH_CONFIG")
-    missing = bool(named) and not Path(named or "").expanduser().exists()
+    missing = bool(named) and not expanded(named or "").exists()
     found = load("/dev/null" if missing else config)
-    file = Path(named).expanduser() if named else Path(found.source) if found.source else user_file()
+    file = expanded(named) if named else Path(found.source) if found.source else user_file()
     outside = bind if bind and not is_loopback(bind) else ""
     if bind is not None:
         _check_bindable(bind)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
+from llorch.config import expanded
 from llorch.errors import InvalidRequest
 from llorch.wire import codec
 from llorch.wire.tasks import SubmitTask
@@ -44,7 +44,7 @@ def task(given: Mapping[str, object]) -> SubmitTask:
 
 def _text(name: str, flag: str) -> str:
     try:
-        return (sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()).decode()
+        return (sys.stdin.buffer.read() if name == "-" else expanded(name).read_bytes()).decode()
     except OSError as error:
         raise WrongFlags(f"{flag}: {name} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

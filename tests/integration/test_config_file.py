@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tomllib
 from pathlib import Path
 
@@ -64,3 +65,17 @@ async def test_changes_at_the_same_time_are_all_there_in_the_end(tmp_path: Path)
             tasks.create_task(asyncio.to_thread(add, number))
 
     assert sorted(tomllib.loads(file.read_text())["hosts"]) == sorted(f"h{number}" for number in range(20))
+
+
+def test_what_is_no_regular_file_is_left_alone(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+
+    with pytest.raises(InvalidConfiguration, match="is no regular file"):
+        edit(pipe, lambda _: "x")
+    with pytest.raises(InvalidConfiguration, match="is a link to itself"):
+        edit(loop, lambda _: "x")
+
+    assert pipe.is_fifo()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+from pathlib import Path
 
 import pytest
 from msgspec import structs
 
-from llorch.cli.export import COLUMNS, Record, Wanted, csv_lines, json_lines, matches
+from llorch.cli.export import COLUMNS, NotWritten, Record, Wanted, csv_lines, destination, json_lines, matches
 from llorch.wire.tasks import JobError, Task, Timings
 
 TASK = Task(
@@ -73,3 +75,33 @@ def test_csv_is_flat_and_read_back_as_it_was() -> None:
     assert (row["job_id"], row["output"], row["session_id"]) == ("a", TEXT, "")
     assert (row["submitted_ms"], row["finished_ms"], row["started_ms"]) == ("1000", "1500", "")
     assert (row["error_code"], row["error_retriable"]) == ("STALLED", "True")
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("before")
+    link.symlink_to(real)
+
+    with destination(str(link), overwrite=True) as take:
+        take("after")
+
+    assert (link.is_symlink(), real.read_text()) == (True, "after")
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    with destination(str(pipe), overwrite=True) as take:
+        take("all of it")
+    read = os.read(reader, 100)
+    os.close(reader)
+
+    assert (pipe.is_fifo(), read) == (True, b"all of it")
+
+
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    name = str(tmp_path / ("x" * 300))
+    with pytest.raises(NotWritten, match="cannot be written: File name too long"), destination(name, overwrite=False):
+        pass

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 import typer
 
-from llorch.cli.complaints import USAGE
+from llorch.cli.complaints import FAILED, USAGE
 from llorch.cli.failures import surroundings, usage
 
 
@@ -41,3 +44,17 @@ def test_an_argument_is_blamed_for_bytes_that_are_not_utf8_alone(
     status = surroundings(raised.value)
 
     assert (status, capsys.readouterr().err) == (USAGE, told)
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="too long") as raised:
+        (tmp_path / ("x" * 300)).stat()
+
+    status = surroundings(raised.value)
+
+    assert (status, capsys.readouterr().err) == (FAILED, f"llorch: {tmp_path}/{'x' * 300}: file name too long\n")
+
+
+def test_what_no_file_explains_is_not_hidden() -> None:
+    with pytest.raises(OSError, match="fork"):
+        surroundings(OSError(errno.EAGAIN, "fork"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from llorch.config import data_dir, load, pool_id
+from llorch.config import data_dir, expanded, load, pool_id
 from llorch.errors import InvalidConfiguration
 from llorch.policy import ModelPolicy
 from llorch.settings import SECTIONS, Auth, Host, Orchestrator, Pool, Settings
@@ -302,3 +302,22 @@ def test_a_wrong_policy_is_named(tmp_path: Path, text: str, problem: str) -> Non
         load(write(tmp_path / "a.toml", text), env={})
 
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "caf\u00e9", "a\tb"])
+def test_a_variable_that_holds_no_token_is_refused_by_its_name(nowhere: dict[str, str], token: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"^LLORCH_API_TOKEN: expected one token"):
+        load(env=nowhere | {"LLORCH_API_TOKEN": token})
+
+
+def test_a_home_directory_that_there_is_not_is_told() -> None:
+    with pytest.raises(InvalidConfiguration, match=r"^~nobody-of-that-name/x: there is no user nobody-of-that-name$"):
+        expanded("~nobody-of-that-name/x")
+
+
+def test_a_configuration_that_may_not_be_looked_for_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    found = f"{tmp_path}/{'x' * 300}"
+
+    with pytest.raises(InvalidConfiguration, match="cannot be read: File name too long"):
+        load(env={"XDG_CONFIG_HOME": found})

@@ -30,7 +30,18 @@ def test_who_listens_everywhere_is_reached_on_loopback_and_others_where_they_lis
     "url",
     [
         *("http://", "http://[::1", "http://[zz]:80", "http://a:99999", "http://a:x", "http://a:0", "http://a..b"),
-        *("https:///path", "http://:8080", "http://a b", "http://a\n", f"http://{'a' * 64}/", "ftp://a", "a:8080", ""),
+        *(
+            "https:///path",
+            "http://:8080",
+            "http://a b",
+            "http://a\n",
+            "http://a:8080?x=1",
+            "http://a#x",
+            f"http://{'a' * 64}/",
+            "ftp://a",
+            "a:8080",
+            "",
+        ),
     ],
 )
 def test_what_is_no_url_is_the_configuration_s_fault_and_nobody_is_asked(url: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llorch.program import Echo, signal_group, with_extra
+from llorch.program import Echo, called, signal_group, with_extra
 
 
 def heard(monkeypatch: pytest.MonkeyPatch, *at_s: float, numbers: tuple[int, ...] = ()) -> list[bool]:
@@ -88,3 +88,39 @@ def test_where_the_system_does_not_do_it_a_process_ends_itself_after_its_launche
 
     assert ran
     assert rest == b""
+
+
+def test_a_person_types_the_name_where_a_shell_finds_it_and_else_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Path(sys.executable).with_name("llorch")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(program.parent.parent)
+    near = called()
+    monkeypatch.chdir(tmp_path)
+    far = called()
+    (tmp_path / "llorch").touch(mode=0o755)
+
+    assert (near, far, called()) == (f"{program.parent.name}/llorch", str(program), "llorch")
+
+
+STOPPED_WHILE_IT_IMPORTS = """
+import os, signal, sys
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Stop())
+from llorch.cli import run
+sys.exit(run(["--help"]))
+"""
+
+
+def test_ctrl_c_before_everything_is_imported_ends_it_without_a_word() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_IT_IMPORTS], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

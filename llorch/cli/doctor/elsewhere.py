@@ -6,13 +6,13 @@ import os
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from llorch import __version__, hub
 from llorch.cli import remote, remote_ssh
 from llorch.cli.doctor.result import Examined, Result, failed, ok, skipped
 from llorch.cli.git_facts import headline
 from llorch.cli.git_repo import Repository
+from llorch.config import expanded
 from llorch.errors import HubUnreachable, InvalidConfiguration, LlorchError
 
 HUB = "https://huggingface.co"
@@ -58,7 +58,7 @@ def git(examined: Examined) -> Result:
     named = examined.settings.pool.git_repo
     if not named:
         return skipped("git", "no [pool] git_repo")
-    path = Path(named).expanduser()
+    path = expanded(named)
     try:
         return ok("git", headline(Repository(path).status()))
     except InvalidConfiguration as error:

@@ -17,7 +17,7 @@ from llorch import __version__, program
 from llorch.cli.doctor.renewal import again
 from llorch.cli.doctor.result import Examined, Result, failed, ok, skipped
 from llorch.cli.figures import size
-from llorch.config import is_loopback
+from llorch.config import expanded, is_loopback
 from llorch.errors import LlorchError
 
 ENGINE_TIMEOUT_S = 60.0
@@ -79,7 +79,7 @@ def token(examined: Examined) -> Result:
     open_to_others = [host for host in (settings.orchestrator.host, settings.pool.host) if not is_loopback(host)]
     source = "LLORCH_API_TOKEN" if os.environ.get("LLORCH_API_TOKEN") else settings.auth.token_file
     found = settings.token
-    path = Path(settings.auth.token_file or NEW_TOKEN_FILE).expanduser()
+    path = expanded(settings.auth.token_file or NEW_TOKEN_FILE)
     file, folder = shlex.quote(str(path)), shlex.quote(str(path.parent))
     make = f"(umask 077 && mkdir -p {folder} && head -c 32 /dev/urandom | base64 > {file})"
     if source != settings.auth.token_file or not source:
@@ -101,7 +101,10 @@ def data_directory(examined: Examined) -> Sequence[Result] | Result:
     folder = database(examined.settings, examined.data_dir).parent
     quoted = shlex.quote(str(folder))
     own = f"sudo install -d -m 700 -o {shlex.quote(_user())} {quoted}"
-    there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
+    try:
+        there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
+    except OSError as error:
+        return failed("data directory", f"{folder} cannot be looked at: {error.strerror}", fix=own)
     if not there.is_dir():
         return failed("data directory", f"{there} is not a directory", fix=f"mv {shlex.quote(str(there))}{{,.aside}}")
     if not os.access(there, os.W_OK | os.X_OK):

@@ -231,6 +231,8 @@ def _translated(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _new_file(target: Path) -> Iterator[Path]:
     """Yield the name of an empty file (mode 0600) that becomes *target* when the block ends well; else it goes."""
+    if not target.name:
+        raise Refused(f"{target} is a folder; name a file")
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     if target.exists() or target.is_symlink():
         raise Refused(f"{target} exists; nothing was overwritten")
