@@ -1,6 +1,7 @@
 """One frozen settings tree for every role: flags > environment > TOML file > defaults, checked as a whole.
 
-Every key `[section] key` has a variable `LLORCH_<SECTION>_<KEY>`. Reads one file; starts nothing.
+Every key `[section] key` has a variable `LLORCH_<SECTION>_<KEY>`, in which commas part a list. Reads one file; starts
+nothing.
 """
 
 from __future__ import annotations
@@ -196,7 +197,7 @@ def _section(  # noqa: PLR0913, PLR0917 - the four sources of a value, and where
         if flag is not None:
             value, source, strict = flag, f"--{key.replace('_', '-')}", True
         elif variable in env:
-            value, source, strict = env[variable], variable, False
+            value, source, strict = _of_variable(env[variable], field), variable, False
         elif key in data:
             value, source, strict = data[key], f"{origin}: [{name}] {key}", True
         else:
@@ -206,6 +207,13 @@ def _section(  # noqa: PLR0913, PLR0917 - the four sources of a value, and where
         except msgspec.ValidationError as error:
             problems.append(f"{source}: found {_shown(value)}, {expectation(error, field.type)}")
     return values
+
+
+def _of_variable(text: str, field: msgspec.structs.FieldInfo) -> str | list[str]:
+    """Return what a variable says: of a list its parts, between commas."""
+    if not isinstance(field.default, tuple):
+        return text
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _hosts(data: object, origin: str, problems: list[str]) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """The aiohttp server side of every role: decode, answer, stream, and the middlewares around a handler.
 
-Handlers decode with `read`, make one call, and answer with `reply` or `stream`. An error becomes HTTP here and
-nowhere else.
+Handlers decode with `read`, make one call, and answer with `reply` or `stream`. Errors become HTTP nowhere else.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
-from llorch import errors, log
+from llorch import browsers, errors, log
 from llorch.metrics import HttpMetrics, exposition
+from llorch.origins import ONLY_LOCAL, Guests
 from llorch.wire import codec
 from llorch.wire.errors import ErrorReply, to_reply
 
@@ -79,10 +79,10 @@ class Endpoint:
 
     `access`: `token` asks for the API token where one is configured, `open` never does, `own` leaves it to the
     handler. `replies` maps a status to the type of its body, None for none. `refusals` are statuses of errors that
-    a caller must expect; those of every such address (a broken request, a wrong token, an unknown id, a body that is
-    too large or does not come) need not be listed. `events` says that the answer can be a stream of Server-Sent Events,
-    `lines` that it can be one of lines of JSON. `form` are the fields of a form that comes instead of a body, with the
-    schema of each. `words` are those of another program's API.
+    a caller must expect; those of every such address (a broken request, a wrong token or web page, an unknown id, a
+    body that is too large or does not come) need not be listed. `events` says that the answer can be a stream of
+    Server-Sent Events, `lines` that it can be one of lines of JSON. `form` are the fields of a form that comes instead
+    of a body, with the schema of each. `words` are those of another program's API.
     """
 
     method: str
@@ -107,6 +107,7 @@ def create_app(
     *,
     metrics: HttpMetrics,
     token: str = "",
+    guests: Guests = ONLY_LOCAL,
     max_body_bytes: int = 1024 * 1024,
 ) -> web.Application:
     """Build a role's application.
@@ -116,17 +117,16 @@ def create_app(
         lifetime: An async generator that opens everything, yields once, and closes everything.
         metrics: The role's registry.
         token: The API token; empty asks for none.
+        guests: Whose web pages may use it, and its names.
         max_body_bytes: Larger bodies are answered with 413.
     """
     addresses = [*endpoints, Endpoint("GET", "/metrics", _metrics, "Prometheus metrics.", media_type="text/plain")]
     access = {(e.method, e.path): e.access for e in addresses}
     words = {e.handler: e.words for e in addresses}
-    app = web.Application(
-        middlewares=[_outermost(words), _authenticate(token, access)],
-        client_max_size=max_body_bytes,
-    )
+    middlewares = [_outermost(words), browsers.guard(guests, token=token), _authenticate(token, access)]
+    app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
     app[METRICS] = metrics
-    app.on_response_prepare.append(_identify)
+    app.on_response_prepare.extend([_identify, browsers.welcome])
     app.cleanup_ctx.append(lifetime)
     app.add_routes([web.route(e.method, e.path, e.handler, expect_handler=_expected) for e in addresses])
     return app

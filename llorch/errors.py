@@ -94,6 +94,20 @@ class Forbidden(CallerError):
     status = 403
 
 
+class OriginNotAllowed(CallerError):
+    """A web page that may not use this server."""
+
+    code = "ORIGIN_NOT_ALLOWED"
+    status = 403
+
+
+class HostNotAllowed(CallerError):
+    """Reached by a name that is none of this server's, as by a page whose own name was made to lead here."""
+
+    code = "HOST_NOT_ALLOWED"
+    status = 403
+
+
 class NotFound(CallerError):
     """No such address."""
 

@@ -137,7 +137,7 @@ def _responses(endpoint: Endpoint, schemas: Mapping[type, Mapping[str, Any]]) ->
 
 def _refusals(endpoint: Endpoint) -> list[int]:
     """Return the statuses of expected refusals: the endpoint's own, and those that all of its kind have."""
-    found = {400, *endpoint.refusals}
+    found = {400, HTTPStatus.FORBIDDEN, *endpoint.refusals}
     if endpoint.access != "open":
         found.add(HTTPStatus.UNAUTHORIZED)
     if _IN_PATH.search(endpoint.path):

@@ -31,6 +31,15 @@ Address = Annotated[
         description="an address such as 0.0.0.0 or ::1, or a host's name",
     ),
 ]
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!https?:///?$|([^*]*\*){4})(\*|null|(?i:[a-z][a-z0-9+.-]{0,31})://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._*-]*)"
+        rf"(:(\*|{_PORT}))?/?)$(?!\n)",
+        max_length=300,
+        description="an origin such as https://chat.example:8443, https://*.example or app://*, or * for all",
+    ),
+]
 ServedModel = Annotated[
     str, Meta(pattern=r"^[^\x00-\x1f]{1,512}$(?!\n)", description="what the server calls the model")
 ]
@@ -119,9 +128,13 @@ class Worker(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Auth(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[auth]`. `LLORCH_API_TOKEN` goes before `token_file`, which must be readable by its owner alone."""
+    """`[auth]`. `LLORCH_API_TOKEN` goes before `token_file`, which must be readable by its owner alone.
+
+    `origins` are those of web pages that may use this host's servers, beside those of this machine.
+    """
 
     token_file: str = ""
+    origins: tuple[Origin, ...] = ()
 
 
 class Client(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -78,7 +78,7 @@ def answer(head: bytes) -> tuple[int, int]:
 
 def _request(body: bytes) -> bytes:
     head = (
-        "POST /v2/tasks HTTP/1.1\r\nHost: llorch\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
+        "POST /v2/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

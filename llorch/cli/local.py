@@ -12,6 +12,7 @@ from llorch import log
 from llorch.cli.pooled_worker import ready_url, server_of
 from llorch.edge import DRAIN, Handler, reply
 from llorch.errors import LlorchError
+from llorch.origins import guests
 from llorch.serve import Site, running
 from llorch.settings import Settings
 from llorch.wire.workers import ShuttingDown
@@ -80,6 +81,7 @@ class Launcher:
             reattach_s=own.reattach_s,
             engine_options=spec.options,
             server=server_of(self._settings, spec.model_ref),
+            guests=guests(self._settings),
         )
         child = Child(worker(options))
         child.task = self._tasks.create_task(child.run(spec.host, spec.port), name=f"worker-{spec.worker_id}")

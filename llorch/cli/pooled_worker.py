@@ -82,6 +82,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
     """
     from llorch import log
     from llorch.models import server_name
+    from llorch.origins import guests
     from llorch.program import WORKER_TOKEN_VARIABLE
     from llorch.serve import Site, serve
     from llorch.serve import run as served
@@ -113,6 +114,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         snapshot_bytes=options.snapshot_bytes,
         engine_options=renamed(options_of(options), lambda path: str(Path(path).expanduser())),
         server=server_of(found, model_ref),
+        guests=guests(found),
     )
     return served(lambda: serve([Site(create(worker, launched), own.host, own.port)], token=token))
 

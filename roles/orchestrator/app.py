@@ -12,6 +12,7 @@ from llorch.config import data_dir
 from llorch.edge import DRAIN, create_app
 from llorch.errors import BusyError
 from llorch.models import resolve
+from llorch.origins import guests
 from llorch.policy import ModelPolicy
 from llorch.settings import Settings
 from llorch.wire.engine_options import renamed
@@ -103,7 +104,14 @@ def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application
                     await store.writer.flush()
             writer.cancel()
 
-    app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token, max_body_bytes=own.max_body_bytes)
+    app = create_app(
+        ENDPOINTS,
+        lifetime,
+        metrics=metrics,
+        token=settings.token,
+        guests=guests(settings),
+        max_body_bytes=own.max_body_bytes,
+    )
     app[SETTINGS] = settings
     return app
 

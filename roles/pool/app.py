@@ -19,6 +19,7 @@ from llorch.config import data_dir
 from llorch.edge import ADDRESS, DRAIN, create_app
 from llorch.errors import Conflict, InvalidConfiguration
 from llorch.models import HubRef
+from llorch.origins import guests
 from llorch.settings import Settings
 from roles.pool.api import ENDPOINTS, REGISTRATION
 from roles.pool.core import Addresses, Pool, find_addresses
@@ -181,7 +182,7 @@ def create(
                 loop.cancel()
             await asyncio.wait(loops)
 
-    return create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token)
+    return create_app(ENDPOINTS, lifetime, metrics=metrics, token=settings.token, guests=guests(settings))
 
 
 def _launcher(settings: Settings, logs_dir: Path, snapshots: Path) -> ProcessLauncher:

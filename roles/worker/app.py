@@ -66,6 +66,13 @@ def create(options: WorkerOptions, launched: subprocess.Popen[bytes] | None = No
                 core.abandon()
                 await engine.close()
 
-    app = create_app(ENDPOINTS, lifetime, metrics=metrics, token=options.token, max_body_bytes=options.max_body_bytes)
+    app = create_app(
+        ENDPOINTS,
+        lifetime,
+        metrics=metrics,
+        token=options.token,
+        guests=options.guests,
+        max_body_bytes=options.max_body_bytes,
+    )
     app.middlewares.append(contact.listen)
     return app

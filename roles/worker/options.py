@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from llorch.origins import ONLY_LOCAL, Guests
 from llorch.settings import Server
 from llorch.wire.engine_options import PLAIN, EngineOptions
 from llorch.wire.pools import Backend, Engine
@@ -40,6 +41,7 @@ class WorkerOptions:
         snapshots: A folder of the model's own, for what slots hold when the worker is stopped; empty keeps nothing.
         snapshot_bytes: What that folder and those beside it may take together.
         server: Where the model is, or how it is started, for the engine `openai`; `model_ref` says which it is there.
+        guests: Whose web pages may use it, and its names.
         max_body_bytes: Larger requests are answered with 413.
     """
 
@@ -64,4 +66,5 @@ class WorkerOptions:
     snapshots: str = ""
     snapshot_bytes: int = 0
     server: Server | None = None
+    guests: Guests = ONLY_LOCAL
     max_body_bytes: int = 64 * 1024 * 1024

@@ -33,7 +33,7 @@ class Streamed:
 
 def _request(path: str, body: bytes, *, accept: str = "application/json", more: str = "") -> bytes:
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nAccept: {accept}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: {accept}\r\n"
         f"Content-Length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode() + body

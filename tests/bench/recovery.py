@@ -56,7 +56,7 @@ class Reader:
     async def _once(self, port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
         last = f"Last-Event-ID: {self.tokens}.0\r\n" if self.tokens else ""
-        writer.write(f"GET /v2/tasks/{self.job_id}/events HTTP/1.1\r\nHost: bench\r\n{last}\r\n".encode())
+        writer.write(f"GET /v2/tasks/{self.job_id}/events HTTP/1.1\r\nHost: localhost\r\n{last}\r\n".encode())
         rest = b""
         try:
             while data := await reader.read(2**18):

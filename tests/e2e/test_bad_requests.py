@@ -27,19 +27,19 @@ HAIKU = {"model": "haiku", "prompt": "Write a haiku that contains the word nine"
 MODEL = str(Path("llorch/assets/haiku.gguf").resolve())
 PATIENCE_S = 60.0
 MANY = 1_000
-GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
-POST = b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 
 HEADS: Mapping[str, bytes] = {
     "bytes": b"\x00\x01\x02\xff\xfe garbage\r\n\r\n",
     "words": b"hello there\r\n\r\n",
     "a TLS hello": bytes.fromhex("16030100f0010000ec0303") + b"x" * 100,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "a version that there is not": b"GET /health HTTP/9.9\r\nHost: x\r\n\r\n",
-    "a broken method": b"G\x7fT /health HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a broken address": b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "bytes in the address": b"GET /caf\xe9?x=\xff HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an endless address": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a version that there is not": b"GET /health HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    "a broken method": b"G\x7fT /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a broken address": b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "bytes in the address": b"GET /caf\xe9?x=\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an endless address": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "no host": b"GET /health HTTP/1.1\r\n\r\n",
     "a control character in a header": GET + b"X-A: a\x01b\r\n\r\n",
     "a NUL in a header": GET + b"X-A: a\x00b\r\n\r\n",
@@ -49,7 +49,7 @@ HEADS: Mapping[str, bytes] = {
     "a folded header": GET + b"X-A: a\r\n b\r\n\r\n",
     "an endless header": GET + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n",
     "headers without end": GET + b"".join(b"X-%d: a\r\n" % n for n in range(5_000)) + b"\r\n",
-    "lines that end in LF": b"GET /health HTTP/1.1\nHost: x\n\n",
+    "lines that end in LF": b"GET /health HTTP/1.1\nHost: localhost\n\n",
     "a negative length": POST + b"Content-Length: -1\r\n\r\n{}",
     "a length in words": POST + b"Content-Length: ten\r\n\r\n{}",
     "a length beyond numbers": POST + b"Content-Length: 99999999999999999999999\r\n\r\n{}",
@@ -247,8 +247,8 @@ async def test_a_request_that_ends_in_the_middle_is_forgotten(tmp_path: Path) ->
 
 async def test_requests_sent_at_once_are_answered_in_order(tmp_path: Path) -> None:
     body = json.dumps(HAIKU).encode()
-    submission = b"POST /v2/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    last = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    submission = b"POST /v2/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    last = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     async with orchestrator_role(tmp_path) as orchestrator, pool_role(tmp_path, orchestrator.url):
         answer = await say(orchestrator, (GET + b"\r\n" + submission) * 40 + last)
         listed = await orchestrator.client.send("GET", "/v2/tasks", TaskPage)

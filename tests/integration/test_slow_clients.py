@@ -15,7 +15,7 @@ from llorch import edge, serve
 from llorch.wire.tasks import CancelReply
 from tests.support.orchestrating import PATIENCE_S, ScriptedWorker, System, both, failure, orchestrator
 
-HEAD = b"POST /v2/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+HEAD = b"POST /v2/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 SHORT_S = 0.3
 
 
@@ -75,7 +75,7 @@ async def test_a_body_that_comes_slowly_but_in_time_is_taken(tmp_path: Path, mon
     monkeypatch.setattr(edge, "BODY_SILENCE_S", PATIENCE_S)
     monkeypatch.setattr(serve, "KEEPALIVE_S", SHORT_S)
     body = json.dumps({"model": "haiku", "prompt": "take your time"}).encode()
-    head = b"POST /v2/tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /v2/tasks HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     async with orchestrator(tmp_path) as system, connected(system) as (reader, writer):
         began_s = time.monotonic()
         answer = await drip(reader, writer, [head, *(body[n : n + 2] for n in range(0, len(body), 2))])
@@ -85,7 +85,7 @@ async def test_a_body_that_comes_slowly_but_in_time_is_taken(tmp_path: Path, mon
     assert time.monotonic() - began_s > SHORT_S
 
 
-@pytest.mark.parametrize("beginning", [b"", b"GET /health HTT", b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: b"])
+@pytest.mark.parametrize("beginning", [b"", b"GET /health HTT", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: b"])
 async def test_a_request_that_is_never_finished_is_hung_up_on(
     beginning: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +105,7 @@ async def test_a_connection_that_is_not_used_again_is_hung_up_on(
 ) -> None:
     monkeypatch.setattr(serve, "KEEPALIVE_S", SHORT_S)
     async with orchestrator(tmp_path) as system, connected(system) as (reader, writer):
-        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"GET /hea")
+        writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2 + b"GET /hea")
         answers = await reader.read()
 
     assert answers.count(b"HTTP/1.1 200 OK") == 2

@@ -59,7 +59,7 @@ async def stuck_reader(worker: Worker, job_id: str, **body: object) -> socket.so
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     content = json.dumps({"job_id": job_id, **body}).encode()
-    head = f"POST /execute HTTP/1.0\r\nHost: worker\r\nContent-Length: {len(content)}\r\n\r\n"
+    head = f"POST /execute HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(content)}\r\n\r\n"
     await asyncio.to_thread(client.connect, ("127.0.0.1", port))
     client.sendall(head.encode() + content)
     while b"\r\n\r\n" not in await asyncio.to_thread(client.recv, 4096, socket.MSG_PEEK):

@@ -60,11 +60,15 @@ def test_every_key_has_a_variable(nowhere: dict[str, str]) -> None:
         | {"drain_s": 3.0, "memory_limit_bytes": 8, "keep_workers": True, "orphan_s": 9.0, "reserve": "cpu=1"}
         | {"models_budget_bytes": 10, "downloads_at_once": 11, "git_repo": "/r", "kv_snapshot_bytes": 12},
         "worker": {"host": "h", "port": 1, "slots": 2, "ctx": 3, "threads": 4, "batch": 16, "reattach_s": 5.0},
-        "auth": {"token_file": ""},
+        "auth": {"token_file": "", "origins": ("https://a.example", "app://*")},
         "client": {"url": "http://c"},
         "log": {"level": "debug", "format": "json"},
     }
-    env = {f"LLORCH_{name}_{key}".upper(): str(v) for name, values in chosen.items() for key, v in values.items()}
+    env = {
+        f"LLORCH_{name}_{key}".upper(): ", ".join(v) if isinstance(v, tuple) else str(v)
+        for name, values in chosen.items()
+        for key, v in values.items()
+    }
 
     settings = load(env=nowhere | env)
 
@@ -142,6 +146,37 @@ def test_a_variable_that_is_not_allowed_is_refused(
     nowhere: dict[str, str], variable: str, value: str, problem: str
 ) -> None:
     assert refused(None, nowhere | {variable: value}) == [f"{variable}: {problem}"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *(
+            "chat.example",
+            "https://",
+            "https:///",
+            "http://a/b",
+            "http://a b",
+            "http://a?b",
+            "http://u@a",
+            "http://a:0",
+        ),
+        *("http://a:65536", "http://a:", "http://*.*.*.*", "http://bücher.example", "://a", "**", "nul", "http://[::1"),
+        *("a\n", "http://a\n", ""),
+    ],
+)
+def test_what_is_no_origin_is_named(nowhere: dict[str, str], origin: str) -> None:
+    expected = "an origin such as https://chat.example:8443, https://*.example or app://*, or * for all"
+
+    lines = refused(None, nowhere, {"auth": {"origins": ["http://a", origin]}})
+
+    assert lines == [f"--origins: found {['http://a', origin]!r}, expected {expected}"]
+
+
+def test_a_list_in_a_variable_is_parted_by_commas(nowhere: dict[str, str]) -> None:
+    found = [load(env=nowhere | {"LLORCH_AUTH_ORIGINS": text}).auth.origins for text in ("", "*", " app://*,null , ,")]
+
+    assert found == [(), ("*",), ("app://*", "null")]
 
 
 def test_a_long_value_is_shown_short(nowhere: dict[str, str]) -> None:

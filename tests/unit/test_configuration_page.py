@@ -43,7 +43,8 @@ def test_the_table_has_every_key_under_its_variable(section: str) -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_table_tells_the_defaults_that_are_values(section: str) -> None:
     defaults = {field.name: field.default for field in msgspec.structs.fields(SECTIONS[section])}
-    values = {name: default for name, default in defaults.items() if default != ""}  # else it is found at the start
+    empty: tuple[object, ...] = ("", ())  # it is found at the start, or there is none
+    values = {name: default for name, default in defaults.items() if default not in empty}
 
     told = {name: TABLE[section][name][1].strip("`") for name in values}
 

@@ -115,7 +115,7 @@ def test_refusals_that_every_such_address_has_are_listed(described: dict[str, An
     for path, method, operation in operations(described):
         statuses = {status for status in operation["responses"] if status.startswith("4")}
 
-        assert "400" in statuses, f"{method} {path}"
+        assert {"400", "403"} <= statuses, f"{method} {path}"
         assert ("401" in statuses) is (path != "/health"), f"{method} {path}"
         assert "404" in statuses or "{" not in path, f"{method} {path}"
         assert ({"408", "413"} <= statuses) is ("requestBody" in operation), f"{method} {path}"
@@ -124,7 +124,7 @@ def test_refusals_that_every_such_address_has_are_listed(described: dict[str, An
 def test_refusals_of_a_submission_are_listed(described: dict[str, Any]) -> None:
     responses = described["paths"]["/v2/tasks"]["post"]["responses"]
 
-    assert set(responses) == {*"200 202 400 401 404 408 409 413 429 503 507".split(), "default"}
+    assert set(responses) == {*"200 202 400 401 403 404 408 409 413 429 503 507".split(), "default"}
     assert all(responses[status] for status in responses)
     assert responses["429"]["content"] == responses["default"]["content"]
 
