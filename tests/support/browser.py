@@ -64,13 +64,13 @@ class Page:
 
 
 @asynccontextmanager
-async def page(profile: Path) -> AsyncIterator[Page]:
-    """Run a browser with one page for the length of the block."""
+async def page(profile: Path, *flags: str) -> AsyncIterator[Page]:
+    """Run a browser, with more *flags*, and one page for the length of the block."""
     command = next(filter(None, map(shutil.which, NAMES)), None)
     if command is None:
         pytest.skip("there is no Chromium here; Debian's is: apt-get install chromium")
     process = await asyncio.create_subprocess_exec(
-        command, *FLAGS, f"--user-data-dir={profile}", "about:blank",
+        command, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         start_new_session=True,
