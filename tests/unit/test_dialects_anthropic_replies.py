@@ -131,6 +131,17 @@ def test_streamed_blocks_come_one_behind_the_other() -> None:
     assert bodies[-2]["delta"]["stop_reason"] == "tool_use"
 
 
+def test_another_attempt_does_not_begin_the_message_again() -> None:
+    events = Events("j", asked())
+
+    begun, again = events.first(tokens_in=7), events.first(tokens_in=8)
+    events.piece(Token(0, "so"))
+    behind = events.first(tokens_in=9)
+
+    assert [event.kind for event in parse(begun)] == ["message_start"]
+    assert (again, behind) == (b"", b"")
+
+
 def test_an_answer_without_a_word_still_has_a_block() -> None:
     found = list(parse(Events("j", asked()).last(ended())))
 

@@ -76,6 +76,16 @@ def test_a_streamed_chat_has_the_shape_that_clients_know(*, with_usage: bool) ->
         assert last == DONE
 
 
+def test_another_attempt_begins_none_of_the_answers_again() -> None:
+    chunks = Chunks("j", name="m", created_s=5, chat=True, with_usage=False)
+
+    begun = [chunks.first(index) for index in (0, 1, 0, 1)]
+    chunks.piece(1, Token(0, "so"))
+
+    assert [chunk(data)["choices"][0]["index"] for data in begun[:2]] == [0, 1]
+    assert [*begun[2:], chunks.first(1)] == [b"", b"", b""]
+
+
 def test_errors_keep_their_code_and_name_the_first_field() -> None:
     with pytest.raises(InvalidRequest) as refused:
         decode(b'{"model":"m","messages":[],"temperature":9}', ChatRequest)

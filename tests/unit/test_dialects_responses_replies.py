@@ -80,6 +80,17 @@ def test_a_stream_builds_every_item_and_ends_with_the_whole() -> None:
     assert done[1]["content"] == [{"type": "output_text", "text": "so", "annotations": [], "logprobs": []}]
 
 
+def test_another_attempt_does_not_begin_the_response_again() -> None:
+    events = Events("j", ASKED, created_s=5)
+
+    begun, again = events.first(), events.first()
+    [delta, *_] = reversed(list(parse(events.piece(Token(0, "so")))))
+
+    assert [event.kind for event in parse(begun)] == ["response.created", "response.in_progress"]
+    assert (again, events.first()) == (b"", b"")
+    assert json.loads(delta.data)["sequence_number"] == 4
+
+
 def test_an_answer_without_a_word_and_an_error_have_their_events() -> None:
     events = Events("j", ASKED, created_s=5)
 

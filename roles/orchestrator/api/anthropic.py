@@ -51,8 +51,7 @@ async def _stream(request: web.Request, job: JobId, asked: MessagesRequest) -> A
         async with aclosing(steps(request, job)) as found:
             async for step in found:
                 if isinstance(step, events.Started):
-                    if step.first_token == 0:
-                        yield written.first(tokens_in=step.tokens_in)
+                    yield written.first(tokens_in=step.tokens_in)
                 elif isinstance(step, events.Token):
                     yield written.piece(step)
                 elif isinstance(step, events.End):

@@ -77,8 +77,7 @@ async def _stream(
             async for index, step in found:
                 if isinstance(step, events.Started):
                     chunks.engine = chunks.engine or step.engine
-                    if step.first_token == 0:
-                        yield chunks.first(index)
+                    yield chunks.first(index)
                 elif isinstance(step, events.Token):
                     yield chunks.piece(index, step)
                 elif isinstance(step, events.End):

@@ -40,8 +40,7 @@ async def _stream(request: web.Request, job: JobId, written: replies.Events) -> 
         async with aclosing(steps(request, job)) as found:
             async for step in found:
                 if isinstance(step, events.Started):
-                    if step.first_token == 0:
-                        yield written.first()
+                    yield written.first()
                 elif isinstance(step, events.Token):
                     yield written.piece(step)
                 elif isinstance(step, events.End):

@@ -59,12 +59,16 @@ class Events:
     def __init__(self, job_id: str, asked: MessagesRequest) -> None:
         self._id = f"msg_{job_id}"
         self._asked = asked
+        self._begun = False
         self._index = -1
         self._open = ""
         self._called = False
 
     def first(self, *, tokens_in: int) -> bytes:
-        """Begin the answer."""
+        """Begin the answer, once: another attempt at it goes on with the same one."""
+        if self._begun:
+            return b""
+        self._begun = True
         begun = MessageReply(id=self._id, model=self._asked.model, content=[], usage=Usage(tokens_in, 0))
         return _event("message_start", {"message": begun})
 

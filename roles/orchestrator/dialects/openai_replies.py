@@ -82,12 +82,16 @@ class Chunks:
         self._created_s = created_s
         self._chat = chat
         self._usage = None if with_usage else UNSET
+        self._begun: set[int] = set()
         self._called: set[int] = set()
         self._lengths: dict[int, int] = {}
         self.engine = ""
 
     def first(self, index: int) -> bytes:
-        """Begin an answer."""
+        """Begin an answer, once: another attempt at it goes on with the same one."""
+        if index in self._begun:
+            return b""
+        self._begun.add(index)
         return self._chunk(ChunkChoice(index, Delta("", "assistant", None))) if self._chat else b""
 
     def piece(self, index: int, token: Token) -> bytes:

@@ -74,7 +74,8 @@ class Events:
 
     def __init__(self, job_id: str, asked: ResponsesRequest, *, created_s: int) -> None:
         self._job_id = job_id
-        self._begun = begun(job_id, asked, created_s=created_s)
+        self._reply = begun(job_id, asked, created_s=created_s)
+        self._begun = False
         self._items: list[OutputItem] = []
         self._open: OutputItem | None = None
         self._parts: list[str] = []
@@ -83,8 +84,11 @@ class Events:
         self._serial = -1
 
     def first(self) -> bytes:
-        """Begin the answer."""
-        about: dict[str, object] = {"response": self._begun}
+        """Begin the answer, once: another attempt at it goes on with the same one."""
+        if self._begun:
+            return b""
+        self._begun = True
+        about: dict[str, object] = {"response": self._reply}
         return self._event("response.created", about) + self._event("response.in_progress", about)
 
     def piece(self, token: Token) -> bytes:
@@ -110,7 +114,7 @@ class Events:
         if self._open is None and not self._items:
             written = self._begin(MessageItem(f"msg_{self._job_id}_0", [], "in_progress"))
         written += self._end()
-        reply = _ended(self._begun, end, self._items, ended_s=ended_s)
+        reply = _ended(self._reply, end, self._items, ended_s=ended_s)
         return written + self._event(f"response.{reply.status}", {"response": reply})
 
     def failed(self, error: LlorchError) -> bytes:
