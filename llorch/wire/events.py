@@ -164,11 +164,18 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """`error`: the job ended without (all of) its output."""
+    """`error`: the job ended without (all of) its output; `details` are the counts among those of the error."""
 
     code: str
     message: str
     retriable: bool
+    details: dict[str, Count] | UnsetType = UNSET
+
+
+def counts_of(details: Mapping[str, object] | None) -> dict[str, int] | UnsetType:
+    """Return what of an error's details its job keeps: the counts, such as how long a prompt is and may be."""
+    counts = {name: value for name, value in (details or {}).items() if type(value) is int and 0 <= value <= MAX_COUNT}
+    return counts or UNSET
 
 
 class WorkerStarted(msgspec.Struct, frozen=True, kw_only=True):

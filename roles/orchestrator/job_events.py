@@ -46,5 +46,6 @@ def terminal(row: JobRow) -> tuple[EventId, bytes]:
         code=row.error_code or "INTERNAL",
         message=row.error_message or "the job ended without saying why",
         retriable=bool(row.error_retriable),
+        details=UNSET if row.error_details is None else msgspec.json.decode(row.error_details),
     )
     return event_id, encode_event("error", str(event_id), encode(failed))

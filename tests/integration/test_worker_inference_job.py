@@ -47,6 +47,16 @@ async def test_a_reader_gets_what_is_past_and_what_comes() -> None:
     assert [event.kind for event in sse.parse(late)] == ["token", "end"]
 
 
+async def test_a_job_that_fails_tells_what_its_error_has_for_programs() -> None:
+    job = Job("job", 1)
+
+    job.fail(errors.InvalidRequest("no room", details={"prompt_tokens": 5, "context_length": 4}))
+    [event] = sse.parse(await read(job))
+
+    assert event.kind == "error"
+    assert json.loads(event.data)["details"] == {"prompt_tokens": 5, "context_length": 4}
+
+
 async def test_serials_of_other_events_only_grow() -> None:
     job = Job("job", 1)
     for _ in range(50):

@@ -43,3 +43,14 @@ def test_a_job_that_failed_is_an_error_with_a_status(code: str, status: int, *, 
         steps(failed)
 
     assert (raised.value.code, raised.value.message, raised.value.status) == (code, "why", status)
+    assert raised.value.details is None
+
+
+def test_a_job_that_failed_keeps_what_its_error_has_for_programs() -> None:
+    counts = {"prompt_tokens": 5, "context_length": 4}
+    failed = Failed(code="INVALID_REQUEST", message="why", retriable=False, details=counts)
+
+    with pytest.raises(LlorchError) as raised:
+        steps(encode_event("error", "0.9", encode(failed)))
+
+    assert (raised.value.status, raised.value.details) == (400, counts)

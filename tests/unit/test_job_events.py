@@ -42,3 +42,18 @@ def test_any_other_job_ends_with_an_error(code: str | None, expected: str) -> No
 
     assert event.kind == "error"
     assert msgspec.json.decode(event.data, type=Failed) == Failed(code=expected, message="why", retriable=True)
+
+
+def test_an_error_tells_what_it_has_for_programs() -> None:
+    ended = row(
+        final_event=300, error_code="INVALID_REQUEST", error_message="why", error_details='{"prompt_tokens": 5}'
+    )
+
+    [event] = parse(terminal(ended)[1])
+
+    assert msgspec.json.decode(event.data) == {
+        "code": "INVALID_REQUEST",
+        "message": "why",
+        "retriable": False,
+        "details": {"prompt_tokens": 5},
+    }

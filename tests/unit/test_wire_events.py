@@ -7,9 +7,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from llorch.errors import InvalidRequest
-from llorch.wire.events import START, EventId, parse_event_id
+from llorch.wire.events import MAX_COUNT, START, EventId, counts_of, parse_event_id
 
 numbers = st.integers(min_value=0, max_value=10**18 - 1)
 ids = st.builds(EventId, numbers, numbers)
@@ -58,3 +59,10 @@ def test_anything_else_is_refused_and_not_repeated(text: str) -> None:
     problem = "expected an event id of this job, such as 12.0, or a number of tokens"
     assert raised.value.message == f"the request is not valid: after: {problem}"
     assert raised.value.details == {"fields": [{"field": "after", "problem": problem}]}
+
+
+def test_a_job_keeps_the_counts_of_its_error_and_nothing_else() -> None:
+    details = {"prompt_tokens": 5, "exact": False, "fields": [{"field": "prompt"}], "odd": -1, "huge": MAX_COUNT + 1}
+
+    assert counts_of(details) == {"prompt_tokens": 5}
+    assert (counts_of({"near": ["haiku"]}), counts_of(None)) == (UNSET, UNSET)

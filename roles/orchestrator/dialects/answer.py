@@ -99,4 +99,5 @@ def read(blocks: Splitter, data: bytes) -> Iterator[Step]:
 def failure(failed: events.Failed) -> LlorchError:
     """Return the error that a job ended with, with the HTTP status that says the same."""
     status = STATUSES.get(failed.code, 503 if failed.retriable else 502)
-    return RemoteError(failed.message, code=failed.code, status=status, retriable=failed.retriable)
+    details = None if failed.details is UNSET else failed.details
+    return RemoteError(failed.message, code=failed.code, status=status, retriable=failed.retriable, details=details)

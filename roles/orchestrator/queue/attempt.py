@@ -269,7 +269,8 @@ class Runner:
             if not attempt.tokens_before:
                 attempt.tokens_in = body.tokens_in  # some engines cannot count a prompt before they have read it
         else:
-            raise RemoteError(body.message, code=body.code, status=502, retriable=body.retriable)
+            details = None if body.details is msgspec.UNSET else body.details
+            raise RemoteError(body.message, code=body.code, status=502, retriable=body.retriable, details=details)
         attempt.moved_s = asyncio.get_running_loop().time()
 
     def _started(self, stream: Stream, body: events.WorkerStarted, target: Target, attempt: Attempt) -> None:

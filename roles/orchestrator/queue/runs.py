@@ -273,7 +273,13 @@ class Runs:
             chance=random.random(),
         )
         if isinstance(outcome, GiveUp):
-            error = RemoteError(outcome.message, code=outcome.code, status=error.status, retriable=outcome.retriable)
+            error = RemoteError(
+                outcome.message,
+                code=outcome.code,
+                status=error.status,
+                retriable=outcome.retriable,
+                details=error.details,
+            )
             await self._settlement.settle(ticket, Move.FAIL, error, attempt)
             return
         ticket.failures += outcome.counts

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
+from msgspec import UNSET
+
 from llorch import log
 from llorch.errors import Cancelled, LlorchError
 from llorch.job import Move, State
+from llorch.wire.codec import encode
+from llorch.wire.events import counts_of
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.queue.attempt import Attempt
@@ -70,6 +74,7 @@ class Settlement:
         before = attempt.tokens_before if attempt is not None else 0
         written = stream.count if stream.kind == "text-gen" else 0
         text = await self._relay.text(stream) if error is None else ""
+        counts = counts_of(error.details) if error is not None else UNSET
         if attempt is not None:
             attempt.answer = text
         return Ending(
@@ -86,6 +91,7 @@ class Settlement:
             error_code=error.code if error is not None else None,
             error_message=error.message if error is not None else None,
             error_retriable=error.retriable if error is not None else None,
+            error_details=encode(counts).decode() if counts is not UNSET else None,
         )
 
     def _count(self, row: JobRow) -> None:

@@ -15,7 +15,7 @@ from typing import Self
 from llorch.errors import InvalidConfiguration
 from roles.orchestrator.state.writer import Reader, Writer, trouble_of
 
-MIGRATIONS = ("schema.sql", *(f"schema_{version}.sql" for version in range(2, 8)))
+MIGRATIONS = ("schema.sql", *(f"schema_{version}.sql" for version in range(2, 9)))
 
 """File i brings the database from version i to i + 1."""
 CHECKED_BYTES = 64 * 1024 * 1024

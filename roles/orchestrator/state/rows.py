@@ -80,6 +80,7 @@ class JobRow:
     error_message: str | None
     error_retriable: bool | None
     kind: Capability = "text-gen"
+    error_details: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,7 @@ class Ending:
     error_code: str | None = None
     error_message: str | None = None
     error_retriable: bool | None = None
+    error_details: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

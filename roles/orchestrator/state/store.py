@@ -175,7 +175,7 @@ class Store:
                 f"tokens_in = coalesce(?, tokens_in), tokens_cached = ?, tokens_out = ?, pieces = ?, decode_ms = ?, "
                 f"stop_reason = ?, "
                 f"first_token_ms = coalesce(first_token_ms, ?), output_sha256 = ?, error_code = ?, "
-                f"error_message = ?, error_retriable = ? "
+                f"error_message = ?, error_retriable = ?, error_details = ? "
                 f"WHERE id = ? AND state IN {_ending(move)} RETURNING seq, attempt",
                 (
                     target,
@@ -192,6 +192,7 @@ class Store:
                     ending.error_code,
                     ending.error_message,
                     ending.error_retriable,
+                    ending.error_details,
                     job_id,
                 ),
             ).fetchone()

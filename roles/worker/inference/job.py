@@ -19,7 +19,7 @@ from llorch import errors
 from llorch.sse import KEEPALIVE, encode_event
 from llorch.wire import codec
 from llorch.wire.conversation import TokenLogprob, ToolCallDelta
-from llorch.wire.events import START, Failed, WorkerText, WorkerToken
+from llorch.wire.events import START, Failed, WorkerText, WorkerToken, counts_of
 from roles.worker.inference.replay import Id, Replay
 
 BUFFER_BYTES = 4 * 1024 * 1024
@@ -154,7 +154,8 @@ class Job:
     def fail(self, error: errors.LlorchError) -> None:
         """Write the last event of a job that did not get to its end."""
         self.error = error
-        self.event("error", Failed(code=error.code, message=error.message, retriable=error.retriable))
+        details = counts_of(error.details)
+        self.event("error", Failed(code=error.code, message=error.message, retriable=error.retriable, details=details))
 
     def stop(self, reason: errors.LlorchError) -> None:
         """Have it ended with *reason* at once; the first reason stays."""
