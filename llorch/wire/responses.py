@@ -170,13 +170,20 @@ class Incomplete(msgspec.Struct, frozen=True):
     reason: Literal["max_output_tokens"]
 
 
+class ResponseError(msgspec.Struct, frozen=True):
+    """Why there is no (whole) answer; `code` is llorch's own, but for a prompt that is too long."""
+
+    code: str
+    message: str
+
+
 class ResponseReply(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer, or what is known of it at its beginning."""
 
     id: str
     created_at: int
     model: str
-    status: Status
+    status: Status | Literal["failed"]
     output: list[OutputItem]
     parallel_tool_calls: bool
     tool_choice: Literal["none", "auto", "required"] | NamedChoice
@@ -193,7 +200,7 @@ class ResponseReply(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: Reasoning = Reasoning()
     top_logprobs: int = 0
     truncation: Literal["disabled"] = "disabled"
-    error: None = None
+    error: ResponseError | None = None
     previous_response_id: None = None
     max_tool_calls: None = None
     prompt_cache_key: None = None

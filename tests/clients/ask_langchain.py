@@ -9,6 +9,7 @@ from functools import reduce
 from operator import add
 
 import openai
+from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
@@ -46,6 +47,17 @@ def refused(made: ChatOpenAI) -> list[object] | None:
     return None
 
 
+def fits_not(made: ChatOpenAI, *, streamed: bool) -> bool:
+    """Tell whether LangChain knows the refusal of a prompt that is too long for what it is."""
+    long = [HumanMessage("x " * 700)]
+    try:
+        list(made.stream(long)) if streamed else made.invoke(long)
+    except ContextOverflowError:
+        return True
+    return False
+
+
+unloaded = fits_not(chat(model), streamed=True)
 cold = chat(model, temperature=0)
 whole = cold.invoke([asked])
 streamed = reduce(add, cold.stream([asked], stream_usage=True))
@@ -68,6 +80,7 @@ print(
             "forced": [[call["name"], sorted(call["args"])] for call in forced.tool_calls],
             "unknown": refused(chat("haik")),
             "hot": refused(chat(model, temperature=3)),
+            "long": [unloaded, *(fits_not(chat(model), streamed=each) for each in (False, True))],
             "stranger": refused(chat(model, key="wrong")),
         }
     )

@@ -60,6 +60,7 @@ async def test_litellm_chats_calls_tools_keeps_to_forms_and_knows_our_errors(tmp
     assert sorted(got["form"]) == ["city", "days"]
     assert (got["unknown"], got["hot"]) == (["NotFoundError", 404], ["BadRequestError", 400])
     assert got["stranger"] == ["AuthenticationError", 401]
+    assert got["long"] == [["ContextWindowExceededError", 400, True]] * 4
 
 
 async def test_langchains_chat_model_streams_calls_tools_and_fills_types(tmp_path: Path) -> None:
@@ -74,6 +75,7 @@ async def test_langchains_chat_model_streams_calls_tools_and_fills_types(tmp_pat
     assert got["forced"] == [["Place", ["city", "days"]]]
     assert (got["unknown"], got["hot"]) == (["NotFoundError", 404], ["BadRequestError", 400])
     assert got["stranger"] == ["AuthenticationError", 401]
+    assert got["long"] == [True] * 3
 
 
 async def test_the_command_llm_talks_streamed_and_whole_and_shows_our_errors(tmp_path: Path) -> None:

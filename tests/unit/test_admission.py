@@ -131,13 +131,20 @@ def test_a_prompt_that_cannot_fit_even_in_the_longest_tokens_is_refused() -> Non
         "fields": [{"field": "prompt", "problem": problem}],
         "prompt_tokens": 20,
         "context_length": 20,
+        "exact": False,
     }
 
 
 def test_a_counted_prompt_is_refused_with_its_exact_length() -> None:
-    assert too_long(7, 5, exact=True).message == (
-        "the request is not valid: the prompt is 7 tokens long, the context of the model is 5, and one must be left"
-    )
+    refused = too_long(7, 5, exact=True)
+
+    problem = "the prompt is 7 tokens long, the context of the model is 5, and one must be left"
+    assert refused.message == f"the request is not valid: {problem}"
+    assert refused.details == {
+        "fields": [{"field": "prompt", "problem": problem}],
+        "prompt_tokens": 7,
+        "context_length": 5,
+    }
 
 
 def test_a_prompt_fits_a_model_of_unknown_tokens_where_each_of_its_bytes_may_be_one() -> None:

@@ -22,6 +22,7 @@ from llorch.wire.responses import (
 )
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.responses_replies import Events, whole_reply
+from roles.orchestrator.queue.admission import too_long
 
 ASKED = decode(b'{"model": "m", "input": "hi"}', ResponsesRequest)
 
@@ -91,12 +92,28 @@ def test_another_attempt_does_not_begin_the_response_again() -> None:
     assert json.loads(delta.data)["sequence_number"] == 4
 
 
-def test_an_answer_without_a_word_and_an_error_have_their_events() -> None:
+def test_an_answer_without_a_word_has_its_events() -> None:
     events = Events("j", ASKED, created_s=5)
 
     [*_, completed] = parse(events.first() + events.last(ended(), ended_s=9))
-    [failed] = parse(Events("j", ASKED, created_s=5).failed(WorkerLost("gone")))
 
     [item] = json.loads(completed.data)["response"]["output"]
     assert item["content"][0]["text"] == ""
-    assert json.loads(failed.data)["code"] == "WORKER_LOST"
+
+
+def test_an_answer_that_fails_begins_before_and_ends_with_why() -> None:
+    fresh, half = Events("j", ASKED, created_s=5), Events("j", ASKED, created_s=5)
+
+    early = list(parse(fresh.failed(too_long(513, 512, exact=True))))
+    written = half.first() + half.piece(Token(0, "so"))
+    late = list(parse(half.failed(WorkerLost("gone"))))
+
+    bodies = [json.loads(event.data) for event in early]
+    assert written
+    assert [event.kind for event in early] == ["response.created", "response.in_progress", "error", "response.failed"]
+    assert [event.kind for event in late] == ["error", "response.failed"]
+    assert [body["sequence_number"] for body in bodies] == [0, 1, 2, 3]
+    assert (bodies[2]["code"], bodies[2]["param"]) == ("context_length_exceeded", "input")
+    assert bodies[3]["response"]["status"] == "failed"
+    assert bodies[3]["response"]["error"] == {"code": "context_length_exceeded", "message": bodies[2]["message"]}
+    assert json.loads(late[1].data)["response"]["error"] == {"code": "WORKER_LOST", "message": "gone"}

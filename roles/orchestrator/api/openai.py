@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from aiohttp import web
 from msgspec import UNSET
@@ -23,9 +24,16 @@ from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects import openai as words
 from roles.orchestrator.dialects import openai_replies as replies
+from roles.orchestrator.dialects.too_long import PromptField
 from roles.orchestrator.interleave import interleaved
 
-WORDS = Words(ApiErrorReply, replies.error_reply, "X-Request-Id")
+
+def spoken(asked: PromptField) -> Words:
+    """Return how an address tells what went wrong, whose requests have the prompt in that field."""
+    return Words(ApiErrorReply, partial(replies.error_reply, asked=asked), "X-Request-Id")
+
+
+WORDS = spoken("messages")
 
 
 async def chat(request: web.Request) -> web.StreamResponse:
@@ -87,7 +95,7 @@ async def _stream(
                     yield KEEPALIVE
         yield chunks.last(ends)
     except LlorchError as error:
-        yield replies.error_event(error, correlation_id(request))
+        yield chunks.failed(error, correlation_id(request))
 
 
 def _card(core: Orchestrator, name: str) -> ModelCard:
@@ -124,7 +132,7 @@ ENDPOINTS = (
         replies={200: Completion},
         refusals=_REFUSALS,
         events=True,
-        words=WORDS,
+        words=spoken("prompt"),
     ),
     Endpoint("GET", "/v1/models", cards, "Models that can be asked for.", replies={200: ModelCards}, words=WORDS),
     Endpoint("GET", "/v1/models/{id:.+}", card, "One of them.", replies={200: ModelCard}, words=WORDS),

@@ -15,7 +15,7 @@ from llorch.sse import KEEPALIVE
 from llorch.wire import events
 from llorch.wire.responses import ResponseReply, ResponsesRequest
 from roles.orchestrator.api.dialogue import jobs, room, steps, whole
-from roles.orchestrator.api.openai import WORDS
+from roles.orchestrator.api.openai import spoken
 from roles.orchestrator.dialects import responses as words
 from roles.orchestrator.dialects import responses_replies as replies
 
@@ -61,6 +61,6 @@ ENDPOINTS = (
         replies={200: ResponseReply},
         refusals=(404, 409, 429, 502, 503, 504, 507),
         events=True,
-        words=WORDS,
+        words=spoken("input"),
     ),
 )

@@ -24,6 +24,7 @@ from llorch.wire.conversation import ToolCall, ToolCallDelta
 from llorch.wire.events import End, Token
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.anthropic import stop_sequence
+from roles.orchestrator.dialects.too_long import anthropic_words
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _REASONS: dict[str, StopReason] = {"eos": "end_turn", "stop_sequence": "stop_sequence", "max_tokens": "max_tokens"}
@@ -129,7 +130,7 @@ class Events:
 
 def error_reply(error: LlorchError, correlation_id: str) -> MessageErrorReply:
     """Return an error in Anthropic's words."""
-    told = MessageError(message=error.message, type=_TYPES.get(error.status, "api_error"))
+    told = MessageError(message=anthropic_words(error), type=_TYPES.get(error.status, "api_error"))
     return MessageErrorReply(error=told, request_id=correlation_id)
 
 

@@ -54,6 +54,7 @@ from llorch.wire.ollama import (
 from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.openai import OF_A_CLIENT, found, limited, offered, picture, submission
+from roles.orchestrator.dialects.too_long import ollama_words
 
 NS_PER_MS = 1_000_000
 DEFAULTS = Options(temperature=0.8, top_p=0.9, top_k=40, min_p=0.0, repeat_penalty=1.0)
@@ -220,12 +221,12 @@ UNLOADED = Done(done_reason="unload")
 
 def error_reply(error: LlorchError, _correlation_id: str) -> OllamaError:
     """Return an error in Ollama's words."""
-    return OllamaError(error.message)
+    return OllamaError(ollama_words(error))
 
 
 def error_line(error: LlorchError) -> bytes:
     """Return an error that comes behind the first line, as clients of streams expect it."""
-    return _line(OllamaError(error.message))
+    return _line(OllamaError(ollama_words(error)))
 
 
 def rfc3339(time_ms: int) -> str:

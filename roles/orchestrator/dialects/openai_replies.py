@@ -30,6 +30,7 @@ from llorch.wire.openai_replies import (
     Usage,
 )
 from roles.orchestrator.dialects.answer import Answer
+from roles.orchestrator.dialects.too_long import OPENAI_CODE, PromptField, excess, openai_words
 
 DONE = b"data: [DONE]\n\n"
 _REASONS: dict[str, FinishReason] = {"eos": "stop", "stop_sequence": "stop", "max_tokens": "length"}
@@ -122,6 +123,11 @@ class Chunks:
             return DONE
         return self._event([], usage(ends)) + DONE
 
+    def failed(self, error: LlorchError, correlation_id: str) -> bytes:
+        """Return an error that comes behind the first byte, as clients of streams expect it."""
+        told = error_reply(error, correlation_id, asked="messages" if self._chat else "prompt")
+        return b"data: " + encode(told) + b"\n\n"
+
     def _chunk(self, choice: ChunkChoice | TextChoice) -> bytes:
         return self._event([choice], self._usage)
 
@@ -138,18 +144,21 @@ class Chunks:
         return b"data: " + encode(body) + b"\n\n"
 
 
-def error_reply(error: LlorchError, _correlation_id: str) -> ApiErrorReply:
-    """Return an error in OpenAI's words; `code` is llorch's own."""
+def error_reply(error: LlorchError, _correlation_id: str, *, asked: PromptField = "messages") -> ApiErrorReply:
+    """Return an error in OpenAI's words; `code` is llorch's own, but for a prompt that is too long.
+
+    Args:
+        error: What went wrong.
+        asked: Where the prompt was.
+    """
+    if found := excess(error):
+        message = openai_words(found, asked)
+        return ApiErrorReply(ApiError(code=OPENAI_CODE, message=message, type=_TYPES[400], param=asked))
     fields = (error.details or {}).get("fields")
     param = fields[0]["field"] or None if isinstance(fields, list) and fields else None
     return ApiErrorReply(
         ApiError(code=error.code, message=error.message, type=_TYPES.get(error.status, "server_error"), param=param)
     )
-
-
-def error_event(error: LlorchError, correlation_id: str) -> bytes:
-    """Return an error that comes behind the first byte, as clients of streams expect it."""
-    return b"data: " + encode(error_reply(error, correlation_id)) + b"\n\n"
 
 
 def usage(ends: list[End]) -> Usage:

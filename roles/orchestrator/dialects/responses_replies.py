@@ -18,6 +18,7 @@ from llorch.wire.responses import (
     Reasoning,
     ReasoningItem,
     ReasoningText,
+    ResponseError,
     ResponseReply,
     ResponsesRequest,
     ResponseUsage,
@@ -25,6 +26,7 @@ from llorch.wire.responses import (
     TextFormat,
 )
 from roles.orchestrator.dialects.answer import Answer
+from roles.orchestrator.dialects.openai_replies import error_reply
 
 
 def begun(job_id: str, asked: ResponsesRequest, *, created_s: int) -> ResponseReply:
@@ -118,8 +120,16 @@ class Events:
         return written + self._event(f"response.{reply.status}", {"response": reply})
 
     def failed(self, error: LlorchError) -> bytes:
-        """Return an error that comes behind the first byte."""
-        return self._event("error", {"code": error.code, "message": error.message, "param": None})
+        """Fail the answer, which begins first if it has not yet: clients look for the one event or the other."""
+        told = error_reply(error, "", asked="input").error
+        reply = structs.replace(
+            self._reply, status="failed", output=self._items, error=ResponseError(told.code, told.message)
+        )
+        return (
+            self.first()
+            + self._event("error", {"code": told.code, "message": told.message, "param": told.param})
+            + self._event("response.failed", {"response": reply})
+        )
 
     def _call(self, call: ToolCallDelta) -> bytes:
         written = b""

@@ -108,6 +108,7 @@ def too_long(tokens: int, context: int, *, exact: bool) -> InvalidRequest:
             "fields": [{"field": "prompt", "problem": problem}],
             "prompt_tokens": tokens,
             "context_length": context,
+            **({} if exact else {"exact": False}),
         },
     )
 
