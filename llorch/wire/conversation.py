@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from llorch.wire.codec import FieldProblem, FieldProblems
+from llorch.wire.codec import UNREADABLE, FieldProblem, FieldProblems, encode
 from llorch.wire.images import image_problem
 from llorch.wire.json_schema import enforceable, schema_problems
 
@@ -69,7 +69,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One turn of a conversation; the model's own chat template joins them.
 
     `content` may be missing beside `tool_calls` only; pictures are a user's. A `tool` message is the result of the call
-    `tool_call_id`.
+    `tool_call_id`. Arguments of `tool_calls` that are no JSON object become one, see `arguments_object`.
     """
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -82,6 +82,8 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Check what spans fields; parts that are all text become one text."""
         if isinstance(self.content, list) and not self.images:
             msgspec.structs.force_setattr(self, "content", self.text)
+        if self.tool_calls is not UNSET:
+            msgspec.structs.force_setattr(self, "tool_calls", [_callable(call) for call in self.tool_calls])
         if self.content is UNSET and self.tool_calls is UNSET:
             raise FieldProblems(FieldProblem("content", "required"))
         for name, role in (("tool_calls", "assistant"), ("reasoning_content", "assistant"), ("tool_call_id", "tool")):
@@ -105,6 +107,29 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if isinstance(self.content, str) or self.content is UNSET:
             return self.content or ""
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+def arguments_object(arguments: str) -> str:
+    """Return the arguments of an old call as a JSON object, which is what chat templates and engines read.
+
+    Nothing is an object without members: a client that puts a stream together leaves it for a function without
+    parameters. Anything else than an object, such as one that the end of an answer has cut off, becomes its member
+    `arguments`.
+    """
+    if arguments.strip() in {"", "null"}:
+        return "{}"
+    try:
+        sound = isinstance(msgspec.json.decode(arguments), dict)
+    except UNREADABLE:
+        sound = False
+    return arguments if sound else encode({"arguments": arguments}).decode()
+
+
+def _callable(call: ToolCall) -> ToolCall:
+    arguments = arguments_object(call.function.arguments)
+    if arguments == call.function.arguments:
+        return call
+    return ToolCall(call.id, FunctionCall(call.function.name, arguments))
 
 
 def images_of(messages: Sequence[Message] | UnsetType) -> list[str]:

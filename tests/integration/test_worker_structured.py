@@ -206,6 +206,22 @@ async def test_calls_and_text_come_apart_as_the_models_own_template_has_them(tmp
     assert "<tool_call>" in text_of(none)
 
 
+async def test_a_conversation_goes_on_behind_calls_whose_arguments_are_no_object(tmp_path: Path) -> None:
+    scribe = scribes.write(tmp_path / "scribe.gguf", ["It will", " rain."])
+    async with worker(scribe, slots=1) as calling:
+        for number, arguments in enumerate(["", "null", '{"city": "Be', "[1]", "Berlin"]):
+            call = {**CALL, "function": {"name": "get_weather", "arguments": arguments}}
+            history = [
+                *ASKED["messages"],
+                {"role": "assistant", "tool_calls": [call]},
+                {"role": "tool", "tool_call_id": "call_1", "content": "rain"},
+            ]
+            plain = await calling.text(f"plain{number}", **ASKED | {"messages": history})
+            events = await calling.execute(f"tools{number}", **ASKED | {"messages": history}, tools=[WEATHER])
+
+            assert (plain, text_of(events)) == ("It will rain.", "It will rain.")
+
+
 async def test_thoughts_come_apart_where_that_is_asked_for(tmp_path: Path) -> None:
     spoken = ["I see", " rain.", "\n</think>\n\n", "It will", " rain"]
     thinker = scribes.write(tmp_path / "thinker.gguf", spoken, template=scribes.THINKING)

@@ -117,6 +117,18 @@ def test_a_message_may_come_in_parts_of_text_and_from_a_developer() -> None:
     assert task.messages == [Message("system", "be"), Message("user", "ab")]
 
 
+@pytest.mark.parametrize(("arguments", "read"), [("", "{}"), ('{"a": ', '{"arguments":"{\\"a\\": "}'), ("{}", "{}")])
+def test_an_old_call_has_an_object_of_arguments_whatever_a_client_has_kept(arguments: str, read: str) -> None:
+    kept = {**CALL, "function": {"name": "f", "arguments": arguments}}
+
+    [task] = chat_tasks(chat(messages=[USER, {"role": "assistant", "content": None, "tool_calls": [kept]}]), room=1)
+
+    assert task.messages == [
+        Message("user", "hi"),
+        Message("assistant", tool_calls=[ToolCall("c", FunctionCall("f", read))]),
+    ]
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

@@ -40,6 +40,33 @@ def test_a_conversation_with_calls_is_stored_as_it_came() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        ('{"city": "x"}', '{"city": "x"}'),
+        ("{ }", "{ }"),
+        ("", "{}"),
+        (" \n", "{}"),
+        ("null", "{}"),
+        ('{"city": "Be', '{"arguments":"{\\"city\\": \\"Be"}'),
+        ("[1]", '{"arguments":"[1]"}'),
+        ('{"a": NaN}', '{"arguments":"{\\"a\\": NaN}"}'),
+        ("[" * 9999, json.dumps({"arguments": "[" * 9999}, separators=(",", ":"))),
+        ("Berlin – heute", '{"arguments":"Berlin – heute"}'),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_the_arguments_of_an_old_call_are_an_object_whatever_came(arguments: str, read: str) -> None:
+    call = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    messages = [*ASKED["messages"], {"role": "assistant", "tool_calls": [call]}]
+
+    task = decode(encode(ASKED | {"messages": messages}), SubmitTask)
+
+    assert json.loads(encode(task.messages))[1]["tool_calls"] == [
+        {**CALL, "function": {"name": "f", "arguments": read}}
+    ]
+
+
+@pytest.mark.parametrize(
     ("fields", "named"),
     [
         ({"messages": [{"role": "assistant"}]}, ["messages[0].content"]),

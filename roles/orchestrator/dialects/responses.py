@@ -113,7 +113,7 @@ def _add(answer: _Answer, item: Item) -> None:
     if item.type == "function_call":
         if item.call_id is None or item.name is None:
             raise FieldProblems(FieldProblem("call_id", "required, as is name"))
-        answer.calls.append(ToolCall(item.call_id, FunctionCall(item.name, item.arguments or "{}")))
+        answer.calls.append(ToolCall(item.call_id, FunctionCall(item.name, item.arguments or "")))
     elif item.type == "reasoning":
         answer.thoughts += [part.text for part in item.content or () if not isinstance(part, str)]
     else:
