@@ -18,7 +18,7 @@ from llorch.wire.json_schema import enforceable, schema_problems
 
 MAX_TOOLS = 512
 FunctionName = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)", description="up to 64 letters, digits, _, ., : and -")
+    str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}$(?!\n)", description="up to 128 letters, digits, _, ., : and -")
 ]
 JsonSchema = dict[str, Any]
 

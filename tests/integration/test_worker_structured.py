@@ -141,6 +141,16 @@ async def test_several_calls_come_where_they_are_allowed(haiku: Worker) -> None:
     assert min(found) > 0
 
 
+async def test_a_function_with_a_long_name_is_called_by_it(haiku: Worker) -> None:
+    name = "n" * 128
+    function = {"name": name, "parameters": NOTHING}
+    body = ASKED | {"tools": [{"type": "function", "function": function}], "tool_choice": "required"}
+
+    [call] = calls_of(await haiku.execute("long", **body))
+
+    assert call["name"] == name
+
+
 async def test_tools_are_refused_where_the_template_knows_none(haiku: Worker) -> None:
     status, code, details = await haiku.refusal("POST", "/execute", {"job_id": "auto", **ASKED, "tools": [TIME]})
 

@@ -63,6 +63,20 @@ def test_every_wish_arrives() -> None:
     )
 
 
+def test_a_tool_may_have_the_longest_name_that_anthropic_allows() -> None:
+    name = f"mcp__plugin_{'n' * 116}"
+    use = {"type": "tool_use", "id": "c", "name": name, "input": {}}
+    turns = [{"role": "assistant", "content": [use]}]
+    choice = {"type": "tool", "name": name}
+
+    found = task(asked(tools=[{**TOOL, "name": name}], tool_choice=choice, messages=turns), room=None)
+
+    assert len(name) == 128
+    assert found.messages == [Message("assistant", tool_calls=[ToolCall("c", FunctionCall(name, "{}"))])]
+    assert found.tools == [Tool(Function(name, "d", {"type": "object"}))]
+    assert found.tool_choice == NamedTool(NamedFunction(name))
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

@@ -76,6 +76,7 @@ def test_the_arguments_of_an_old_call_are_an_object_whatever_came(arguments: str
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}}, ["tool_choice"]),
         ({"tools": [TOOL, TOOL]}, ["tools"]),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, ["tools[0].function.name"]),
+        ({"tools": [{"type": "function", "function": {"name": "a" * 129}}]}, ["tools[0].function.name"]),
         ({"tools": [TOOL], "logprobs": True}, ["logprobs"]),
         ({"tools": [TOOL], "response_format": {"type": "json_object"}}, ["response_format"]),
         ({"top_logprobs": 2}, ["top_logprobs"]),
