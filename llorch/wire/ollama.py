@@ -63,10 +63,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """One turn of a conversation; a `tool` one is the result of the next open call, of `tool_name` if that is given."""
+    """One turn of a conversation; a `tool` one is the result of the next open call, of `tool_name` if there is one."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: str = ""
+    content: str | None = ""
     images: list[str] | None = None
     tool_calls: Annotated[list[Call], Meta(max_length=MAX_TOOLS)] | None = None
     tool_name: str | None = None

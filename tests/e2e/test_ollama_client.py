@@ -127,6 +127,8 @@ async def test_tools_are_called_thoughts_told_apart_forms_kept_and_chances_told(
         called = await ai.chat(model=scribe, messages=CHAT, tools=[WEATHER])
         history = [*CHAT, called.message, {"role": "tool", "tool_name": "get_weather", "content": "rain"}]
         lines = [line async for line in await ai.chat(model=scribe, messages=history, tools=[WEATHER], stream=True)]
+        cut_off = [*CHAT, {"role": "assistant", "content": None}, {"role": "tool", "content": "rain"}]
+        trimmed = await ai.chat(model=scribe, messages=cut_off, tools=[WEATHER])
         thought = await ai.chat(model=f"file:{thinker}", messages=CHAT, think=True)
         pieces = [
             line async for line in await ai.generate(model=f"file:{thinker}", prompt=POEM, think=True, stream=True)
@@ -145,6 +147,7 @@ async def test_tools_are_called_thoughts_told_apart_forms_kept_and_chances_told(
     assert (called.message.content, called.done_reason) == ("Let me look. ", "stop")
     assert [line.message.tool_calls for line in lines if line.message.tool_calls] == [[call]]
     assert "".join(line.message.content or "" for line in lines) == "Let me look. "
+    assert trimmed.message.tool_calls == [call]
     assert (thought.message.content, thought.message.thinking) == ("It rains", "I see rain\n")
     assert "".join(piece.response or "" for piece in pieces) == "It rains"
     assert "".join(piece.thinking or "" for piece in pieces) == "I see rain\n"

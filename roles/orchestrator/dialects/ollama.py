@@ -16,20 +16,16 @@ import msgspec
 from msgspec import UNSET, UnsetType, structs
 
 from llorch.errors import LlorchError
-from llorch.wire.codec import FieldProblem, FieldProblems, encode, invalid
+from llorch.wire.codec import FieldProblem, encode, invalid
 from llorch.wire.conversation import (
-    Content,
-    FunctionCall,
     Message,
     ResponseFormat,
     SchemaFormat,
-    TextPart,
     TokenLogprob,
     Tool,
     ToolCall,
 )
 from llorch.wire.events import End, Token
-from llorch.wire.images import data_url
 from llorch.wire.json_schema import schema_problems
 from llorch.wire.ollama import (
     Asked,
@@ -49,11 +45,11 @@ from llorch.wire.ollama import (
     OllamaGenerate,
     Options,
     Said,
-    Turn,
 )
 from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
 from roles.orchestrator.dialects.answer import Answer
-from roles.orchestrator.dialects.openai import OF_A_CLIENT, found, limited, offered, picture, submission
+from roles.orchestrator.dialects.ollama_turns import conversation, seen
+from roles.orchestrator.dialects.openai import OF_A_CLIENT, found, limited, offered, submission
 from roles.orchestrator.dialects.too_long import ollama_words
 
 NS_PER_MS = 1_000_000
@@ -77,7 +73,7 @@ def chat_task(asked: OllamaChat, name: str, *, room: int | None) -> SubmitTask:
         InvalidRequest: It asks for what llorch cannot do; every such field is named.
     """
     problems: list[FieldProblem] = []
-    messages = _conversation(asked.messages or [], problems)
+    messages = conversation(asked.messages or [], problems)
     tools = [found(problems, f"tools[{number}]", _tool, tool) for number, tool in enumerate(asked.tools or [])]
     formed = _formed(asked, problems)
     if problems:
@@ -92,7 +88,7 @@ def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> Subm
     refused = ("suffix", "template", "context")
     problems = [FieldProblem(field, "not supported") for field in refused if getattr(asked, field)]
     formed = _formed(asked, problems)
-    said = found(problems, "images", partial(_seen, asked.prompt or ""), asked.images or ())
+    said = found(problems, "images", partial(seen, asked.prompt or ""), asked.images or ())
     if asked.raw and asked.images:
         problems.append(FieldProblem("images", "a raw prompt has no place for them"))
     if problems:
@@ -278,49 +274,6 @@ def _formed(asked: Asked, problems: list[FieldProblem]) -> ResponseFormat | Unse
 def _tool(tool: Offered) -> Tool:
     told = tool.function
     return offered(told.name, told.description, told.parameters, strict=None)
-
-
-def _conversation(turns: Sequence[Turn], problems: list[FieldProblem]) -> list[Message]:
-    """Return the turns of a conversation; calls get ids, results those of the calls that they answer, in order."""
-    open_calls: list[ToolCall] = []
-    messages: list[Message] = []
-    for number, turn in enumerate(turns):
-        field = f"messages[{number}]"
-        if turn.role == "tool":
-            answers = next((call for call in open_calls if turn.tool_name in (None, call.function.name)), None)
-            if answers is None:
-                problems.append(FieldProblem(field, "it is the result of no call before it"))
-                continue
-            open_calls.remove(answers)
-            messages.append(Message("tool", turn.content, tool_call_id=answers.id))
-            continue
-        calls = [_open_call(f"call_{number}_{index}", call) for index, call in enumerate(turn.tool_calls or ())]
-        open_calls += calls
-        messages.append(found(problems, field, partial(_message, calls), turn))
-    return messages
-
-
-def _seen(text: str, images: Sequence[str]) -> Content:
-    """Return what is said with pictures, which come before it, as Ollama has them."""
-    pictures = [picture(data_url(image), f"[{number}]") for number, image in enumerate(images)]
-    return [*pictures, *([TextPart(text)] if text else [])] if pictures else text
-
-
-def _open_call(call_id: str, call: Call) -> ToolCall:
-    return ToolCall(call_id, FunctionCall(call.function.name, encode(call.function.arguments).decode()))
-
-
-def _message(calls: list[ToolCall], turn: Turn) -> Message:
-    problems: list[FieldProblem] = []
-    content = found(problems, "images", partial(_seen, turn.content), turn.images or ())
-    if problems:
-        raise FieldProblems(*problems)
-    return Message(
-        turn.role,
-        UNSET if calls and not content else content,
-        tool_calls=calls or UNSET,
-        reasoning_content=turn.thinking or UNSET,
-    )
 
 
 def _whole_calls(calls: Sequence[ToolCall]) -> list[Call]:
