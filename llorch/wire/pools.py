@@ -70,7 +70,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     `max_token_bytes` is the longest text that one token stands for. It and `context_length` are 0 where the file does
     not say.
 
-    `capabilities` are what it can do, see `Capability`.
+    `capabilities` are what it can do, see `Capability`. `template_knows` is what its chat template can tell it beside
+    what is said: of `tools`, of `thinking`; empty is also not said.
 
     `memory_bytes` is what a worker takes there that has the pool's own number of slots and context (`memory_slots`,
     `memory_ctx`); `kv_cell_bytes` the part of it that each token of context takes. 0 is not known.
@@ -100,6 +101,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     added_ms: int = 0
     device: str = ""
     backends: list[Backend] = msgspec.field(default_factory=list)
+    template_knows: list[str] = msgspec.field(default_factory=list)
 
 
 class ModelList(msgspec.Struct, frozen=True):

@@ -119,11 +119,15 @@ async def test_what_is_loaded_and_known_is_told_and_refusals_are_the_librarys_ow
 
 
 async def test_tools_are_called_thoughts_told_apart_forms_kept_and_chances_told(tmp_path: Path) -> None:
-    scribe = f"file:{scribes.write(tmp_path / 'scribe.gguf', scribes.CALLING)}"
+    models = tmp_path / "all/pool/models"
+    models.mkdir(parents=True)
+    scribe = f"file:{scribes.write(models / 'scribe.gguf', scribes.CALLING)}"
     thinker = scribes.write(
-        tmp_path / "thinker.gguf", ["I see", " rain\n</think>\n\n", "It rains"], template=scribes.THINKING
+        models / "thinker.gguf", ["I see", " rain\n</think>\n\n", "It rains"], template=scribes.THINKING
     )
     async with whole_system(tmp_path) as system, AsyncClient(host=system.url) as ai:
+        await until(lambda: _lists(ai, f"file:{thinker}"))
+        able = [(await ai.show(model)).capabilities for model in (scribe, f"file:{thinker}")]
         called = await ai.chat(model=scribe, messages=CHAT, tools=[WEATHER])
         history = [*CHAT, called.message, {"role": "tool", "tool_name": "get_weather", "content": "rain"}]
         lines = [line async for line in await ai.chat(model=scribe, messages=history, tools=[WEATHER], stream=True)]
@@ -146,6 +150,7 @@ async def test_tools_are_called_thoughts_told_apart_forms_kept_and_chances_told(
     assert (call.function.name, call.function.arguments) == ("get_weather", {"city": "Berlin", "days": 2})
     assert (called.message.content, called.done_reason) == ("Let me look. ", "stop")
     assert [line.message.tool_calls for line in lines if line.message.tool_calls] == [[call]]
+    assert able == [["completion", "tools"], ["completion", "thinking"]]
     assert "".join(line.message.content or "" for line in lines) == "Let me look. "
     assert trimmed.message.tool_calls == [call]
     assert (thought.message.content, thought.message.thinking) == ("It rains", "I see rain\n")

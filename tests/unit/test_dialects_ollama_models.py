@@ -108,6 +108,22 @@ def test_a_model_tells_what_its_file_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("can", "knows", "sees", "told"),
+    [
+        (["text-gen"], [], False, ["completion"]),
+        (["text-gen"], ["tools"], False, ["completion", "tools"]),
+        (["text-gen"], ["thinking", "tools", "else"], True, ["completion", "tools", "thinking", "vision"]),
+        (["text-gen", "embedding"], ["thinking"], False, ["completion", "embedding", "thinking"]),
+        (["embedding"], ["tools"], False, ["embedding"]),
+    ],
+)
+def test_a_model_tells_what_it_can_do_in_ollamas_words(
+    can: list[str], knows: list[str], sees: bool, told: list[str]
+) -> None:
+    assert shown(replace(MODEL, capabilities=can, template_knows=knows), sees=sees).capabilities == told
+
+
+@pytest.mark.parametrize(
     ("count", "text"), [(999, "999"), (1_400_000, "1.4M"), (494_000_000, "494.0M"), (7_240_000_000, "7.2B")]
 )
 def test_a_number_of_parameters_is_told_as_people_say_it(count: int, text: str) -> None:

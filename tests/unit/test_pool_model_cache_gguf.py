@@ -87,6 +87,14 @@ def test_a_written_model_is_read_back_whole(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_chat_templates_know_is_told_and_one_may_be_for_tools_alone() -> None:
+    plain = pair("tokenizer.chat_template", 8, text("{{ messages }}<think>"))
+    other = pair("tokenizer.chat_template.tool_use", 8, text("{{ tools }}"))
+
+    assert read(header(ARCHITECTURE, plain)).template_knows == ("thinking",)
+    assert read(header(ARCHITECTURE, plain, other)).template_knows == ("tools", "thinking")
+
+
 def test_heads_may_be_told_layer_by_layer(tmp_path: Path) -> None:
     assert read(write(tmp_path / "m.gguf", kv=[4, 1])).kv_heads == (4, 1)
 

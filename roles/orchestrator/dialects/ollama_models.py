@@ -19,6 +19,8 @@ FOR_EVER = "2318-01-01T00:00:00.000Z"
 """Ollama shows such a far time for what it never unloads."""
 _HUB = re.compile(r"^(?:https?://)?(?:hf\.co|huggingface\.co)/(?P<repo>[^/:]+/[^/:]+)(?::(?P<tag>.+))?$")
 _CAPABILITIES = {"text-gen": "completion"}
+_OF_TEMPLATES = ("tools", "thinking")
+"""What a chat template can tell a model of, which Ollama counts among its capabilities."""
 _STEPS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
@@ -113,10 +115,18 @@ def shown(model: Model, *, sees: bool = False) -> Shown:
     return Shown(
         details=details(model),
         model_info=info,
-        capabilities=[*(_CAPABILITIES.get(each, each) for each in model.capabilities), *(["vision"] if sees else [])],
+        capabilities=_capabilities(model, sees=sees),
         modified_at=rfc3339(model.added_ms),
         modelfile=f"FROM {model.model_ref}\n",
     )
+
+
+def _capabilities(model: Model, *, sees: bool) -> list[str]:
+    """Return what a model can do, in Ollama's words: editors offer those alone for what they are about to do."""
+    told = [_CAPABILITIES.get(each, each) for each in model.capabilities]
+    if "text-gen" in model.capabilities:
+        told += [name for name in _OF_TEMPLATES if name in model.template_knows]
+    return [*told, "vision"] if sees else told
 
 
 def details(model: Model | None) -> Details:

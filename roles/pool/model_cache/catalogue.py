@@ -77,6 +77,7 @@ class Entry:
             kv_cell_bytes=metadata.kv_cell_bytes,
             kind=metadata.kind,
             capabilities=list(abilities(metadata.pooling)),
+            template_knows=list(metadata.template_knows),
             model_id=models.model_id(self.ref),
             added_ms=record.added_ms if record is not None and record.added_ms else self.modified_ms,
         )

@@ -18,7 +18,7 @@ from typing import BinaryIO, Literal
 from llorch.abilities import ENCODERS, pooling_of
 from llorch.errors import ModelInvalid
 from llorch.wire.pools import ModelKind
-from roles.pool.model_cache import vocabulary
+from roles.pool.model_cache import template_text, vocabulary
 from roles.pool.model_cache.header import Header, refuse
 from roles.pool.model_cache.quantisation import FILE_TYPES
 from roles.pool.model_cache.tensors import measure
@@ -55,6 +55,8 @@ _PROJECTOR = "clip"
 _ARCHITECTURE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _TOKENS = "tokenizer.ggml.tokens"
 _TOKEN_TYPES = "tokenizer.ggml.token_type"
+_TOOL_TEMPLATE = "tokenizer.chat_template.tool_use"
+"""One that some models have beside the other, for conversations with tools."""
 _KEPT_STRINGS: Mapping[str, int] = {
     "general.architecture": MAX_NAME_BYTES,
     "general.name": MAX_NAME_BYTES,
@@ -62,6 +64,7 @@ _KEPT_STRINGS: Mapping[str, int] = {
     "adapter.type": MAX_NAME_BYTES,
     "tokenizer.ggml.model": MAX_NAME_BYTES,
     "tokenizer.chat_template": MAX_TEMPLATE_BYTES,
+    _TOOL_TEMPLATE: MAX_TEMPLATE_BYTES,
 }
 
 
@@ -75,6 +78,7 @@ class Metadata:
     an adapter is, such as `lora`. Of a projector the lengths are those of its image encoder, and `patches` is how many
     parts it cuts an image into. `pooling` makes one vector of a text's, and is 0 for a model that generates text.
     `form` is that of the model's files; `kv_number_bytes` is what a number takes in the KV cache unless it is said.
+    `template_knows` is what the chat template can tell the model of, see `template_text.knows`.
     """
 
     architecture: str
@@ -102,6 +106,7 @@ class Metadata:
     pooling: int = 0
     form: Literal["gguf", "ggml", "safetensors"] = "gguf"
     kv_number_bytes: int = KV_BYTES
+    template_knows: tuple[str, ...] = ()
 
     @property
     def is_encoder(self) -> bool:
@@ -280,6 +285,7 @@ def _metadata(header: Header, values: Mapping[str, _Value], parameters: int, wei
         adapter=_text(values, "adapter.type"),
         patches=(_integer(values, f"{architecture}.image_size") // patch) ** 2 if patch else 0,
         pooling=pooling_of(architecture, _integer(values, f"{architecture}.pooling_type")),
+        template_knows=template_text.knows(_text(values, "tokenizer.chat_template") + _text(values, _TOOL_TEMPLATE)),
     )
 
 
