@@ -232,6 +232,19 @@ async def test_a_conversation_goes_on_behind_calls_whose_arguments_are_no_object
             assert (plain, text_of(events)) == ("It will rain.", "It will rain.")
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+async def test_parameters_may_be_only_true_or_false(tmp_path: Path, choice: str) -> None:
+    parts = {"items": True, "prefixItems": [True]}
+    schema = {"type": "object", "properties": {"a": True, "b": False, "c": parts, "d": {"anyOf": [True, False]}}}
+    loose = {"type": "function", "function": {"name": "get_weather", "parameters": schema}}
+    scribe = scribes.write(tmp_path / "scribe.gguf", scribes.CALLING)
+    async with worker(scribe, slots=1) as calling:
+        events = await calling.execute("loose", **ASKED, tools=[loose], tool_choice=choice)
+
+    assert last(events)["kind"] == "end"
+    assert [call["name"] for call in calls_of(events)] == ["get_weather"]
+
+
 async def test_thoughts_come_apart_where_that_is_asked_for(tmp_path: Path) -> None:
     spoken = ["I see", " rain.", "\n</think>\n\n", "It will", " rain"]
     thinker = scribes.write(tmp_path / "thinker.gguf", spoken, template=scribes.THINKING)

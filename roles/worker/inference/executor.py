@@ -27,6 +27,7 @@ from roles.worker.inference.job import Job
 from roles.worker.inference.jobs import Jobs
 from roles.worker.inference.rate import Rate
 from roles.worker.inference.scoring import Work, check_able, planned, write_lines
+from roles.worker.inference.tools import spelled_out
 from roles.worker.metrics import WorkerMetrics
 
 NOTHING_LOADED = ModelFacts(context_length=0, vocab_size=0, quant_kind="", memory_bytes=0)
@@ -307,4 +308,4 @@ def prompt_of(request: Execute | CountTokens, continue_text: str = "") -> Prompt
         raise invalid([FieldProblem("prompt", "exactly one of prompt and messages is required")])
     choice = request.tool_choice if isinstance(request, Execute) else UNSET
     tools = request.tools if isinstance(request.tools, list) and choice != "none" else []
-    return Prompt(text=text, messages=messages, tools=tools, continue_text=continue_text)
+    return Prompt(text=text, messages=messages, tools=spelled_out(tools), continue_text=continue_text)
