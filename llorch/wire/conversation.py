@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -106,7 +106,12 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What it says, without pictures."""
         if isinstance(self.content, str) or self.content is UNSET:
             return self.content or ""
-        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+        return whole_text(part.text for part in self.content if isinstance(part, TextPart))
+
+
+def whole_text(parts: Iterable[str], between: str = "\n") -> str:
+    """Return the parts of what is said as one text, each on a line of its own: so do llama.cpp's server and vLLM."""
+    return between.join(part for part in parts if part)
 
 
 def arguments_object(arguments: str) -> str:

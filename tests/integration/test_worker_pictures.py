@@ -88,8 +88,8 @@ async def test_an_answer_goes_on_behind_its_text_with_the_picture(one: Worker) -
 
 
 async def test_text_in_parts_is_text(one: Worker) -> None:
-    parts = [{"type": "text", "text": "bake"}, {"type": "text", "text": " kilo"}]
-    contents: list[object] = ["bake kilo", parts]
+    parts = [{"type": "text", "text": "bake"}, {"type": "text", "text": "kilo"}]
+    contents: list[object] = ["bake\nkilo", parts]
 
     texts = [await one.text(**(asked() | {"messages": [{"role": "user", "content": each}]})) for each in contents]
 

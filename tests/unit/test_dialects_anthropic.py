@@ -99,6 +99,34 @@ def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, object], n
     assert [problem["field"] for problem in problems] == named
 
 
+def test_blocks_of_what_is_said_are_lines_and_those_of_an_answer_one_text() -> None:
+    def texts(*said: str) -> list[dict[str, object]]:
+        return [{"type": "text", "text": text} for text in said]
+
+    use = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+    answer = [*texts("Let me"), {"type": "thinking", "thinking": "hm"}, *texts(" see."), use]
+    result = {"type": "tool_result", "tool_use_id": "c", "content": texts("rain", "sun")}
+    turns = [
+        {"role": "user", "content": texts("one", "", "two")},
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": [result]},
+    ]
+
+    found = task(asked(system=texts("be", "kind"), messages=turns), room=None)
+
+    assert found.messages == [
+        Message("system", "be\nkind"),
+        Message("user", "one\ntwo"),
+        Message(
+            "assistant",
+            "Let me see.",
+            tool_calls=[ToolCall("c", FunctionCall("f", "{}"))],
+            reasoning_content="hm",
+        ),
+        Message("tool", "rain\nsun", tool_call_id="c"),
+    ]
+
+
 def test_calls_and_what_they_gave_become_messages_of_their_own() -> None:
     result = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "text", "text": "rain"}]}
     turns = [

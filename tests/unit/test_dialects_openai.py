@@ -108,13 +108,13 @@ def test_a_completion_gets_what_it_asks_for_or_what_fits(asked: dict[str, object
 
 
 def test_a_message_may_come_in_parts_of_text_and_from_a_developer() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    parts = [{"type": "text", "text": text} for text in ("a", "", "b")]
 
     [task] = chat_tasks(
         chat(messages=[{"role": "developer", "content": "be"}, {"role": "user", "content": parts}]), room=1
     )
 
-    assert task.messages == [Message("system", "be"), Message("user", "ab")]
+    assert task.messages == [Message("system", "be"), Message("user", "a\nb")]
 
 
 @pytest.mark.parametrize(("arguments", "read"), [("", "{}"), ('{"a": ', '{"arguments":"{\\"a\\": "}'), ("{}", "{}")])

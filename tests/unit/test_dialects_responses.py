@@ -69,6 +69,32 @@ def test_items_of_one_answer_are_one_message_of_the_model() -> None:
     assert found.tool_choice == NamedTool(NamedFunction("f"))
 
 
+def test_parts_of_what_is_said_are_lines_and_those_of_an_answer_one_text() -> None:
+    items = [
+        {"role": "user", "content": [{"type": "input_text", "text": text} for text in ("one", "two")]},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": t} for t in ("so", " be")],
+        },
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": " it"}]},
+        {"type": "function_call", "call_id": "c", "name": "f"},
+        {
+            "type": "function_call_output",
+            "call_id": "c",
+            "output": [{"type": "input_text", "text": text} for text in ("rain", "sun")],
+        },
+    ]
+
+    found = task(asked(input=items), room=None)
+
+    assert found.messages == [
+        Message("user", "one\ntwo"),
+        Message("assistant", "so be it", tool_calls=[ToolCall("c", FunctionCall("f", "{}"))]),
+        Message("tool", "rain\nsun", tool_call_id="c"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [

@@ -24,6 +24,7 @@ from llorch.wire.conversation import (
     Tool,
     ToolCall,
     ToolChoice,
+    whole_text,
 )
 from llorch.wire.images import data_url
 from llorch.wire.tasks import SubmitTask
@@ -87,7 +88,10 @@ def _conversation(asked: CountRequest) -> dict[str, Any]:
 
 
 def _messages(turn: Turn) -> list[Message]:
-    """Return a turn as messages: what tools gave are messages of their own, before what is said with it."""
+    """Return a turn as messages: what tools gave are messages of their own, before what is said with it.
+
+    The blocks of an answer are one text that thoughts and calls have come between.
+    """
     if isinstance(turn.content, str):
         return [Message(turn.role, turn.content)]
     parts: list[TextPart | ImagePart] = []
@@ -102,12 +106,13 @@ def _messages(turn: Turn) -> list[Message]:
         elif block.type == "tool_use" and turn.role == "assistant":
             calls.append(ToolCall(block.id, FunctionCall(block.name, json.dumps(block.input or {}))))
         elif block.type == "tool_result" and turn.role == "user":
-            results.append(Message("tool", "".join(_texts(block)), tool_call_id=block.tool_use_id))
+            results.append(Message("tool", whole_text(_texts(block)), tool_call_id=block.tool_use_id))
         elif block.type in THOUGHTS and turn.role == "assistant":
             thoughts.append(block.thinking)
         else:
             raise _foreign(block.type)
-    content: Content = "".join(part.text for part in parts if isinstance(part, TextPart))
+    texts = [part.text for part in parts if isinstance(part, TextPart)]
+    content: Content = "".join(texts) if turn.role == "assistant" else whole_text(texts)
     if any(isinstance(part, ImagePart) for part in parts):
         content = parts
     if results and not content:

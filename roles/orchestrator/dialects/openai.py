@@ -28,6 +28,7 @@ from llorch.wire.conversation import (
     Tool,
     ToolCall,
     ToolChoice,
+    whole_text,
 )
 from llorch.wire.openai import (
     Asked,
@@ -170,8 +171,13 @@ def content_of(content: str | Sequence[Part]) -> Content:
     return made
 
 
-def joined(content: str | Sequence[Part]) -> Content:
-    """Return what a message's parts say and show: a text, where they show nothing; raises as `message` does."""
+def joined(content: str | Sequence[Part], *, between: str = "\n") -> Content:
+    """Return what a message's parts say and show: a text, where they show nothing; raises as `message` does.
+
+    Args:
+        content: A text, or its parts.
+        between: What comes between texts; nothing where they are one text of an answer.
+    """
     if isinstance(content, str):
         return content
     problems: list[FieldProblem] = []
@@ -180,7 +186,7 @@ def joined(content: str | Sequence[Part]) -> Content:
         raise FieldProblems(*problems)
     if any(isinstance(part, ImagePart) for part in parts):
         return parts
-    return "".join(part.text for part in content)
+    return whole_text((part.text for part in content), between)
 
 
 def _part(part: Part) -> TextPart | ImagePart:

@@ -117,7 +117,7 @@ def _add(answer: _Answer, item: Item) -> None:
     elif item.type == "reasoning":
         answer.thoughts += [part.text for part in item.content or () if not isinstance(part, str)]
     else:
-        said = joined(item.content or "")
+        said = joined(item.content or "", between="")
         if not isinstance(said, str):
             raise FieldProblems(FieldProblem("content", "only a message of role user has pictures"))
         answer.text.append(said)
