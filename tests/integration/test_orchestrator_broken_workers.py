@@ -53,6 +53,7 @@ END = b'{"tokens_in":%d,"tokens_out":1,"stop_reason":"eos","prefill_ms":1,"decod
         encode_event("end", "1.1", END % (1, -1)),
         encode_event("end", "1.1", b"{" * 10_000),
         encode_event("error", "1.1", b'"sorry"'),
+        encode_event("end", "1.1", b'{"later":' + b"[" * 100_000),
         b"event: token\nid: 2.0\ndata: " + b"x" * 9_000_000,
         b"<html>" * 2_000_000,
     ],

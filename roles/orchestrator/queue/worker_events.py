@@ -9,6 +9,7 @@ import msgspec
 from llorch.errors import EngineFailed, WorkerLost
 from llorch.sse import parse_block
 from llorch.wire import events
+from llorch.wire.codec import UNREADABLE
 from llorch.wire.embedding import LINES, Capability
 
 Other = events.WorkerStarted | events.Metrics | events.WorkerEnd | events.Failed
@@ -52,7 +53,7 @@ def read_blocks(
                 yield run
                 run = []
             yield msgspec.json.decode(event.data, type=body)
-    except (msgspec.DecodeError, UnicodeDecodeError, WorkerLost) as error:
+    except (*UNREADABLE, WorkerLost) as error:
         if run:
             yield run
         if isinstance(error, WorkerLost):
