@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import llorch
 from llorch.cli import hosts_plan as plan
+from llorch.cli import hosts_pool_plan as pool_plan
 from llorch.cli.hosts_copy import Doing, copy, sha256
 from llorch.cli.hosts_executable import Executable
 from llorch.cli.remote import Target, last_line
 from llorch.cli.remote_ssh import ask, converse
-from llorch.errors import InvalidConfiguration, TimeoutExceeded
+from llorch.errors import InvalidConfiguration, TimeoutExceeded, Unreachable
 from llorch.wire.codec import decode_reply
 from llorch.wire.pools import PoolStatus
 
@@ -125,28 +127,42 @@ def _copy(host: Target, executable: Executable, there: plan.Found, doing: Doing)
 
 
 def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) -> Started:
-    """Start the pool, or start it anew; return what it is once it has registered."""
+    """Start the pool, or start it anew; return what it is once it has registered.
+
+    Raises:
+        Unreachable: A step failed, or the pool has ended.
+        TimeoutExceeded: It has not registered.
+    """
     doing("starting the pool …")
-    kept_out, log = "", f"tail {plan.LOG}"
+    kept_out, log, data = "", f"tail {plan.LOG}", plan.data_folder(configuration)
+    status_of = pool_plan.status_of(configuration)
+    began = time.monotonic()
     if there.systemd and last_line(converse(host, plan.MAY_LINGER)) == plan.YES:
         converse(host, plan.receive(plan.UNIT, mode="644"), sent=[UNIT_FILE.read_bytes()])
-        converse(host, plan.UNDER_SYSTEMD)
+        converse(host, pool_plan.under_systemd(data))
         log = "journalctl --user -u llorch-pool"
     elif there.launchd:
-        converse(host, plan.UNDER_LAUNCHD)
+        converse(host, pool_plan.under_launchd(data))
         log = f"tail {plan.DAEMON_LOG}"
     else:
-        converse(host, plan.ALONE)
+        converse(host, pool_plan.alone(data))
         kept_out = plan.kept_out(host, there)
+        status_of = shlex.join(["sh", "-c", pool_plan.status_of_alone(configuration)])
     doing("waiting until the pool has registered …")
+    where = f"its log: llorch hosts exec {host.name} '{log}'"
     give_up = time.monotonic() + REGISTERED_S
-    status = None
+    what = "does not answer"
     while time.monotonic() < give_up:
-        told = last_line(ask(host, plan.status_of(configuration)))
+        told = last_line(ask(host, status_of))
+        if told.startswith(pool_plan.ENDED):
+            raise Unreachable(f"the pool of {host.name} has {told}; {where}")
         if told.startswith("{"):
             status = decode_reply(told.encode(), PoolStatus)
-            if status.registered:
+            if not pool_plan.is_new(status, since_s=time.monotonic() - began):
+                what = "does not answer, but another one that was there before"
+            elif status.registered:
                 return Started(status, kept_out)
+            else:
+                what = f"has not registered with {status.orchestrator or 'anything'}"
         time.sleep(POLL_S)
-    what = "does not answer" if status is None else f"has not registered with {status.orchestrator or 'anything'}"
-    raise TimeoutExceeded(f"the pool of {host.name} {what}; its log: llorch hosts exec {host.name} '{log}'")
+    raise TimeoutExceeded(f"the pool of {host.name} {what}; {where}")

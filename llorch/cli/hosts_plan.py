@@ -1,19 +1,18 @@
-"""What `hosts install` and `upgrade` do on a host, from what is known of it; and the scripts that do it. Pure."""
+"""What `hosts install` and `upgrade` put on a host, from what is known of it; and the scripts for that. Pure."""
 
 from __future__ import annotations
 
 import json
-import shlex
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from llorch.cli.remote import Target
-from llorch.config import is_loopback, near_host
+from llorch.config import is_loopback
 from llorch.config_file import with_value
 from llorch.errors import InvalidConfiguration
-from llorch.settings import Pool
 
 PROGRAM = "$HOME/.local/bin/llorch"
 CONFIG = "$HOME/.config/llorch/llorch.toml"
@@ -24,9 +23,9 @@ DAEMON = "/Library/LaunchDaemons/llorch.pool.plist"
 DAEMON_LOG = "$HOME/Library/Logs/llorch-pool.log"
 LOG = "$HOME/.local/share/llorch/pool.log"
 PID = "$HOME/.local/share/llorch/pool.pid"
+DATA = "$HOME/.local/share/llorch/pool"
 LINGER = "$HOME/.local/share/llorch/linger"
 """There if it was `hosts install` that has the user's services run on when the user has logged out."""
-POOL_ENDS_S = 120
 WRITTEN_BY_US = "# Written by llorch hosts install, and removed by llorch hosts remove --purge."
 
 SHA256 = '{ sha256sum "$f" || shasum -a 256 "$f"; } 2>/dev/null | cut -c1-64'
@@ -48,63 +47,6 @@ if [ ! -e "$on" ] && loginctl enable-linger >/dev/null 2>&1; then
   mkdir -p "$HOME/.local/share/llorch" && : >"{LINGER}"
 fi
 [ ! -e "$on" ] || echo {YES}
-"""
-
-# A Mac has no /proc, and its ps cuts lines off without -ww.
-WORDS = """words() { tr '\\0' ' ' <"/proc/$1/cmdline" || ps -ww -o args= -p "$1"; } 2>/dev/null"""
-
-_END = f"""
-  kill "$p"
-  n=0
-  while [ $n -lt {POOL_ENDS_S * 10} ] && kill -0 "$p" 2>/dev/null; do n=$((n + 1)); sleep 0.1; done
-  kill -9 "-$p" 2>/dev/null || true
-"""
-
-# What a pool that an earlier call has started is told to do: end. Its workers go on.
-END_ALONE = f"""
-{WORDS}
-p=$(cat "{PID}" 2>/dev/null || true)
-if [ -n "$p" ] && words "$p" | grep -q 'llorch serve pool'; then
-  {_END}
-fi
-"""
-
-# launchd starts the pool again when it has ended, which takes no root.
-UNDER_LAUNCHD = f"""
-{END_ALONE}
-set -e
-rm -f "{PID}"
-p=$(pgrep -o -u "$(id -u)" -f "{PROGRAM} serve pool" || true)
-if [ -n "$p" ]; then
-  {_END}
-fi
-"""
-
-UNDER_SYSTEMD = f"""
-{END_ALONE}
-set -e
-rm -f "{PID}"
-systemctl --user daemon-reload
-systemctl --user enable --quiet llorch-pool
-systemctl --user restart llorch-pool
-"""
-
-ALONE = f"""
-set -e
-umask 077
-if [ -e "{UNIT}" ]; then
-  systemctl --user disable --quiet --now llorch-pool 2>/dev/null || true
-  rm -f "{UNIT}"
-fi
-mkdir -p "$HOME/.local/share/llorch"
-{END_ALONE}
-: >>"{LOG}"
-chmod 600 "{LOG}"
-cd "$HOME"
-apart=setsid
-command -v setsid >/dev/null || {{ apart=nohup; set -m 2>/dev/null || true; }}  # a Mac: a process group will do
-LLORCH_POOL_KEEP_WORKERS=true "$apart" "{PROGRAM}" serve pool </dev/null >/dev/null 2>>"{LOG}" &
-echo $! >"{PID}"
 """
 
 
@@ -191,25 +133,26 @@ def orchestrator_in(configuration: str) -> str:
 
     The file is another host's and may be broken: the one who starts with it will say so.
     """
-    try:
-        pool = tomllib.loads(configuration).get("pool")
-    except tomllib.TOMLDecodeError:
-        return ""
-    named = pool.get("orchestrator") if isinstance(pool, dict) else None
+    named = pool_section(configuration).get("orchestrator")
     return named.rstrip("/") if isinstance(named, str) else ""
 
 
-def status_of(configuration: str) -> str:
-    """Return the command that asks the pool of such a configuration, and nobody else, how it is."""
+def data_folder(configuration: str) -> str:
+    """Return the data directory of the pool of such a configuration, as a path for its shell between double quotes."""
+    named = pool_section(configuration).get("data_dir")
+    if not isinstance(named, str) or not named:
+        return DATA
+    home, rest = ("$HOME", named[1:]) if named.startswith("~") else ("", named)
+    return home + re.sub(r'([\\"$`])', r"\\\1", rest)
+
+
+def pool_section(configuration: str) -> dict[str, object]:
+    """Return what a configuration says of the pool; empty is nothing, or not to be read."""
     try:
         pool = tomllib.loads(configuration).get("pool")
     except tomllib.TOMLDecodeError:
-        pool = None
-    told = pool if isinstance(pool, dict) else {}
-    host, port = told.get("host"), told.get("port")
-    near = near_host(host if isinstance(host, str) else Pool().host)
-    url = f"http://{near}:{port if isinstance(port, int) else Pool().port}"
-    return f'echo; "{PROGRAM}" pool status --json --pool-url {shlex.quote(url)}'
+        return {}
+    return pool if isinstance(pool, dict) else {}
 
 
 def other_orchestrator(configuration: str | None, *, wanted: str) -> str | None:

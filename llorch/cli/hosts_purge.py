@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from dataclasses import dataclass
 
 from llorch.cli import hosts_plan as plan
+from llorch.cli import hosts_pool_plan as pool_plan
 from llorch.cli.figures import size
 from llorch.cli.hosts_copy_plan import ALL_PARTS
+from llorch.cli.hosts_plan import DATA, pool_section
 from llorch.cli.remote import Target
 
-DATA = "$HOME/.local/share/llorch/pool"
 OTHER_UNIT = "$HOME/.config/systemd/user/llorch-orchestrator.service"
 OTHER_DAEMON = "/Library/LaunchDaemons/llorch.orchestrator.plist"
 OLD_NAMES = "orchestratord pool-managerd llorch-candled llorch-pool pool-ctl llorch-ctl"
@@ -89,12 +88,12 @@ def question(host: Target, there: Found) -> str:
     return f"Remove llorch from {host.name}, with {data} of data there ({size(there.models_bytes)} of it models)?"
 
 
-def script(what: Removal, *, workers: str) -> str:
-    """Return the script that ends the pool, lets its workers finish, and removes *what*; *workers* has their records.
+def script(what: Removal, *, data: str) -> str:
+    """Return the script that ends the pool, lets its workers finish, and removes *what*; *data* is its data directory.
 
-    The pool ends first, so that nobody starts workers any more. Each worker is told to end as a pool would do it; it
-    finishes what it can within its own drain time, and the rest of its jobs goes on at another host. Folders go when
-    nothing is left in them.
+    Nothing goes as long as another process uses its data. The pool ends first, so that nobody starts workers any more.
+    Each worker is told to end as a pool would do it; it finishes what it can within its own drain time, and the rest of
+    its jobs goes on at another host. Folders go when nothing is left in them.
     """
     files = " ".join(f'"{path}"' for path in what.goes)
     links = f"""
@@ -107,11 +106,15 @@ done
     unlinger = f'[ ! -e "{plan.LINGER}" ] || loginctl disable-linger' if plan.PROGRAM in what.goes else ""
     # Only root can take it from launchd, which would start the pool again and again.
     unloaded = f"sudo launchctl bootout system/llorch.pool && sudo rm {plan.DAEMON}"
+    folders = dict.fromkeys((data, DATA))
     return f"""
 if [ -e "{plan.DAEMON}" ]; then echo "launchd keeps its pool running; first, there: {unloaded}" >&2; exit 1; fi
+{pool_plan.ONE_AT_A_TIME}
+{pool_plan.refuse_others(*folders)}
 if [ -e "{plan.UNIT}" ]; then systemctl --user --quiet disable --now llorch-pool; fi
-{plan.END_ALONE}
-cd "{workers}" 2>/dev/null && for file in *.json; do
+{pool_plan.end(*folders)}
+{pool_plan.refuse_all(*folders)}
+cd "{data}/workers" 2>/dev/null && for file in *.json; do
   [ -e "$file" ] || continue
   p=$(sed -n 's/.*"pid":\\([0-9][0-9]*\\).*/\\1/p' "$file")
   [ -n "$p" ] && words "$p" | grep -q -- "${{file%.json}}" || continue
@@ -128,6 +131,7 @@ set -e
 {unlinger}
 rm -rf {files} {ALL_PARTS}
 if command -v systemctl >/dev/null; then systemctl --user daemon-reload >/dev/null 2>&1 || true; fi
+rm -f "{pool_plan.LOCK}"
 for folder in .local/share/llorch .local/share .local/bin .local .config/llorch \\
     .config/systemd/user/default.target.wants .config/systemd/user .config/systemd .config; do
   rmdir "$HOME/$folder" 2>/dev/null || true
@@ -137,28 +141,10 @@ done
 
 def pool_of(there: Found, host: Target) -> tuple[str, str]:
     """Return the orchestrator that the host's pool registers with, empty if none, and the pool's id there."""
-    configured = _pool_section(there.configuration or "")
-    name = configured.get("pool_id")
+    name = pool_section(there.configuration or "").get("pool_id")
     return plan.orchestrator_in(there.configuration or ""), name if isinstance(name, str) and name else host.name
 
 
-def workers_folder(there: Found) -> str:
-    """Return where the records of the host's workers are, as a path for its shell between double quotes."""
-    named = _pool_section(there.configuration or "").get("data_dir")
-    if not isinstance(named, str) or not named:
-        return f"{DATA}/workers"
-    home, rest = ("$HOME", named[1:]) if named.startswith("~") else ("", named)
-    return home + re.sub(r'([\\"$`])', r"\\\1", rest) + "/workers"
-
-
 def _other_folders(configuration: str) -> list[str]:
-    pool = _pool_section(configuration)
+    pool = pool_section(configuration)
     return [str(pool[key]) for key in ("data_dir", "models_dir") if pool.get(key)]
-
-
-def _pool_section(configuration: str) -> dict[str, object]:
-    try:
-        pool = tomllib.loads(configuration).get("pool")
-    except tomllib.TOMLDecodeError:
-        return {}
-    return pool if isinstance(pool, dict) else {}

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 
 from llorch.cli import hosts_purge as plan
 from llorch.cli.figures import size
+from llorch.cli.hosts_plan import data_folder
 from llorch.cli.output import Status
 from llorch.cli.question import agreed
 from llorch.cli.remote import Target
@@ -49,7 +50,7 @@ def _empty(host: Target, *, token: str, force: bool) -> list[str] | None:
     what = plan.removal(there)
     with closing(Status()) as line:
         line.show("letting its workers finish …")
-        converse(host, plan.script(what, workers=plan.workers_folder(there)))
+        converse(host, plan.script(what, data=data_folder(there.configuration or "")))
         line.show("telling the orchestrator …")
         _forget(*plan.pool_of(there, host), token=token)
     gone = f"llorch and {size(there.data_bytes or 0)} of data are gone from {host.name}"

@@ -60,11 +60,13 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     serve = ("orchestrator", "--port", "0", "--data-dir", str(tmp_path / "orchestrator"))
+    by_hand = ("pool", "--port", url.rpartition(":")[2], "--pool-id", "far")
     secret = {"LLORCH_API_TOKEN": TOKEN}
     async with (
         ssh_host(tmp_path / "ssh") as ssh,
         line(f"http://127.0.0.1:{ssh.port}") as wire,
         role(*serve, log=tmp_path / "log", env=secret, token=TOKEN) as orchestrator,
+        role(*by_hand, log=tmp_path / "by hand", env={**secret, "HOME": str(tmp_path / "ssh/home")}) as old_pool,
     ):
         env = _configured(tmp_path, ssh, url=url)
 
@@ -79,6 +81,7 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
             async with terminal(*install, env=env, columns=120) as first:
                 await _cut_after(wire, ssh, size_bytes=8 * MIB)
                 status, seen, lines = await first.ended(), first.seen, first.lines
+            old_status = old_pool.process.returncode
             copied = (ssh.home / ".local/bin/llorch").stat()
             pools = await llorch("pool", "list", "--json", "--url", orchestrator.url)
             spawned = await llorch("pool", "worker", "spawn", "--model", "haiku", "--host", "far")
@@ -93,6 +96,7 @@ async def test_a_host_is_installed_and_installed_again_under_a_running_worker(tm
     assert "the connection to far was lost, trying again …" in seen
     assert re.search(r"copying \[#+\.+\] +\d+% of [\d.]+ MiB, [\d.]+ MiB were there", seen), seen
     assert sum(wire.carried) < copied.st_size + 9 * MIB
+    assert old_status == 0, "what was started by hand has gone on"
     assert lines[0].startswith("pool far ")
     assert f"registered with {orchestrator.url}" in lines[0]
     assert lines[2].startswith("DEVICE ")

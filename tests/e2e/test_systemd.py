@@ -123,7 +123,7 @@ async def test_lingering_is_turned_off_by_who_has_turned_it_on(there: Machine) -
     emptied = removal(
         Found(program=True, unit=False, data_bytes=0, models_bytes=0, orchestrator=False, configuration=None)
     )
-    purge = script(emptied, workers="$HOME/none")
+    purge = script(emptied, data="$HOME/none")
 
     async def as_root(text: str) -> list[str]:
         await there.do("ssh", "-F", "/etc/systemd/system/ssh_config", "root", shlex.join(["sh", "-c", text]))

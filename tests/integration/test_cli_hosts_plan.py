@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
-import psutil
 import pytest
 
 from llorch.cli import hosts_plan as plan
+from llorch.cli import hosts_pool_plan as pool_plan
 from llorch.cli import hosts_purge
 from tests.e2e.processes import until
-from tests.support.ended import end_all_of
+from tests.support.ended import end_all_of, pid_ended
 
 TOOLS = (
     *(
@@ -33,6 +33,7 @@ TOOLS = (
         "env",
         "grep",
         "id",
+        "ln",
         "ls",
         "mkdir",
         "mv",
@@ -118,8 +119,8 @@ async def test_a_pool_that_launchd_has_is_ended_and_launchd_starts_it_again(home
     launchd = subprocess.Popen(["/bin/sh", "-c", LAUNCHD], env={**os.environ, "HOME": str(home)})
     try:
         [first] = await begun(home, times=1)
-        await asyncio.to_thread(done, home, plan.UNDER_LAUNCHD, shell=shell)
-        gone = not psutil.pid_exists(first)
+        await asyncio.to_thread(done, home, pool_plan.under_launchd(plan.DATA), shell=shell)
+        gone = pid_ended(first)
         again = await begun(home, times=2)
     finally:
         launchd.kill()
@@ -130,20 +131,20 @@ async def test_a_pool_that_launchd_has_is_ended_and_launchd_starts_it_again(home
 
 
 def test_without_launchd_a_pool_has_a_group_of_its_own_and_the_next_one_ends_it(home: Path) -> None:
-    done(home, plan.ALONE, shell=SHELLS[1])
+    done(home, pool_plan.alone(plan.DATA), shell=SHELLS[1])
     first = int(place(home, plan.PID).read_text())
     groups = os.getpgid(first), os.getpgid(0)
-    done(home, plan.ALONE, shell=SHELLS[1])
+    done(home, pool_plan.alone(plan.DATA), shell=SHELLS[1])
     second = int(place(home, plan.PID).read_text())
 
     assert groups[0] == first != groups[1]
-    assert not psutil.pid_exists(first)
-    assert psutil.pid_exists(second)
+    assert pid_ended(first)
+    assert not pid_ended(second)
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
 def test_a_mac_is_emptied_after_its_workers_have_ended(home: Path, shell: list[str]) -> None:
-    records = place(home, hosts_purge.DATA) / "workers"
+    records = place(home, plan.DATA) / "workers"
     records.mkdir(parents=True)
     worker = subprocess.Popen(
         ["/bin/sh", "-c", "while :; do sleep 0.05; done", WORKER], env={"HOME": str(home)}, process_group=0
@@ -154,12 +155,12 @@ def test_a_mac_is_emptied_after_its_workers_have_ended(home: Path, shell: list[s
     there = hosts_purge.found(done(home, hosts_purge.LOOK, shell=shell))
 
     what = hosts_purge.removal(there)
-    done(home, hosts_purge.script(what, workers=hosts_purge.workers_folder(there)), shell=shell)
+    done(home, hosts_purge.script(what, data=plan.DATA), shell=shell)
 
     waiting.join()
     assert there.program
     assert worker.returncode == -signal.SIGTERM
-    assert [path for path in (plan.PROGRAM, hosts_purge.DATA) if place(home, path).exists()] == []
+    assert [path for path in (plan.PROGRAM, plan.DATA) if place(home, path).exists()] == []
 
 
 def test_a_mac_whose_pool_launchd_would_start_again_is_left_as_it_is(
@@ -169,7 +170,7 @@ def test_a_mac_whose_pool_launchd_would_start_again_is_left_as_it_is(
     there = hosts_purge.found(done(home, hosts_purge.LOOK, shell=SHELLS[0]))
 
     with pytest.raises(subprocess.CalledProcessError):
-        done(home, hosts_purge.script(hosts_purge.removal(there), workers="/no"), shell=SHELLS[0])
+        done(home, hosts_purge.script(hosts_purge.removal(there), data="/no"), shell=SHELLS[0])
 
     assert "first, there: sudo launchctl bootout system/llorch.pool && sudo rm " in capfd.readouterr().err
     assert place(home, plan.PROGRAM).exists()
@@ -177,7 +178,7 @@ def test_a_mac_whose_pool_launchd_would_start_again_is_left_as_it_is(
 
 def test_what_runs_is_known_without_proc(home: Path) -> None:
     with subprocess.Popen(["/bin/sh", "-c", "read x", "llorch serve pool"], stdin=subprocess.PIPE) as process:
-        elsewhere = plan.WORDS.replace("/proc/", "/no/")
+        elsewhere = pool_plan.WORDS.replace("/proc/", "/no/")
         seen = done(home, f"{elsewhere}\nwords {process.pid}", shell=SHELLS[0])
         process.communicate()
 

@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Thread
 
-from llorch.cli.hosts_purge import LOOK, found, removal, script, workers_folder
+from llorch.cli.hosts_plan import data_folder
+from llorch.cli.hosts_purge import LOOK, found, removal, script
 
 MANNERLY = (
     "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nprint(flush=True)\nsignal.pause()"
@@ -34,7 +35,7 @@ def sh(text: str, home: Path) -> subprocess.CompletedProcess[str]:
 def purge(home: Path) -> None:
     """Do what the command does."""
     there = found(sh(LOOK, home).stdout)
-    sh(script(removal(there), workers=workers_folder(there)), home)
+    sh(script(removal(there), data=data_folder(there.configuration or "")), home)
 
 
 def put(home: Path, name: str, text: str = "x") -> Path:

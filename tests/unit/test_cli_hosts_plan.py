@@ -7,7 +7,9 @@ import tomllib
 import pytest
 
 from llorch.cli.hosts_plan import (
+    DATA,
     Found,
+    data_folder,
     found,
     kept_out,
     orchestrator_in,
@@ -15,7 +17,6 @@ from llorch.cli.hosts_plan import (
     pool_settings,
     reconfigured,
     refuse_other_systems,
-    status_of,
     toml,
 )
 from llorch.cli.remote import Target
@@ -132,19 +133,16 @@ def test_only_another_orchestrator_is_another_one(configuration: str | None, exp
 
 
 @pytest.mark.parametrize(
-    ("configuration", "url"),
+    ("folder", "expected"),
     [
-        ("[pool]\nport = 9300\n", "http://127.0.0.1:9300"),
-        ('[pool]\nhost = "0.0.0.0"\n', "http://127.0.0.1:9200"),
-        ('[pool]\nhost = "::"\n', "'http://[::1]:9200'"),
-        ('[pool]\nhost = "10.0.0.5"\n', "http://10.0.0.5:9200"),
-        ('[pool]\nhost = "$(reboot)"\n', "'http://$(reboot):9200'"),
-        ("pool = 1", "http://127.0.0.1:9200"),
-        ("[", "http://127.0.0.1:9200"),
+        ("", DATA),
+        ("/srv/a b", "/srv/a b"),
+        ("~/x", "$HOME/x"),
+        ('/$(x)"', '/\\$(x)\\"'),
     ],
 )
-def test_the_pool_is_asked_where_its_configuration_puts_it(configuration: str, url: str) -> None:
-    assert status_of(configuration).endswith(f" pool status --json --pool-url {url}")
+def test_the_data_directory_is_the_one_that_the_pool_is_told(folder: str, expected: str) -> None:
+    assert data_folder(f"[pool]\ndata_dir = '{folder}'\n") == expected
 
 
 def test_a_host_gets_another_orchestrator_and_keeps_its_comments() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from llorch.cli import hosts_plan as plan
-from llorch.cli.hosts_purge import DATA, Found, Removal, found, pool_of, question, removal, workers_folder
+from llorch.cli.hosts_plan import DATA
+from llorch.cli.hosts_purge import Found, Removal, found, pool_of, question, removal
 from llorch.cli.remote import Target
 
 MAC = Target("mac", "http://mac:9200", "mac")
@@ -61,16 +62,3 @@ def test_the_question_names_the_bytes() -> None:
 )
 def test_the_orchestrator_is_told_which_pool_is_gone(configuration: str | None, expected: tuple[str, str]) -> None:
     assert pool_of(there(configuration), MAC) == expected
-
-
-@pytest.mark.parametrize(
-    ("folder", "expected"),
-    [
-        ("", f"{DATA}/workers"),
-        ("/srv/a b", "/srv/a b/workers"),
-        ("~/x", "$HOME/x/workers"),
-        ('/$(x)"', '/\\$(x)\\"/workers'),
-    ],
-)
-def test_records_of_workers_are_looked_for_where_the_pool_keeps_them(folder: str, expected: str) -> None:
-    assert workers_folder(there(f"[pool]\ndata_dir = '{folder}'\n")) == expected
