@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +17,15 @@ from llorch.cli.hosts_copy import Doing, copy, sha256
 from llorch.cli.hosts_executable import Executable
 from llorch.cli.remote import Target, last_line
 from llorch.cli.remote_ssh import ask, converse
-from llorch.errors import InvalidConfiguration, TimeoutExceeded, Unreachable
+from llorch.client import Client
+from llorch.errors import InvalidConfiguration, RemoteError, TimeoutExceeded, Unreachable
 from llorch.wire.codec import decode_reply
+from llorch.wire.meta import Version
 from llorch.wire.pools import PoolStatus
 
 REGISTERED_S = 90.0
 POLL_S = 0.5
+ANSWER_S = 5.0
 UNIT_FILE = Path(llorch.__file__).resolve().parents[1] / "build" / "systemd" / "user" / "llorch-pool.service"
 
 
@@ -65,8 +71,8 @@ def install(
         doing: Told what is going on.
 
     Raises:
-        InvalidConfiguration: The executable is for hosts of another kind, or the settings would make a pool that
-            nobody reaches or everybody uses.
+        InvalidConfiguration: The executable is for hosts of another kind, the settings would make a pool that nobody
+            reaches or everybody uses, those on the host are broken, or the orchestrator refuses the token.
         Unreachable: ssh, or a step on the host, failed.
         TimeoutExceeded: The pool has not registered.
     """
@@ -79,6 +85,9 @@ def install(
         configuration = plan.reconfigured(host, there.configuration, orchestrator=orchestrator)
     else:
         configuration = there.configuration
+    asked = plan.to_be_asked(there, configuration, token=token, our_name=os.uname().nodename)
+    if asked and asyncio.run(_refused(asked, token)):
+        raise InvalidConfiguration(plan.refusal(host, orchestrator=asked, token=token))
     replaced = _copy(host, executable, there, doing)
     doing("configuring …")
     if token:
@@ -114,7 +123,19 @@ def _look(host: Target, executable: Executable, doing: Doing) -> plan.Found:
     doing("looking at the host …")
     there = plan.found(converse(host, plan.LOOK))
     plan.refuse_other_systems(host, theirs=there.system, ours=executable.system)
+    plan.refuse_broken(host, there.configuration or "")
     return there
+
+
+async def _refused(orchestrator: str, token: str) -> bool:
+    """Tell whether *orchestrator* refuses *token*; one that cannot be reached from here may be reached from there."""
+    try:
+        with suppress(Unreachable, TimeoutExceeded):
+            async with Client(orchestrator, token=token, what="the orchestrator") as client:
+                await client.send("GET", "/v2/meta/version", Version, timeout_s=ANSWER_S)
+    except RemoteError as error:
+        return error.status in {401, 403}
+    return False
 
 
 def _copy(host: Target, executable: Executable, there: plan.Found, doing: Doing) -> bool:
@@ -134,16 +155,17 @@ def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) ->
         TimeoutExceeded: It has not registered.
     """
     doing("starting the pool …")
-    kept_out, log, data = "", f"tail {plan.LOG}", plan.data_folder(configuration)
+    kept_out, data = "", plan.data_folder(configuration)
+    log, last_of_log = f"tail {plan.LOG}", pool_plan.last_of_log(plan.LOG)
     status_of = pool_plan.status_of(configuration)
     began = time.monotonic()
     if there.systemd and last_line(converse(host, plan.MAY_LINGER)) == plan.YES:
         converse(host, plan.receive(plan.UNIT, mode="644"), sent=[UNIT_FILE.read_bytes()])
         converse(host, pool_plan.under_systemd(data))
-        log = "journalctl --user -u llorch-pool"
+        log, last_of_log = "journalctl --user -u llorch-pool", pool_plan.LAST_OF_JOURNAL
     elif there.launchd:
         converse(host, pool_plan.under_launchd(data))
-        log = f"tail {plan.DAEMON_LOG}"
+        log, last_of_log = f"tail {plan.DAEMON_LOG}", pool_plan.last_of_log(plan.DAEMON_LOG)
     else:
         converse(host, pool_plan.alone(data))
         kept_out = plan.kept_out(host, there)
@@ -165,4 +187,5 @@ def _start(host: Target, there: plan.Found, configuration: str, doing: Doing) ->
             else:
                 what = f"has not registered with {status.orchestrator or 'anything'}"
         time.sleep(POLL_S)
-    raise TimeoutExceeded(f"the pool of {host.name} {what}; {where}")
+    said = last_line(ask(host, shlex.join(["sh", "-c", f"echo; {last_of_log}"])))
+    raise TimeoutExceeded(f"the pool of {host.name} {what}{said and f'; it said last: {said}'}; {where}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from llorch.cli.remote import Target
-from llorch.config import is_loopback
+from llorch.config import is_loopback, web_url
 from llorch.config_file import with_value
 from llorch.errors import InvalidConfiguration
 
@@ -30,7 +30,7 @@ WRITTEN_BY_US = "# Written by llorch hosts install, and removed by llorch hosts 
 
 SHA256 = '{ sha256sum "$f" || shasum -a 256 "$f"; } 2>/dev/null | cut -c1-64'
 LOOK = f"""
-echo; echo "system=$(uname -s) $(uname -m)"
+echo; echo "system=$(uname -s) $(uname -m)"; echo "name=$(uname -n)"
 f="{PROGRAM}"; [ ! -f "$f" ] || echo "sha256=$({SHA256})"
 systemctl --user show-environment >/dev/null 2>&1 && echo systemd=yes
 [ ! -e "{DAEMON}" ] || echo launchd=yes
@@ -54,7 +54,8 @@ fi
 class Found:
     """What a host has: its system and machine, the hash of its llorch, a systemd for its user, its configuration.
 
-    `configuration` is the text of the file, None where there is none; `launchd` tells that it keeps the pool running.
+    `configuration` is the text of the file, None where there is none; `launchd` tells that it keeps the pool running;
+    `name` is what it calls itself.
     """
 
     system: str
@@ -62,6 +63,7 @@ class Found:
     systemd: bool
     configuration: str | None
     launchd: bool = False
+    name: str = ""
 
 
 def found(told: str) -> Found:
@@ -74,6 +76,7 @@ def found(told: str) -> Found:
         systemd="systemd" in facts,
         configuration=configuration if there else None,
         launchd="launchd" in facts,
+        name=facts.get("name", ""),
     )
 
 
@@ -92,6 +95,20 @@ def refuse_other_systems(host: Target, *, theirs: str, ours: str) -> None:
         raise InvalidConfiguration(
             f"{host.name} is {theirs}; only Linux and macOS are installed from here, for others see docs/hosts.md"
         )
+
+
+def refuse_broken(host: Target, configuration: str) -> None:
+    """Refuse a configuration of *host* that its pool could not start with.
+
+    Raises:
+        InvalidConfiguration: It is not TOML.
+    """
+    try:
+        tomllib.loads(configuration)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfiguration(
+            f"the configuration of {host.name} ({CONFIG} there) is not TOML: {error}; nothing was changed there"
+        ) from None
 
 
 def pool_settings(host: Target, *, orchestrator: str, token: str) -> dict[str, dict[str, object]]:
@@ -135,6 +152,39 @@ def orchestrator_in(configuration: str) -> str:
     """
     named = pool_section(configuration).get("orchestrator")
     return named.rstrip("/") if isinstance(named, str) else ""
+
+
+def to_be_asked(there: Found, configuration: str, *, token: str, our_name: str) -> str:
+    """Return the orchestrator that can be asked from here whether it lets the host's pool in; empty where none can.
+
+    Args:
+        there: What the host has.
+        configuration: What it is going to have.
+        token: The one that is to be put there; empty is none.
+        our_name: What this machine calls itself: only on the same one is a loopback address the same orchestrator.
+    """
+    if there.configuration is not None and not (token and _with_our_token(configuration)):
+        return ""
+    try:
+        url = web_url(orchestrator_in(configuration), "the orchestrator")
+    except InvalidConfiguration:  # whoever starts with it will say so
+        return ""
+    return "" if is_loopback(urlsplit(url).hostname or "") and there.name != our_name else url
+
+
+def _with_our_token(configuration: str) -> bool:
+    auth = tomllib.loads(configuration).get("auth")
+    file = auth.get("token_file") if isinstance(auth, dict) else None
+    return isinstance(file, str) and file.endswith(TOKEN.removeprefix("$HOME"))
+
+
+def refusal(host: Target, *, orchestrator: str, token: str) -> str:
+    """Return what to say when *orchestrator* does not let in who has *token*."""
+    why = "refuses this token; check" if token else "asks for a token; set"
+    return (
+        f"the orchestrator at {orchestrator} {why} LLORCH_API_TOKEN or [auth] token_file; "
+        f"nothing was changed on {host.name}"
+    )
 
 
 def data_folder(configuration: str) -> str:

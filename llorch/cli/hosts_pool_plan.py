@@ -20,6 +20,7 @@ LOCK_PATIENCE_S = 180
 HELD_MOMENT_S = 2
 UPTIME_TOLERANCE_S = 1.0
 ENDED = "ended: "
+LAST_OF_JOURNAL = "journalctl --user -u llorch-pool -n 1 -o cat"
 
 # A Mac has no /proc, and its ps cuts lines off without -ww.
 WORDS = """words() { tr '\\0' ' ' <"/proc/$1/cmdline" || ps -ww -o args= -p "$1"; } 2>/dev/null"""

@@ -16,7 +16,10 @@ from llorch.cli.hosts_plan import (
     other_orchestrator,
     pool_settings,
     reconfigured,
+    refusal,
+    refuse_broken,
     refuse_other_systems,
+    to_be_asked,
     toml,
 )
 from llorch.cli.remote import Target
@@ -34,8 +37,8 @@ MAC = Target("mac", "http://mac:9300", "ann@mac")
             Found("Linux x86_64", "ab", systemd=True, configuration="[pool]\nsystem=x\n"),
         ),
         (
-            "system=Darwin arm64\nlaunchd=yes\n",
-            Found("Darwin arm64", "", systemd=False, configuration=None, launchd=True),
+            "system=Darwin arm64\nname=mac.lan\nlaunchd=yes\n",
+            Found("Darwin arm64", "", systemd=False, configuration=None, launchd=True, name="mac.lan"),
         ),
         ("configuration:\n", Found("", "", systemd=False, configuration="")),
         ("", Found("", "", systemd=False, configuration=None)),
@@ -143,6 +146,36 @@ def test_only_another_orchestrator_is_another_one(configuration: str | None, exp
 )
 def test_the_data_directory_is_the_one_that_the_pool_is_told(folder: str, expected: str) -> None:
     assert data_folder(f"[pool]\ndata_dir = '{folder}'\n") == expected
+
+
+def asked(found_there: str | None, configured: str, *, token: str = "secret", our_name: str = "here") -> str:
+    """Return who is asked about the token for a host called mac."""
+    there = Found("Linux x86_64", "", systemd=False, configuration=found_there, name="mac")
+    return to_be_asked(there, configured, token=token, our_name=our_name)
+
+
+def test_the_orchestrator_that_the_pool_will_register_with_is_asked_about_the_token() -> None:
+    pool = '[pool]\norchestrator = "http://blep:8080"\n'
+    near = pool.replace("blep", "127.0.0.1")
+    ours, theirs = (f'{pool}[auth]\ntoken_file = "{file}"\n' for file in ("~/.config/llorch/token", "/srv/token"))
+
+    assert asked(None, ours) == asked(ours, ours) == asked(None, pool, token="") == "http://blep:8080"
+    assert asked(theirs, theirs) == asked(pool, pool) == "", "the token that we have is not the one that it uses"
+    assert asked(ours, ours, token="") == "", "the token that it has stays"
+    assert asked(None, near) == "", "what a loopback address means there is not what it means here"
+    assert asked(None, near, our_name="mac") == "http://127.0.0.1:8080"
+    assert asked(None, "[pool]\n") == asked(None, '[pool]\norchestrator = "http://["\n') == ""
+
+
+def test_a_refused_token_and_one_that_is_missing_are_told_apart() -> None:
+    assert "refuses this token; check LLORCH_API_TOKEN" in refusal(MAC, orchestrator="http://b:1", token="x")
+    assert "asks for a token; set LLORCH_API_TOKEN" in refusal(MAC, orchestrator="http://b:1", token="")
+
+
+def test_a_configuration_that_no_pool_can_read_is_refused_and_any_other_is_not() -> None:
+    refuse_broken(MAC, '[pool]\nport = "9200"\n')
+    with pytest.raises(InvalidConfiguration, match=r"the configuration of mac \(.* not TOML: .*; nothing was changed"):
+        refuse_broken(MAC, "[pool")
 
 
 def test_a_host_gets_another_orchestrator_and_keeps_its_comments() -> None:
