@@ -63,7 +63,8 @@ def receive(sha256: str, *, size_bytes: int, begin: Part | None) -> str:
 
     It is put in its place at once and as a whole, after its hash is right and it has told its version. Where less than
     all arrives, that is kept, and the status is `INCOMPLETE`; what processes that are gone have left of this executable
-    makes room before. Afterwards no part is left but those of other executables that are being copied.
+    makes room before. Afterwards no part is left but those of other executables that are being copied. Whoever copies
+    the same and loses its part by that has nothing left to do.
     """
     part = f"{FOLDER}/.llorch.{_tag(sha256)}"
     return f"""
@@ -71,6 +72,11 @@ set -e
 umask 077
 mkdir -p "{FOLDER}"
 {_ALIVE}
+give_up() {{
+  if [ "$(f="{PROGRAM}"; {SHA256})" = {sha256} ]; then exit 0; fi
+  [ -z "$1" ] || echo "$1" >&2
+  exit 1
+}}
 f="{part}.$$.part"
 o="{f"{FOLDER}/{begin.name}" if begin else ""}"
 for p in "{part}".*.part; do
@@ -81,11 +87,8 @@ done
 cat >>"$f"
 if [ -f "$f" ] && [ "$(wc -c <"$f")" -lt {size_bytes} ]; then exit {INCOMPLETE}; fi
 trap 'rm -f "$f"' EXIT
-if [ ! -f "$f" ] && [ "$(f="{PROGRAM}"; {SHA256})" = {sha256} ]; then exit 0; fi
-[ "$({SHA256})" = {sha256} ] || {{ echo "what arrived is not what was sent" >&2; exit 1; }}
-chmod 755 "$f"
-"$f" --version >/dev/null
-mv -f "$f" "{PROGRAM}"
+[ "$({SHA256})" = {sha256} ] || give_up "what arrived is not what was sent"
+{{ chmod 755 "$f" && "$f" --version >/dev/null && mv -f "$f" "{PROGRAM}"; }} || give_up
 for f in {ALL_PARTS}; do
   p="${{f%.part}}"
   case "$f" in *.{_tag(sha256)}.*) rm -f "$f";; *) alive "${{p##*.}}" || rm -f "$f";; esac
@@ -98,10 +101,10 @@ def _take_over(size_bytes: int) -> str:
     return f"""
 w="${{o%.part}}"; w="${{w##*.}}"
 if [ "$o" != "$f" ] && [ "$w" != $$ ] && alive "$w"; then
-  head -c {size_bytes} "$o" >"$f" || {{ rm -f "$f"; exit 1; }}
+  head -c {size_bytes} "$o" >"$f" || {{ rm -f "$f"; give_up; }}
   rm -f "$o"
 else
-  [ "$o" = "$f" ] || mv "$o" "$f"
+  [ "$o" = "$f" ] || mv "$o" "$f" || give_up
   dd if=/dev/null of="$f" bs=1 seek={size_bytes} count=0 2>/dev/null || {{ echo "$f cannot be cut" >&2; exit 1; }}
 fi
 """

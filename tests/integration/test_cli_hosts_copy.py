@@ -163,6 +163,38 @@ def test_a_copy_that_another_one_has_overtaken_is_content(tmp_path: Path) -> Non
     assert [file.read_bytes() for file in (tmp_path / ".local/bin").iterdir()] == [RUNS]
 
 
+OVERTAKING = b"""#!/bin/sh
+case "$0" in *.part) cp "$0" "$HOME/.local/bin/llorch"; rm "$0"; echo "$0 has been deleted" >&2; exit 1;; esac
+"""
+"""As if another copy of the same were done just when this one is asked for its version."""
+
+
+def test_a_copy_that_is_overtaken_when_it_is_tried_is_content(tmp_path: Path) -> None:
+    done = sh(
+        receive(hashlib.sha256(OVERTAKING).hexdigest(), size_bytes=len(OVERTAKING), begin=None), tmp_path, OVERTAKING
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == [OVERTAKING]
+
+
+@pytest.mark.parametrize("there", [RUNS, FAILS], ids=["the same", "another"])
+def test_a_copy_whose_part_is_gone_is_content_only_if_the_same_is_in_place(tmp_path: Path, there: bytes) -> None:
+    digest = hashlib.sha256(RUNS).hexdigest()
+    sh(receive(digest, size_bytes=len(RUNS), begin=None), tmp_path, RUNS)
+    (tmp_path / ".local/bin/llorch").write_bytes(there)
+    lost = [
+        Part(9, hashlib.sha256(RUNS[:9]).hexdigest(), f".llorch.{digest[:16]}.{n}.part") for n in (GONE, os.getpid())
+    ]
+    told = [sh(receive(digest, size_bytes=len(RUNS), begin=part), tmp_path, RUNS[9:]) for part in lost]
+    before = receive(digest, size_bytes=len(RUNS), begin=None)
+    told.append(sh(before.replace("trap '", 'rm "$f"\ntrap \''), tmp_path, RUNS))
+
+    assert [done.returncode for done in told] == [0 if there == RUNS else 1] * 3
+    assert told[2].stderr == (b"" if there == RUNS else b"what arrived is not what was sent\n")
+    assert contents(tmp_path) == [there]
+
+
 GONE = 4_194_305
 """No process has this number."""
 LARGE = RUNS + Random(3).randbytes(16 * 1024)
