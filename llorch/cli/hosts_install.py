@@ -93,7 +93,7 @@ def install(
     if token:
         converse(host, plan.receive(plan.TOKEN), sent=[token.encode()])
     if configuration != there.configuration:
-        converse(host, plan.receive(plan.CONFIG), sent=[configuration.encode()])
+        converse(host, plan.rewrite(plan.CONFIG), sent=[configuration.encode()])
     started = _start(host, there, configuration, doing)
     kept = None if insist else other
     return Installed(started.pool, started.kept_out, replaced=replaced, orchestrator_kept=kept)

@@ -26,6 +26,7 @@ PID = "$HOME/.local/share/llorch/pool.pid"
 DATA = "$HOME/.local/share/llorch/pool"
 LINGER = "$HOME/.local/share/llorch/linger"
 """There if it was `hosts install` that has the user's services run on when the user has logged out."""
+MOST_LINKS = 40
 WRITTEN_BY_US = "# Written by llorch hosts install, and removed by llorch hosts remove --purge."
 
 SHA256 = '{ sha256sum "$f" || shasum -a 256 "$f"; } 2>/dev/null | cut -c1-64'
@@ -252,4 +253,30 @@ trap 'rm -f "$f"' EXIT
 cat >"$f"
 chmod {mode} "$f"
 mv -f "$f" "{path}"
+"""
+
+
+def rewrite(path: str) -> str:
+    """Return the script that does the same with a file of its owner's: a link stays one, and the mode what it was.
+
+    Not every Mac's readlink follows all links by itself.
+    """
+    return f"""
+set -e
+umask 077
+p="{path}"
+n=0
+while [ -L "$p" ]; do
+  to=$(readlink "$p")
+  case "$to" in /*) p="$to" ;; *) p="$(dirname "$p")/$to" ;; esac
+  n=$((n + 1))
+  if [ $n -gt {MOST_LINKS} ]; then echo "{path} is a link that leads nowhere" >&2; exit 1; fi
+done
+mkdir -p "$(dirname "$p")"
+f="$p.$$"
+trap 'rm -f "$f"' EXIT
+if [ -e "$p" ]; then cp -p "$p" "$f"; chmod u+w "$f"; fi
+cat >"$f"
+[ ! -e "$p" ] || [ -w "$p" ] || chmod u-w "$f"
+mv -f "$f" "$p"
 """

@@ -27,6 +27,7 @@ TOOLS = (
         "basename",
         "cat",
         "chmod",
+        "cp",
         "cut",
         "dirname",
         "du",
@@ -174,6 +175,47 @@ def test_a_mac_whose_pool_launchd_would_start_again_is_left_as_it_is(
 
     assert "first, there: sudo launchctl bootout system/llorch.pool && sudo rm " in capfd.readouterr().err
     assert place(home, plan.PROGRAM).exists()
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_a_configuration_that_is_a_link_stays_one_and_keeps_its_mode(home: Path, shell: list[str]) -> None:
+    config = place(home, plan.CONFIG)
+    real = home / "my files/llorch.toml"
+    for folder in (config.parent, real.parent):
+        folder.mkdir(parents=True)
+    real.write_text("before, and longer than after")
+    real.chmod(0o640)
+    (home / "between").symlink_to("my files")
+    config.symlink_to("../../between/llorch.toml")
+
+    done(home, plan.rewrite(plan.CONFIG), shell=shell, stdin=b"after")
+
+    assert (config.is_symlink(), real.read_text(), real.stat().st_mode & 0o777) == (True, "after", 0o640)
+    assert list(real.parent.iterdir()) == [real]
+
+
+def test_a_configuration_is_written_for_its_owner_alone_also_through_a_link_to_nothing(home: Path) -> None:
+    config = place(home, plan.CONFIG)
+    done(home, plan.rewrite(plan.CONFIG), shell=SHELLS[0], stdin=b"one")
+    first = config.read_text(), config.stat().st_mode & 0o777
+    config.unlink()
+    config.symlink_to(home / "elsewhere/llorch.toml")
+    done(home, plan.rewrite(plan.CONFIG), shell=SHELLS[0], stdin=b"two")
+    second = config.read_text(), config.stat().st_mode & 0o777
+
+    assert (first, second) == (("one", 0o600), ("two", 0o600))
+    assert config.is_symlink()
+
+
+def test_a_configuration_that_links_to_itself_is_told(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = place(home, plan.CONFIG)
+    config.parent.mkdir(parents=True)
+    config.symlink_to(config)
+
+    with pytest.raises(subprocess.CalledProcessError):
+        done(home, plan.rewrite(plan.CONFIG), shell=SHELLS[0], stdin=b"x")
+
+    assert "llorch.toml is a link that leads nowhere" in capfd.readouterr().err
 
 
 def test_what_runs_is_known_without_proc(home: Path) -> None:
