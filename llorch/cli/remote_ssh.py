@@ -32,6 +32,7 @@ def run(host: Target, command: str) -> tuple[int, str]:
 
     Returns:
         The exit status, ssh's 255 included, or 128 and the signal that ended ssh; and what ssh itself had to say.
+        Ctrl-C is such a signal, also where ssh ends with 255 and has nothing to say about it.
 
     Raises:
         Unreachable: There is no ssh here.
@@ -44,10 +45,12 @@ def run(host: Target, command: str) -> tuple[int, str]:
         with (
             _there_is_ssh(argv[0]),
             subprocess.Popen(argv, env=foreign_environment()) as process,
-            _signals_reach(process),
+            _signals_reach(process) as interrupted,
         ):
             status = process.wait()
         said = Path(log.name).read_text("utf-8", "replace")
+    if interrupted and status == SSH_FAILED and not said.strip():
+        status = -signal.SIGINT
     return (status if status >= 0 else 128 - status), said
 
 
@@ -124,11 +127,17 @@ def _there_is_ssh(program: str) -> Iterator[None]:
 
 
 @contextmanager
-def _signals_reach(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Leave it to ssh what a signal does: Ctrl-C reaches it from the terminal, the others from here."""
+def _signals_reach(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Leave it to ssh what a signal does: Ctrl-C reaches it from the terminal, the others from here.
+
+    What is yielded gets an entry for each Ctrl-C.
+    """
+    interrupted: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGINT:
+        if number == signal.SIGINT:
+            interrupted.append(number)
+        else:
             process.send_signal(number)
 
     before = {}
@@ -136,7 +145,7 @@ def _signals_reach(process: subprocess.Popen[bytes]) -> Iterator[None]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, pass_on)
     try:
-        yield
+        yield interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

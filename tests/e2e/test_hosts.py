@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shlex
+import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from llorch import __version__
-from tests.e2e.processes import Finished, Role, program, role, run
+from tests.e2e.processes import Finished, Role, clean_environment, program, role, run, until
 from tests.e2e.terminal import terminal
 from tests.support.sshd import SshHost, ssh_host, why_not
 
@@ -230,6 +233,33 @@ async def test_a_lost_command_is_told(bare: Far) -> None:
 
     assert finished.status == 255
     assert finished.stderr.startswith("llorch: the command on far ended without a status")
+
+
+async def test_a_command_that_is_interrupted_here_ends_without_a_word(bare: Far) -> None:
+    begun, never = bare.ssh.folder / "begun", bare.ssh.folder / "never"
+    os.mkfifo(never)
+    command = f"echo $$ >{shlex.quote(str(begun))}; exec cat {shlex.quote(str(never))}"
+    process = await asyncio.create_subprocess_exec(
+        *program(),
+        *("hosts", "exec", "far", command),
+        env=clean_environment(bare.env),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+
+    async def there() -> bool:
+        return begun.exists() and begun.read_text().endswith("\n")
+
+    await until(there)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it
+    async with asyncio.timeout(30):
+        told = await process.communicate()
+    with suppress(ProcessLookupError):
+        os.kill(int(begun.read_text()), signal.SIGKILL)
+
+    assert (process.returncode, *told) == (130, b"", b"")
 
 
 @asynccontextmanager
