@@ -102,6 +102,8 @@ class Dispatcher:
                 if not self._told:
                     self._told = True
                     self._show_all()
+                if self._wake.is_set():
+                    await asyncio.sleep(0)  # to wait for what is set lets nobody else run
 
     def wake(self) -> None:
         """Look again soon: something has changed."""

@@ -1,8 +1,9 @@
 """Decides on one model after the other, and does what was decided; tells the journal first.
 
 Strategy: whatever changes names the models it is about; only they are looked at, the most urgent first and a bounded
-number at once, so that no look takes long. Once a second all that wait are looked at. Each decision is made on a
-snapshot of its own, taken after the one before was acted on, so that no two count on the same memory or slot.
+number at once, so that no look takes long. Once a second, or as soon as the last round is over, all that wait are
+looked at. Each decision is made on a snapshot of its own, taken after the one before was acted on, so that no two count
+on the same memory or slot.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from roles.orchestrator.fetching import download, fetch, fetchable
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.names import Names
+from roles.orchestrator.queue.agenda import Agenda
 from roles.orchestrator.queue.order import JobQueue, Ticket
 from roles.orchestrator.queue.runs import Runs
 from roles.orchestrator.scheduler.decide import decide, decide_idle
@@ -92,34 +94,33 @@ class Placement:
         self._clock_ms = clock_ms
         self._fail = fail
         self._wake = wake
-        self._changed: set[str] = set()
+        self._agenda = Agenda(self._urgency)
         self._hungry: set[str] = set()
         self._tokens = itertools.count()
 
     def changed(self, model_ref: str) -> None:
         """Look at a model soon."""
-        self._changed.add(model_ref)
+        self._agenda.add([model_ref])
 
     def look_at_all(self) -> None:
-        """Look at every model soon; forget what was asked for too long ago."""
+        """Look at every model soon, unless that is under way; forget what was asked for too long ago."""
         self._supply.forget_unseen(now_ms=self._clock_ms())
-        self._changed.update(self._queue.models(), self._supply.policies.wanted_always())
+        self._agenda.begin_round({*self._queue.models(), *self._supply.policies.wanted_always()})
 
     def step(self, tasks: asyncio.TaskGroup) -> None:
         """Decide on the models that have changed, and act; call `wake` if some are left."""
         now_ms, supply = self._clock_ms(), self._supply
-        self._changed |= self._queue.rested(now_ms=now_ms) | supply.changed
+        self._agenda.add(self._queue.rested(now_ms=now_ms) | supply.changed)
         supply.changed.clear()
         if supply.grown:
             supply.grown = False
-            self._changed |= self._hungry
-        for model_ref in sorted(self._changed, key=self._urgency)[:AT_ONCE]:
-            self._changed.discard(model_ref)
+            self._agenda.add(self._hungry)
+        for model_ref in self._agenda.take(AT_ONCE):
             self._decide(model_ref, tasks, now_ms=now_ms)
         for tenant in supply.serving.expired(now_ms=now_ms):
             idle = supply.idle(tenant, self._queue.waiting(tenant.model_ref), now_ms=now_ms)
             self._follow(idle, decide_idle(idle), tasks)
-        if self._changed or supply.changed:
+        if self._agenda or supply.changed:
             self._wake()
 
     def _urgency(self, model_ref: str) -> tuple[bool, int]:
@@ -150,7 +151,7 @@ class Placement:
         else:
             self._hungry.discard(model_ref)
         if len(snapshot.heads) >= MOST_HEADS:
-            self._changed.add(model_ref)
+            self._agenda.add([model_ref])
         self._follow(snapshot, decisions, tasks)
 
     def _follow(self, snapshot: Snapshot | IdleSnapshot, decisions: list[Decision], tasks: asyncio.TaskGroup) -> None:
