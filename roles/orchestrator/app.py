@@ -21,7 +21,7 @@ from roles.orchestrator.api.meta import ENDPOINTS
 from roles.orchestrator.batches.folder import Folder
 from roles.orchestrator.batches.registry import Registry
 from roles.orchestrator.batches.runner import Runner
-from roles.orchestrator.clock import ClockMs, now_ms
+from roles.orchestrator.clock import ClockMs, SteadyClock, now_ms
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.meanings import keep_known
@@ -38,17 +38,18 @@ LOOK_EVERY_S = 1.0
 LAST_WRITES_S = 5.0
 
 
-def create(settings: Settings, *, clock_ms: ClockMs = now_ms) -> web.Application:
+def create(settings: Settings, *, wall_ms: ClockMs = now_ms) -> web.Application:
     """Build the orchestrator.
 
     Args:
         settings: `[orchestrator]`, the aliases and the token are used.
-        clock_ms: The time; tests pass their own.
+        wall_ms: The wall clock; tests pass their own.
 
     Raises:
         InvalidConfiguration: When it starts: the data directory cannot be used, or the database is not sound.
     """
     metrics = OrchestratorMetrics()
+    clock_ms = SteadyClock(wall_ms)
     own = settings.orchestrator
 
     async def lifetime(app: web.Application) -> AsyncIterator[None]:

@@ -265,9 +265,9 @@ class Fleet:
         """Return how many slots of a worker are given away."""
         return self.supply.serving.leases(worker_id)
 
-    def kept_until_ms(self, worker_id: str, *, now_ms: int) -> int | None:
+    def kept_until_ms(self, worker_id: str) -> int | None:
         """Return when a worker is ended if it gets no more jobs; None is never."""
-        found = self.supply.serving.get(worker_id)
+        found, now_ms = self.supply.serving.get(worker_id), self._clock_ms()
         if found is None:
             return now_ms
         policy = self.supply.serving.kept(found)

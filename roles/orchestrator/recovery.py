@@ -11,7 +11,7 @@ from llorch.job import JobId, State
 from roles.orchestrator.queue.attempt import Attempt
 from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.queue.order import Ticket
-from roles.orchestrator.queue.retry import FREE_CODES
+from roles.orchestrator.queue.retry import CAP_MS, FREE_CODES
 from roles.orchestrator.relay import Relay
 from roles.orchestrator.state.rows import JobRow, Whereabouts
 from roles.orchestrator.state.store import Store
@@ -42,21 +42,7 @@ async def recover(store: Store, relay: Relay, dispatcher: Dispatcher, *, now_ms:
 
 
 async def _recover(store: Store, relay: Relay, dispatcher: Dispatcher, row: JobRow, *, now_ms: int) -> None:
-    ticket = Ticket(
-        id=row.id,
-        seq=row.seq,
-        model_ref=row.model_ref,
-        session_id=row.session_id,
-        priority=row.priority,
-        submitted_ms=row.submitted_ms,
-        deadline_ms=row.deadline_ms,
-        correlation_id=row.correlation_id,
-        on_disconnect=row.on_disconnect,
-        tag=row.tag,
-        kind=row.kind,
-        attempt=row.attempt,
-        not_before_ms=row.not_before_ms,
-    )
+    ticket = ticket_of(row, now_ms=now_ms)
     place = None
     if row.attempt or row.seq in store.texts.found:
         place = await store.whereabouts(row.seq) if row.state != State.QUEUED else None
@@ -73,6 +59,30 @@ async def _recover(store: Store, relay: Relay, dispatcher: Dispatcher, row: JobR
     else:
         await store.requeue(row.id, outcome=RESTARTED, not_before_ms=0, now_ms=now_ms)
         dispatcher.add(ticket)
+
+
+def ticket_of(row: JobRow, *, now_ms: int) -> Ticket:
+    """Return a job found on disk as it waits.
+
+    Its times may lie ahead, for the clock may have been set back since: then it is as if it had just been submitted,
+    and it rests for no longer than any job does.
+    """
+    ahead_ms = max(0, row.submitted_ms - now_ms)
+    return Ticket(
+        id=row.id,
+        seq=row.seq,
+        model_ref=row.model_ref,
+        session_id=row.session_id,
+        priority=row.priority,
+        submitted_ms=row.submitted_ms - ahead_ms,
+        deadline_ms=row.deadline_ms - ahead_ms,
+        correlation_id=row.correlation_id,
+        on_disconnect=row.on_disconnect,
+        tag=row.tag,
+        kind=row.kind,
+        attempt=row.attempt,
+        not_before_ms=min(row.not_before_ms, now_ms + CAP_MS),
+    )
 
 
 def _attempt(row: JobRow, place: Whereabouts) -> Attempt:

@@ -52,7 +52,7 @@ COUNTED = 5_000
 
 
 class Clock:
-    """The time, and what the test has added to it."""
+    """The wall clock, and how far the test has set it on, or back."""
 
     def __init__(self) -> None:
         self.ahead_ms = 0
@@ -106,7 +106,7 @@ class System:
         return await self.until(job_id, lambda task: task.status == status)
 
     def advance(self, ms: int) -> None:
-        """Let time pass."""
+        """Set the wall clock on, as if time had passed, or back."""
         self.clock.ahead_ms += ms
         self.core.dispatcher.wake()
 
@@ -140,7 +140,7 @@ async def orchestrator(
     clock = clock or Clock()
     env = {"LLORCH_API_TOKEN": token} if token else {}
     settings = load(env=env, overrides={"orchestrator": {"data_dir": str(data_dir), "port": 0, **own}})
-    app = create(msgspec.structs.replace(settings, models=dict(policies or {})), clock_ms=clock)
+    app = create(msgspec.structs.replace(settings, models=dict(policies or {})), wall_ms=clock)
     async with running(app, "127.0.0.1", 0) as url, Client(url, token=token) as client:
         yield System(app, url, client, clock)
 

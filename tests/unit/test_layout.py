@@ -29,8 +29,8 @@ CLI = (
 )
 DRIVEN = (
     *("api/decisions", "pool_record", "queue/placement"),
-    *("api/keys", "api/meta", "api/pools", "api/tasks", "clock", "core", "fleet", "metrics", "queue/announcement"),
-    *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement", "recovery"),
+    *("api/keys", "api/meta", "api/pools", "api/tasks", "core", "fleet", "metrics", "queue/announcement"),
+    *("queue/attempt", "queue/dispatcher", "queue/runs", "queue/settlement"),
     *("state/attempts", "state/rows", "submission"),
 )
 SCHEDULER = ("capacity", "decisions", "facts", "groups", "needs", "rooms", "served", "serving", "snapshot")

@@ -18,7 +18,6 @@ from llorch.wire.ollama import Named, Progress, PullRequest, RunningList, Shown,
 from llorch.wire.pools import Model
 from roles.orchestrator.api.keys import CORE
 from roles.orchestrator.api.ollama import IN_LINES, WORDS, called
-from roles.orchestrator.clock import now_ms
 from roles.orchestrator.core import Orchestrator
 from roles.orchestrator.dialects import ollama as words
 from roles.orchestrator.dialects import ollama_models as shapes
@@ -37,14 +36,14 @@ async def tags(request: web.Request) -> web.Response:
 async def loaded(request: web.Request) -> web.Response:
     """GET /api/ps: the models that workers have loaded."""
     query(request)
-    core, time_ms = request.app[CORE], now_ms()
+    core = request.app[CORE]
     workers = [w for p in core.fleet.online() for w in p.workers.values() if w.status in {"ready", "busy"}]
     found = [
         shapes.running(
             worker,
             core.fleet.model(worker.model_ref),
             shapes.shown_names(worker.model_ref, core.names.shown(worker.model_ref))[0],
-            until_ms=core.fleet.kept_until_ms(worker.worker_id, now_ms=time_ms),
+            until_ms=core.fleet.kept_until_ms(worker.worker_id),
         )
         for worker in workers
     ]
