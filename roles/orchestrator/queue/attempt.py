@@ -30,8 +30,7 @@ from roles.orchestrator.state.store import Store
 from roles.orchestrator.stream import Stream
 
 LET_GO_S, COUNT_S = 2.0, 5.0
-STORE_EVERY_S = 0.25
-STORE_EVERY_TOKENS, STORE_EVERY_BYTES = 64, 256 * 1024
+STORE_EVERY_S, STORE_EVERY_TOKENS, STORE_EVERY_BYTES = 0.25, 64, 256 * 1024
 RECONNECT_WAITS_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)
 """Waits before each try to find a worker again whose connection broke; a worker that is gone refuses at once."""
 
@@ -67,7 +66,7 @@ class Attempt:
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     moved_s: float = 0.0
-    """When it last got on, by the loop's clock."""
+    """When it last got on, by the loop's clock; infinite while it waits for the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +229,9 @@ class Runner:
                     if much or (fresh and loop.time() - stored_at >= STORE_EVERY_S):
                         self._relay.store_rest(stream)
                         stored_at = loop.time()
+                        attempt.moved_s = float("inf")  # what waits for the disk is not the worker's fault
                         await self._relay.room(stream)
+                        attempt.moved_s = loop.time()
         except Refused as error:
             attempt.silent = True
             raise WorkerLost(error.message) from error
