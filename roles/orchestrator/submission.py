@@ -22,7 +22,7 @@ from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
 from roles.orchestrator.metrics import OrchestratorMetrics
 from roles.orchestrator.names import Names
-from roles.orchestrator.queue.admission import QueueState, admit, prompt_sha256, too_long
+from roles.orchestrator.queue.admission import Fit, QueueState, admit, prompt_sha256, too_long
 from roles.orchestrator.queue.dispatcher import Dispatcher
 from roles.orchestrator.queue.order import Ticket
 from roles.orchestrator.scheduler.prefix import prefix_of
@@ -100,16 +100,11 @@ class Submissions:
     async def _admit(self, task: SubmitTask, *, key: str | None, owner: str, correlation_id: str) -> NewJob:
         model_ref = await self._names.pinned(task.model)
         now_ms = self._clock_ms()
-        queue = QueueState(
-            waiting=len(self._dispatcher.queue) + self._entering,
-            capacity=self._capacity,
-            finished_per_s=self._dispatcher.rate.per_second(now_ms),
-            draining=self.draining,
-        )
-        fit = admit(task, queue, self._fleet.model(model_ref), sees=self._fleet.sees(model_ref))
+        fit = self._check(task, model_ref, now_ms=now_ms)
         if not fit.certainly_fits and kind_of(task) == "text-gen" and not images_of(task.messages):
             # whoever runs it looks at pictures once, and at inputs
             await self._count(task, model_ref)
+            self._check(task, model_ref, now_ms=self._clock_ms())  # others have come meanwhile
         request_sha256 = _sha256(task)
         seed = max_tokens = 0
         if kind_of(task) == "text-gen":
@@ -139,6 +134,16 @@ class Submissions:
             deadline_ms=now_ms + task.timeout_ms,
             kind=kind_of(task),
         )
+
+    def _check(self, task: SubmitTask, model_ref: str, *, now_ms: int) -> Fit:
+        """Refuse what cannot be served now; nothing may be waited for between this and `_enter`."""
+        queue = QueueState(
+            waiting=len(self._dispatcher.queue) + self._entering,
+            capacity=self._capacity,
+            finished_per_s=self._dispatcher.rate.per_second(now_ms),
+            draining=self.draining,
+        )
+        return admit(task, queue, self._fleet.model(model_ref), sees=self._fleet.sees(model_ref))
 
     async def _enter(self, job: NewJob, task: SubmitTask) -> bool:
         """Put a job on disk and into the queue; False when its idempotency key is already there.
