@@ -31,6 +31,8 @@ from roles.orchestrator.state.text_log import erase
 from roles.orchestrator.stream import Stream
 
 KEEPALIVE_S = 15.0
+QUEUED_EVERY_MS = 1_000
+"""A reader is told no more often where a waiting job stands."""
 LARGE_TEXT_BYTES = 1024 * 1024
 """An output of so many bytes is read in a thread, for others would wait for it."""
 
@@ -105,10 +107,17 @@ class Relay:
         return serial
 
     def show(self, stream: Stream, kind: str, body: msgspec.Struct, *, now_ms: int) -> None:
-        """Tell readers of the present state, unless it is what they were told last."""
-        if stream.shown != (kind, body):
-            stream.shown = (kind, body)
-            self.notice(stream, kind, body, now_ms=now_ms, lasting=False)
+        """Tell readers of the present state, unless it is what they were told last, or a place so soon after another.
+
+        Whoever calls this does so again once a second.
+        """
+        soon = kind == "queued" and now_ms - stream.queued_ms < QUEUED_EVERY_MS
+        if soon or stream.shown == (kind, body):
+            return
+        if kind == "queued":
+            stream.queued_ms = now_ms
+        stream.shown = (kind, body)
+        self.notice(stream, kind, body, now_ms=now_ms, lasting=False)
 
     def finish(self, stream: Stream, row: JobRow) -> None:
         """End a stream with what the job's row says; readers get that and are done."""

@@ -52,6 +52,8 @@ class Stream:
     latest: tuple[EventId, bytes] | None = None
     """The newest `queued`, `loading` or `metrics` event; only the newest matters."""
     shown: tuple[str, msgspec.Struct] | None = None
+    queued_ms: int = 0
+    """When readers were last told where the job stands in the queue."""
     final: tuple[EventId, bytes] | None = None
     serial: int = 0
     readers: int = 0

@@ -12,7 +12,7 @@ import pytest
 from llorch.errors import JobNotFound, RemoteError
 from llorch.job import JobId
 from llorch.sse import Event, parse
-from llorch.wire.events import START, EventId, parse_event_id
+from llorch.wire.events import START, EventId, Loading, Queued, parse_event_id
 from llorch.wire.tasks import CancelReply
 from roles.orchestrator.relay import Relay
 from roles.orchestrator.stream import MAX_BLOCK_BYTES, TAIL_BYTES, TAIL_TOKENS
@@ -295,3 +295,30 @@ async def test_the_relay_itself_knows_no_unknown_job(tmp_path: Path) -> None:
             await anext(aiter(relay.follow(JobId("job-2"), EventId(3, 0))))
 
         assert len(relay) == 0
+
+
+async def test_a_reader_is_told_its_place_at_most_once_a_second_and_of_a_load_at_once(tmp_path: Path) -> None:
+    def place(position: int) -> Queued:
+        return Queued(job_id="job-1", position=position, correlation_id="c")
+
+    load = Loading(stage="loading", percent=1.0, worker_id="w", pool_id="p")
+    async with opened(tmp_path / "o.db") as store:
+        relay = Relay(store, on_read=lambda _stream: None, on_unread=lambda _job: None)
+        stream = relay.open(JobId("job-1"), 1)
+        told = []
+        for now_ms, kind, body in [
+            (50_000, "queued", place(9)),
+            (50_001, "queued", place(8)),
+            (50_999, "queued", place(7)),
+            (51_000, "queued", place(6)),
+            (51_001, "loading", load),
+            (51_002, "queued", place(5)),
+            (52_000, "queued", place(6)),
+            (53_000, "queued", place(6)),
+        ]:
+            before = stream.latest
+            relay.show(stream, kind, body, now_ms=now_ms)
+            if stream.latest is not before:
+                told.append((now_ms, kind))
+
+    assert told == [(50_000, "queued"), (51_000, "queued"), (51_001, "loading"), (52_000, "queued")]
