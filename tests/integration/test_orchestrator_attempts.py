@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ async def test_it_begins_anew_where_nobody_has_seen_a_word_of_it(tmp_path: Path)
 @pytest.mark.parametrize(
     "refusal", [AllSlotsBusy("full"), NotReady("loading"), Draining("ending")], ids=lambda e: e.code
 )
-async def test_a_worker_that_has_no_time_costs_no_attempt(refusal: LlorchError, tmp_path: Path) -> None:
+async def test_a_busy_worker_costs_no_attempt_and_is_asked_less_often(refusal: LlorchError, tmp_path: Path) -> None:
     worker = ScriptedWorker(second_half, busy=refusal)
     async with both(tmp_path, worker, **QUIET) as system:
         job = await system.submit()
@@ -115,8 +116,9 @@ async def test_a_worker_that_has_no_time_costs_no_attempt(refusal: LlorchError, 
         events = await system.events(job.job_id)
         task = await system.show(job.job_id)
 
-    assert text(events) == ["[0:]"]
-    assert task.status == "completed"
+    assert (text(events), task.status) == (["[0:]"], "completed")
+    asked_ms = [attempt.dispatched_ms for attempt in task.attempt_log or []]
+    assert all(then - before >= 50 * 2**n for n, (before, then) in enumerate(pairwise(asked_ms[:7])))
 
 
 async def test_a_request_that_a_worker_cannot_take_is_not_tried_again(tmp_path: Path) -> None:

@@ -103,6 +103,26 @@ def test_a_worker_that_did_not_begin_costs_no_attempt(code: str, attempt: int) -
 
 
 @pytest.mark.parametrize(
+    ("refusals", "chance", "delay_ms"),
+    [
+        (0, 0.0, 50),
+        (1, 1.0, 200),
+        (2, 1.0, 400),
+        (5, 1.0, 3_200),
+        (6, 1.0, 5_000),
+        (6, 0.0, 2_500),
+        (10**6, 1.0, 5_000),
+    ],
+)
+def test_a_worker_that_does_not_begin_is_asked_less_and_less_often(refusals: int, chance: float, delay_ms: int) -> None:
+    error = errors.AllSlotsBusy("full")
+
+    outcome = after_failure(error, attempt=1, now_ms=1_000, deadline_ms=NEVER_MS, chance=chance, refusals=refusals)
+
+    assert outcome == Retry(1_000 + delay_ms, counts=False)
+
+
+@pytest.mark.parametrize(
     ("code", "outcome"),
     [
         ("TIMEOUT", GiveUp("TIMEOUT", "late", retriable=False)),

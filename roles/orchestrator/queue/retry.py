@@ -1,6 +1,7 @@
 """Whether a failed attempt is followed by another, and when. Pure: chance comes in as a number.
 
-Exponential back-off with full jitter above a half: min(cap, base * 2^(n-1)) * (0.5 + chance / 2).
+Exponential back-off with full jitter above a half: min(cap, base * 2^(n-1)) * (0.5 + chance / 2). An attempt that never
+began waits by the same rule, from a shorter base to a lower cap.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from llorch.errors import LlorchError
 MAX_ATTEMPTS = 5
 BASE_MS = 1_000
 CAP_MS = 60_000
+FREE_BASE_MS = 100
+FREE_CAP_MS = 5_000
 FREE_CODES = frozenset({"ALL_SLOTS_BUSY", "NOT_READY", "DRAINING"})
-"""The worker did not begin: try again at once elsewhere, and do not count it."""
+"""The worker did not begin: try again soon, maybe elsewhere, and do not count it."""
 
 LAST_CODES = frozenset({"CANNOT_CONTINUE"})
 """Another attempt of this job cannot help, but another job may."""
@@ -36,24 +39,31 @@ class GiveUp:
     retriable: bool
 
 
-def after_failure(error: LlorchError, *, attempt: int, now_ms: int, deadline_ms: int, chance: float) -> Retry | GiveUp:
+def after_failure(
+    error: LlorchError, *, attempt: int, now_ms: int, deadline_ms: int, chance: float, refusals: int = 0
+) -> Retry | GiveUp:
     """Decide what follows attempt number *attempt* (from 1) that ended with *error*.
 
     Args:
         error: What ended it; the caller's own faults are never retried.
-        attempt: How many attempts there have been, this one included.
+        attempt: How many attempts there have been that count, this one included.
         now_ms: The time.
         deadline_ms: The job's; an attempt that would come behind it is not waited for.
         chance: Uniform in 0…1.
+        refusals: How many attempts there have been before this one that do not count.
     """
     if error.code in FREE_CODES:
-        return Retry(now_ms + BASE_MS // 10, counts=False)
+        return Retry(now_ms + _delay_ms(refusals, FREE_BASE_MS, FREE_CAP_MS, chance=chance), counts=False)
     if not error.retriable or error.code in LAST_CODES:
         return GiveUp(error.code, error.message, retriable=error.retriable)
     if attempt >= MAX_ATTEMPTS:
         return GiveUp(error.code, f"{error.message}; given up after {attempt} attempts", retriable=True)
-    delay_ms = min(CAP_MS, BASE_MS * 2 ** (attempt - 1)) * (0.5 + chance / 2)
-    not_before_ms = now_ms + round(delay_ms)
+    not_before_ms = now_ms + _delay_ms(attempt - 1, BASE_MS, CAP_MS, chance=chance)
     if not_before_ms >= deadline_ms:
         return GiveUp(error.code, f"{error.message}; no time is left for another attempt", retriable=True)
     return Retry(not_before_ms, counts=True)
+
+
+def _delay_ms(before: int, base_ms: int, cap_ms: int, *, chance: float) -> int:
+    """Return how long the wait is behind so many earlier ones; the power is bounded, for refusals are not."""
+    return round(min(cap_ms, base_ms << min(before, 10)) * (0.5 + chance / 2))

@@ -271,6 +271,7 @@ class Runs:
             now_ms=now_ms,
             deadline_ms=ticket.deadline_ms,
             chance=random.random(),
+            refusals=ticket.attempt - ticket.failures - 1,
         )
         if isinstance(outcome, GiveUp):
             error = RemoteError(
