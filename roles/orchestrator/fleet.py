@@ -92,6 +92,7 @@ class Fleet:
                 await old.__aexit__()
         known.version, known.last_seen_ms, known.ending = body.version, now_ms, False
         known.protocol = body.protocol
+        known.seq = -1  # a pool that was restarted counts on from its clock, which may have been set back
         if known.trouble:
             _log.warning("pool_not_used", pool_id=known.pool_id, reason=known.trouble, remedy=known.remedy)
         known.state = self._state(known)

@@ -71,3 +71,20 @@ async def test_a_pool_takes_over_where_nobody_answers_any_more(tmp_path: Path) -
 
         assert await endpoints(system) == {"pool": there.url}
     assert done.worker_id == "worker-2"
+
+
+async def test_a_pool_that_was_restarted_after_its_clock_was_set_back_is_heard_and_no_heartbeat_twice(
+    tmp_path: Path,
+) -> None:
+    async with scripted(ScriptedWorker()) as worker, orchestrator(tmp_path, **QUIET) as system:
+        await system.register(worker)
+        await system.beat(worker.report(), seq=2_000_000)
+        with pytest.raises(RemoteError) as replayed:
+            await system.beat(worker.report(), seq=2_000_000)
+
+        await system.register(worker)
+        await system.beat(worker.report(slots_busy=1), seq=1_000_000)
+        with pytest.raises(RemoteError) as stale:
+            await system.beat(worker.report(), seq=999_999)
+
+    assert [refused.value.code for refused in (replayed, stale)] == ["CONFLICT", "CONFLICT"]
