@@ -83,6 +83,7 @@ class Dispatcher:
         self._draining = False
         self._told = True
         self._tasks: asyncio.TaskGroup | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._ticked_at = 0.0
 
     async def run(self) -> None:
@@ -97,6 +98,7 @@ class Dispatcher:
                 while self._abandoned:
                     self._tasks.create_task(self.cancel(self._abandoned.pop()), name="cancel an abandoned job")
                 self._tick()
+                self._expire()
                 if not self._draining:
                     self.placement.step(self._tasks)
                 if not self._told:
@@ -159,8 +161,16 @@ class Dispatcher:
         for ticket in tickets:
             if self._tasks is not None and self.queue.remove(ticket.id):
                 self.placement.changed(ticket.model_ref)
-                self._tasks.create_task(self._settlement.settle(ticket, Move.FAIL, error, None), name="fail a job")
+                settled = self._settlement.settle(ticket, Move.FAIL, error, None)
+                task = self._tasks.create_task(settled, name="fail a job")
+                self._ending.add(task)
+                task.add_done_callback(self._failed)
                 self._wake.set()
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not self._ending:
+            self._wake.set()
 
     def _tick(self) -> None:
         """Do what time alone asks for, at most once a second."""
@@ -177,9 +187,14 @@ class Dispatcher:
                 self.runs.pool_silent(pool_id, self._tasks)
         for priority in ("interactive", "batch"):
             self._metrics.queue_depth.labels(priority).set(self.queue.depth(priority))
-        late = TimeoutExceeded("the job was not started within its timeout_ms", code="QUEUE_TIMEOUT")
-        self._fail(islice(self.queue.expired(now_ms=now_ms), SETTLE_TOGETHER), late)
         self._told = False
+
+    def _expire(self) -> None:
+        """End jobs whose deadline has passed while they waited, the next ones as soon as these have ended."""
+        if self._ending:
+            return
+        late = TimeoutExceeded("the job was not started within its timeout_ms", code="QUEUE_TIMEOUT")
+        self._fail(islice(self.queue.expired(now_ms=self._clock_ms()), SETTLE_TOGETHER), late)
 
     def _show_all(self) -> None:
         for stream in self._relay.watched():
