@@ -127,7 +127,7 @@ class Submissions:
             on_disconnect=task.on_disconnect,
             seed=seed,
             max_tokens=max_tokens,
-            tag=self._dispatcher.queue.next_tag(task.priority, session_id),
+            tag=self._dispatcher.queue.next_tag(task.priority, session_id, model_ref=model_ref),
             idempotency_key=key,
             request_sha256=request_sha256,
             submitted_ms=now_ms,

@@ -72,8 +72,8 @@ class Bench:
         self.queue.add(
             Ticket(
                 id=JobId(f"j{self._seq}"), seq=self._seq, model_ref=ref, session_id=f"s{self._seq % 50}",
-                priority="interactive", submitted_ms=NOW_MS, tag=self.queue.next_tag("interactive", None),
-                deadline_ms=2**60, correlation_id="", prefix=prefix,
+                priority="interactive", submitted_ms=NOW_MS, deadline_ms=2**60, correlation_id="", prefix=prefix,
+                tag=self.queue.next_tag("interactive", None, model_ref=ref),
             )
         )  # fmt: skip
 

@@ -129,7 +129,7 @@ def _order(size: int) -> None:
         queue.add(
             Ticket(
                 id=JobId(f"j{seq}"), seq=seq, model_ref=REF, session_id=session, priority="batch", submitted_ms=0,
-                tag=queue.next_tag("batch", session), deadline_ms=FAR_MS, correlation_id="c",
+                tag=queue.next_tag("batch", session, model_ref=REF), deadline_ms=FAR_MS, correlation_id="c",
             )
         )  # fmt: skip
     _show(size, "in process: add one", f"{(time.perf_counter() - before) / size * 1e6:.1f} µs")

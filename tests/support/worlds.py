@@ -125,7 +125,7 @@ class World:
             session_id=session_id,
             priority="interactive",
             submitted_ms=self.now_ms,
-            tag=self.queue.next_tag("interactive", session_id),
+            tag=self.queue.next_tag("interactive", session_id, model_ref=ref),
             deadline_ms=2**60,
             correlation_id="",
         )

@@ -10,58 +10,8 @@ from hypothesis import strategies as st
 
 from llorch.job import JobId
 from llorch.wire.tasks import Priority
-from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, JobQueue, Ticket
-
-FAR_MS = 2**50
-
-
-class Line:
-    """A queue, and jobs that come in one after the other."""
-
-    def __init__(self) -> None:
-        self.queue = JobQueue()
-        self.seq = 0
-
-    def come(
-        self,
-        session_id: str | None = None,
-        *,
-        priority: Priority = "interactive",
-        model_ref: str = "m",
-        now_ms: int = 0,
-        deadline_ms: int = FAR_MS,
-        not_before_ms: int = 0,
-        tag: int | None = None,
-    ) -> Ticket:
-        self.seq += 1
-        ticket = Ticket(
-            id=JobId(f"{self.seq}"),
-            seq=self.seq,
-            model_ref=model_ref,
-            session_id=session_id,
-            priority=priority,
-            submitted_ms=now_ms,
-            tag=self.queue.next_tag(priority, session_id) if tag is None else tag,
-            deadline_ms=deadline_ms,
-            correlation_id="c",
-            not_before_ms=not_before_ms,
-        )
-        self.queue.add(ticket)
-        return ticket
-
-    def ids(self) -> list[JobId]:
-        """Return every waiting job by its position."""
-        return sorted((JobId(str(n)) for n in range(1, self.seq + 1) if JobId(str(n)) in self.queue), key=self._place)
-
-    def _place(self, job_id: JobId) -> int:
-        position = self.queue.position(job_id)
-        assert position is not None
-        return position
-
-    def serve(self, count: int = 10**6) -> list[Ticket]:
-        """Take the first jobs of the queue, one after the other."""
-        taken = [self.queue.take(job_id) for job_id in self.ids()[:count]]
-        return [ticket for ticket in taken if ticket is not None]
+from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, JobQueue
+from tests.support.queueing import FAR_MS, Line
 
 
 def test_jobs_of_one_session_are_served_as_they_came() -> None:
@@ -286,7 +236,19 @@ def test_sessions_that_are_over_are_forgotten() -> None:
     for n in range(3_000):
         line.queue.take(line.come(f"s{n}").id)
 
-    assert len(line.queue._lanes["interactive"].last_tags) < 2_000
+    assert len(line.queue._lanes["interactive"].models["m"].last_tags) < 2_000
+
+
+def test_sessions_that_leave_while_nothing_is_served_are_forgotten() -> None:
+    line = Line()
+    stays = line.come("stays")
+
+    for n in range(3_000):
+        line.queue.remove(line.come(f"s{n}").id)
+
+    turns = line.queue._lanes["interactive"].models["m"]
+    assert len(turns.last_tags) < 2_000
+    assert turns.last_tags["stays"] == stays.tag
 
 
 @settings(max_examples=100)

@@ -42,7 +42,7 @@ class QueueAgainstAList(RuleBasedStateMachine):
             session_id=session_id,
             priority=priority,
             submitted_ms=self.now_ms,
-            tag=self.queue.next_tag(priority, session_id),
+            tag=self.queue.next_tag(priority, session_id, model_ref=model_ref),
             deadline_ms=self.now_ms + life_ms,
             correlation_id="c",
             not_before_ms=self.now_ms + rest_ms,

@@ -72,7 +72,7 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
                 session_id=session_id,
                 priority=priority,
                 submitted_ms=self.now_ms,
-                tag=self.queue.next_tag(priority, session_id),
+                tag=self.queue.next_tag(priority, session_id, model_ref=model_ref),
                 deadline_ms=2**50,
                 correlation_id="c",
             )

@@ -5,6 +5,9 @@ tag, but after the tag served last and not before the first one that waits. Serv
 take turns and each is first come, first served. Jobs without a session share one. (Start-time fair queueing with equal
 weights and costs: Goyal, Vin, Cheng 1996, https://doi.org/10.1145/248156.248171.)
 
+All of that is counted model by model, because jobs of different models have different workers: what one model serves
+neither gives nor takes a turn at another. A model that nobody waits for starts level with the whole class.
+
 Interactive jobs go before batch jobs; a batch job that has waited long enough is given a place among them. A job that
 rests between two attempts keeps its place, but lies aside until its time has come: it is never looked at in vain.
 Every operation costs O(log n).
@@ -27,7 +30,7 @@ from roles.orchestrator.scheduler.prefix import Prefix
 
 PROMOTE_AFTER_MS = 300_000
 FORGET_FROM = 1_000
-"""Sessions whose last turn is over are forgotten once there are this many more than waiting jobs."""
+"""Sessions, and models, that no job waits for are forgotten once there are this many more than waiting jobs."""
 
 _Key = tuple[int, int]
 
@@ -64,14 +67,30 @@ class Ticket:
         return "interactive" if self.promoted else self.priority
 
 
+class _Turns:
+    """The jobs of one model in one class: the places of all, those that may run, and whose turn it is."""
+
+    def __init__(self, served: int) -> None:
+        self.places: SortedList[_Key] = SortedList()
+        self.ready: SortedDict[_Key, Ticket] = SortedDict()
+        self.served = served
+        self.last_tags: dict[str, int] = {}
+
+
 class _Lane:
-    """One class: all tickets by place, and those that may run by model."""
+    """One class: all places, and the jobs by model."""
 
     def __init__(self) -> None:
         self.places: SortedList[_Key] = SortedList()
-        self.models: dict[str, SortedDict[_Key, Ticket]] = {}
+        self.models: dict[str, _Turns] = {}
         self.served = -1
-        self.last_tags: dict[str, int] = {}
+
+    def turns(self, model_ref: str) -> _Turns:
+        """Return a model's turns; where nobody waits for it, every session starts behind what was served last."""
+        found = self.models.get(model_ref)
+        if found is None:
+            found = self.models[model_ref] = _Turns(self.served)
+        return found
 
 
 class JobQueue:
@@ -104,31 +123,38 @@ class JobQueue:
         """Return how many wait in a class."""
         return len(self._lanes[priority].places)
 
-    def next_tag(self, priority: Priority, session_id: str | None) -> int:
-        """Take the next place for a session: its turn after its own last one, but not in the past."""
+    def next_tag(self, priority: Priority, session_id: str | None, *, model_ref: str) -> int:
+        """Take the next place for a session at a model: its turn after its own last one, but not in the past."""
         lane = self._lanes[priority]
+        turns = lane.turns(model_ref)
         session = session_id or ""
-        first = lane.places[0][0] if lane.places else 0
-        tag = max(lane.served + 1, first, lane.last_tags.get(session, -1) + 1)
-        lane.last_tags[session] = tag
-        if len(lane.last_tags) > 2 * len(lane.places) + FORGET_FROM:
-            lane.last_tags = {name: last for name, last in lane.last_tags.items() if last >= lane.served}
+        places = turns.places or lane.places
+        first = places[0][0] if places else 0
+        tag = max(turns.served + 1, first, turns.last_tags.get(session, -1) + 1)
+        turns.last_tags[session] = tag
+        if len(turns.last_tags) > 2 * (self.waiting(model_ref) + len(self._resting)) + FORGET_FROM:
+            waiting = {ticket.session_id or "" for ticket in self.all_of(model_ref, len(self))}
+            turns.last_tags = {name: last for name, last in turns.last_tags.items() if name in waiting}
+        if len(lane.models) > 2 * len(self._by_age) + FORGET_FROM:
+            lane.models = {name: found for name, found in lane.models.items() if found.places}
         return tag
 
     def add(self, ticket: Ticket) -> None:
         """Put a job in its place. Its tag may be one it had before: a retry keeps its place."""
         lane = self._lanes[ticket.lane]
+        turns = lane.turns(ticket.model_ref)
         key = (ticket.tag, ticket.seq)
         self._tickets[ticket.id] = ticket
         self._by_deadline.add((ticket.deadline_ms, ticket.id))
         lane.places.add(key)
+        turns.places.add(key)
         self._by_age.setdefault(ticket.model_ref, SortedList()).add((ticket.submitted_ms, ticket.seq))
         if ticket.not_before_ms > 0:
             self._resting.add((ticket.not_before_ms, ticket.id))
         else:
-            lane.models.setdefault(ticket.model_ref, SortedDict())[key] = ticket
+            turns.ready[key] = ticket
         session = ticket.session_id or ""
-        lane.last_tags[session] = max(lane.last_tags.get(session, -1), ticket.tag)
+        turns.last_tags[session] = max(turns.last_tags.get(session, -1), ticket.tag)
         if ticket.lane == "batch":
             self._batch_by_age.add((ticket.submitted_ms, ticket.seq, ticket.id))
 
@@ -139,21 +165,20 @@ class JobQueue:
             return None
         self._by_deadline.remove((ticket.deadline_ms, job_id))
         lane = self._lanes[ticket.lane]
+        turns = lane.models[ticket.model_ref]
         key = (ticket.tag, ticket.seq)
         lane.places.remove(key)
+        turns.places.remove(key)
         ages = self._by_age[ticket.model_ref]
         ages.remove((ticket.submitted_ms, ticket.seq))
         if not ages:
             del self._by_age[ticket.model_ref]
-        waiting = lane.models.get(ticket.model_ref)
-        if waiting is None or waiting.pop(key, None) is None:
+        if turns.ready.pop(key, None) is None:
             self._resting.remove((ticket.not_before_ms, job_id))
-        elif not waiting:
-            del lane.models[ticket.model_ref]
         if ticket.lane == "batch":
             self._batch_by_age.remove((ticket.submitted_ms, ticket.seq, ticket.id))
-        if not lane.places:
-            lane.last_tags.clear()  # nobody waits: every session starts level
+        if not turns.places:
+            del lane.models[ticket.model_ref]
         return ticket
 
     def take(self, job_id: JobId) -> Ticket | None:
@@ -162,6 +187,9 @@ class JobQueue:
         if ticket is not None:
             lane = self._lanes[ticket.lane]
             lane.served = max(lane.served, ticket.tag)
+            turns = lane.models.get(ticket.model_ref)
+            if turns is not None:
+                turns.served = max(turns.served, ticket.tag)
         return ticket
 
     def position(self, job_id: JobId) -> int | None:
@@ -178,7 +206,7 @@ class JobQueue:
         for lane in self._lanes.values():
             resting = (self._tickets[job_id] for _, job_id in self._resting)
             aside = sorted(((t.tag, t.seq), t) for t in resting if self._lanes[t.lane] is lane)
-            places = merge(aside, *(waiting.items() for waiting in lane.models.values()), key=itemgetter(0))
+            places = merge(aside, *(turns.ready.items() for turns in lane.models.values()), key=itemgetter(0))
             found += (ticket for _, ticket in islice(places, count - len(found)))
         return found
 
@@ -187,8 +215,7 @@ class JobQueue:
         found: set[str] = set()
         while self._resting and self._resting[0][0] <= now_ms:
             ticket = self._tickets[self._resting.pop(0)[1]]
-            waiting = self._lanes[ticket.lane].models.setdefault(ticket.model_ref, SortedDict())
-            waiting[ticket.tag, ticket.seq] = ticket
+            self._lanes[ticket.lane].models[ticket.model_ref].ready[ticket.tag, ticket.seq] = ticket
             found.add(ticket.model_ref)
         return found
 
@@ -200,7 +227,8 @@ class JobQueue:
         """Return what models are served by, smallest first; models that no job waits for come last."""
         ages = self._by_age.get(model_ref)
         submitted_ms, seq = ages[0] if ages else (2**62, 0)
-        return model_ref not in self._lanes["interactive"].models, submitted_ms, seq
+        turns = self._lanes["interactive"].models.get(model_ref)
+        return turns is None or not turns.ready, submitted_ms, seq
 
     def waiting(self, model_ref: str) -> int:
         """Return how many jobs wait for a model, those that rest included."""
@@ -215,9 +243,9 @@ class JobQueue:
         """Return the first *count* jobs for a model that may run, in order; `rested` adds to them."""
         found: list[Ticket] = []
         for lane in self._lanes.values():
-            waiting = lane.models.get(model_ref)
-            if waiting is not None and len(found) < count:
-                found += islice(waiting.values(), count - len(found))
+            turns = lane.models.get(model_ref)
+            if turns is not None and len(found) < count:
+                found += islice(turns.ready.values(), count - len(found))
         return found
 
     def all_of(self, model_ref: str, count: int) -> list[Ticket]:
@@ -239,7 +267,7 @@ class JobQueue:
             if ticket is None:
                 break
             ticket.promoted = True
-            ticket.tag = self.next_tag("interactive", ticket.session_id)
+            ticket.tag = self.next_tag("interactive", ticket.session_id, model_ref=ticket.model_ref)
             self.add(ticket)
             moved += 1
         return moved
