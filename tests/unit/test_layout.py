@@ -87,7 +87,7 @@ TESTED_ELSEWHERE = {
         [f"roles/orchestrator/scheduler/{name}.py" for name in SCHEDULER],
         "test_supply.py tells the supply as a whole of facts and deeds, through whole days too",
     ),
-    "roles/orchestrator/state/output.py": "test_store.py and test_text_log.py write and read texts with it",
+    "roles/orchestrator/state/output.py": "test_text_log.py writes and reads with it, test_store_erasing.py erases",
     "llorch/policy.py": "test_config.py reads it from files",
     "llorch/client.py": "every integration and end-to-end test speaks through it",
     "roles/worker/backend/llamacpp_process.py": "test_worker_llamacpp_process.py kills, starves and misfeeds it",

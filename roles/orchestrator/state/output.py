@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
+from collections.abc import Sequence
+from functools import partial
 
 from llorch.job import JobId
 from roles.orchestrator.state.rows import Chunk, Generated
+from roles.orchestrator.state.writer import Writer
 
 MAX_READ_BYTES = 1024 * 1024
 """No more is read at once, but for one chunk."""
+MAX_ERASED_BYTES = 1024 * 1024
+"""No more is erased in one transaction, but for one chunk: each page is overwritten, and submissions wait meanwhile."""
+ROW_BYTES = 1024
+"""What erasing a chunk costs besides its bytes, in bytes."""
+LOOKED_AT = 500
+"""Jobs that one transaction looks at."""
 
 
 def add(db: sqlite3.Connection, seq: int, chunk: Chunk) -> None:
@@ -55,3 +64,38 @@ def generated(db: sqlite3.Connection, seq: int) -> Generated:
         ids=array("i", b"".join(ids for _, ids, _ in rows)) if known else None,
         held=rows[-1][2],
     )
+
+
+async def erase(writer: Writer, seqs: Sequence[int]) -> set[int]:
+    """Erase the output of jobs that have ended, so little at once that nobody waits for it; return which had any.
+
+    Raises:
+        BusyError: The database cannot be written; what was erased until then is gone.
+    """
+    gone: set[int] = set()
+    start = 0
+    while start < len(seqs):
+        found, done = await writer.write(partial(erase_some, seqs=seqs[start : start + LOOKED_AT]), patient=False)
+        gone |= found
+        start += done
+    return gone
+
+
+def erase_some(db: sqlite3.Connection, seqs: Sequence[int]) -> tuple[set[int], int]:
+    """Erase up to `MAX_ERASED_BYTES` of the output of jobs; return which had any, and how many have none left.
+
+    Each is erased from its end, so that who reads one meanwhile gets its beginning and no gap.
+    """
+    statement = (
+        "SELECT first, length(events) + coalesce(length(ids), 0) FROM output WHERE job_seq = ? ORDER BY first DESC"
+    )
+    gone: set[int] = set()
+    left = MAX_ERASED_BYTES
+    for done, seq in enumerate(seqs):
+        for first, size in db.execute(statement, (seq,)).fetchall():
+            if left <= 0:
+                return gone, done
+            db.execute("DELETE FROM output WHERE job_seq = ? AND first = ?", (seq, first))
+            left -= size + ROW_BYTES
+            gone.add(seq)
+    return gone, len(seqs)

@@ -1,7 +1,7 @@
 """Erasing jobs that have ended, at an operator's wish: a few at a time, so that nobody waits for it.
 
 Strategy: read a stretch of the jobs that ended long enough ago, in the order they ended; erase the wanted ones of it
-in transactions that take milliseconds; go on behind it. In between, the writer serves everybody else.
+in transactions that take milliseconds, their texts first; go on behind it. In between, the writer serves everybody.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 from llorch.wire.operations import FinalState, Purge, Purged
+from roles.orchestrator.state import output
 from roles.orchestrator.state.database import erase_log
 from roles.orchestrator.state.writer import Writer
 
@@ -25,10 +26,6 @@ _ENDED = (
     "WHERE finished_ms < ? AND (finished_ms, seq) > (?, ?) ORDER BY finished_ms, seq LIMIT ?"
 )
 _JOB = "DELETE FROM jobs WHERE seq = ? AND state IN ('completed', 'failed', 'cancelled')"
-_TEXT = (
-    "DELETE FROM output WHERE job_seq = "
-    "(SELECT seq FROM jobs WHERE seq = ? AND state IN ('completed', 'failed', 'cancelled'))"
-)
 
 
 class Ended(NamedTuple):
@@ -72,12 +69,14 @@ def ended(db: sqlite3.Connection, *, before_ms: int, behind: tuple[int, int]) ->
 
 async def _erase(writer: Writer, jobs: Sequence[Ended], *, outputs_only: bool) -> list[Ended]:
     """Erase jobs or their texts, a few in a transaction; return those that were still there."""
-    statement = _TEXT if outputs_only else _JOB
+    erased = await output.erase(writer, [job.seq for job in jobs if job.kept])
+    if outputs_only:
+        return [job for job in jobs if job.seq in erased]
 
-    def erase(db: sqlite3.Connection, some: Sequence[Ended]) -> list[Ended]:
-        return [job for job in some if db.execute(statement, (job.seq,)).rowcount]
+    def forget(db: sqlite3.Connection, some: Sequence[Ended]) -> list[Ended]:
+        return [job for job in some if db.execute(_JOB, (job.seq,)).rowcount]
 
     gone: list[Ended] = []
     for start in range(0, len(jobs), AT_ONCE):
-        gone += await writer.write(partial(erase, some=jobs[start : start + AT_ONCE]), patient=False)
+        gone += await writer.write(partial(forget, some=jobs[start : start + AT_ONCE]), patient=False)
     return gone

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ from roles.orchestrator.state.database import Database, erase_log, unusable
 from roles.orchestrator.state.rows import AttemptRow, Chunk, Ending, Filter, Generated, JobRow, NewJob, Whereabouts
 from roles.orchestrator.state.text_log import TextLog
 
-BATCH_ROWS = 500
-"""Rows that one transaction erases at most."""
+AT_ONCE = 50
+"""Jobs that one transaction deletes at most."""
 
 _COLUMNS = ", ".join(field.name for field in fields(JobRow))
 _NEW = [field.name for field in fields(NewJob)]
@@ -284,27 +284,21 @@ class Store:
         )
         values = (finished_from_ms, finished_before_ms)
         found = await self.reader.read(lambda db: db.execute(statement, values).fetchall())
-        await self._delete("output", "job_seq", [seq for (seq,) in found])
-        return len(found)
+        return len(await output.erase(self.writer, [seq for (seq,) in found]))
 
     async def purge(self, *, finished_before_ms: int) -> int:
         """Delete jobs that ended before then; return how many."""
         statement = "SELECT seq FROM jobs WHERE finished_ms < ?"
         found = await self.reader.read(lambda db: db.execute(statement, (finished_before_ms,)).fetchall())
-        await self._delete("jobs", "seq", [seq for (seq,) in found])
-        return len(found)
+        seqs = [seq for (seq,) in found]
+        await output.erase(self.writer, seqs)
+        for start in range(0, len(seqs), AT_ONCE):
+            await self.writer.write(partial(_forget, seqs=seqs[start : start + AT_ONCE]), patient=False)
+        return len(seqs)
 
     async def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the database and empty it; fails as `erase_log` tells."""
         await erase_log(self.writer)
-
-    async def _delete(self, table: str, column: str, seqs: Iterable[int]) -> None:
-        """Delete rows some hundred at a time, so that nobody waits long for a commit."""
-        left = list(seqs)
-        while left:
-            batch, left = left[:BATCH_ROWS], left[BATCH_ROWS:]
-            statement = f"DELETE FROM {table} WHERE {column} IN ({', '.join('?' * len(batch))})"
-            await self.writer.write(partial(_run, statement=statement, values=batch), patient=False)
 
     async def _one(self, where: str, *values: object) -> JobRow | None:
         rows = await self._many(where, *values)
@@ -330,5 +324,5 @@ def _row(values: tuple[object, ...]) -> JobRow:
     return JobRow(**named)  # type: ignore[arg-type]  # the table is STRICT: columns have the types they say
 
 
-def _run(db: sqlite3.Connection, *, statement: str, values: list[int]) -> int:
-    return db.execute(statement, values).rowcount
+def _forget(db: sqlite3.Connection, *, seqs: list[int]) -> None:
+    db.executemany("DELETE FROM jobs WHERE seq = ?", [(seq,) for seq in seqs])
