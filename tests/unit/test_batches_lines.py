@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
-from llorch.errors import InvalidRequest, ModelNotFound
+from llorch.errors import InvalidRequest, ModelNotFound, RemoteError, TimeoutExceeded
 from llorch.wire.batches import BatchLine, BatchProblem
 from llorch.wire.tasks import MAX_TIMEOUT_MS
 from roles.orchestrator.batches.lines import (
+    LATE_MS,
     MAX_LINES,
+    MOST_LATE,
     WINDOW,
+    again,
     asked,
     count_problem,
     failed,
@@ -22,6 +25,8 @@ from roles.orchestrator.batches.lines import (
     tasks,
     undone,
 )
+from roles.orchestrator.queue.retry import GiveUp, after_failure
+from tests.support.storing import row
 
 CHATS = "/v1/chat/completions"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -112,3 +117,39 @@ def test_a_batch_takes_half_of_what_the_queue_has_left(flying: int, waiting: int
 
 def test_a_file_has_one_request_at_least_and_so_many_at_most() -> None:
     assert [len(count_problem(total)) for total in (0, 1, MAX_LINES, MAX_LINES + 1)] == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("waited_ms", "late", "expected"),
+    [
+        (LATE_MS, 0, True),
+        (LATE_MS - 1, 0, False),
+        (MAX_TIMEOUT_MS - 1, MOST_LATE - 1, True),
+        (MAX_TIMEOUT_MS - 1, MOST_LATE, False),
+        (None, 0, False),
+    ],
+)
+def test_a_request_whose_job_ran_out_of_time_is_asked_again_if_it_had_waited(
+    waited_ms: int | None, late: int, expected: bool
+) -> None:
+    job = row(submitted_ms=1_000, dispatched_ms=None if waited_ms is None else 1_000 + waited_ms)
+
+    assert again(TimeoutExceeded("too long"), job, late=late) is expected
+    assert again(TimeoutExceeded("too long"), None, late=late) is False
+
+
+def test_a_request_whose_job_never_ran_is_asked_again_as_often_as_that_happens() -> None:
+    assert again(TimeoutExceeded("not started", code="QUEUE_TIMEOUT"), row(), late=MOST_LATE) is True
+
+
+@pytest.mark.parametrize(("deadline_ms", "attempt", "expected"), [(1_400, 1, True), (10**9, 5, False)])
+def test_a_request_whose_job_had_no_time_left_to_be_tried_again_is_asked_again(
+    deadline_ms: int, attempt: int, expected: bool
+) -> None:
+    lost = RemoteError("the worker is gone", code="WORKER_LOST", status=503, retriable=True)
+    outcome = after_failure(lost, attempt=attempt, now_ms=1_000, deadline_ms=deadline_ms, chance=0.0)
+    assert isinstance(outcome, GiveUp)
+    told = RemoteError(outcome.message, code=outcome.code, status=503, retriable=outcome.retriable)
+
+    assert again(told, row(dispatched_ms=1_001), late=0) is expected
+    assert again(told, row(dispatched_ms=1_001), late=MOST_LATE) is False

@@ -22,13 +22,19 @@ from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.embeddings import embedding_task, embeddings
 from roles.orchestrator.dialects.responses import task as response_task
 from roles.orchestrator.dialects.responses_replies import whole_reply
+from roles.orchestrator.queue.retry import NO_TIME
 from roles.orchestrator.state.batches import LineRow
+from roles.orchestrator.state.rows import JobRow
 
 MAX_LINES = 50_000
 MAX_PROBLEMS = 20
 """So many are told; an answer does not grow with the file."""
 WINDOW = 256
 """Requests of batches that are jobs at the same time."""
+NEVER_RAN = {"QUEUE_TIMEOUT"}
+MOST_LATE = 5
+LATE_MS = 60_000
+"""A job that waited for less than this had as much time with a worker as any."""
 UNDONE = {
     "expired": LineError(
         code="batch_expired", message="This request could not be executed before the completion window expired."
@@ -149,6 +155,26 @@ def body(wanted: Wanted, found: list[Answer], *, created_s: int) -> msgspec.Stru
 def key(batch_id: str, number: int, answer: int, again: int) -> str:
     """Return the idempotency key of a job: a restart that asks again gets the same one."""
     return f"{batch_id}/{number}/{answer}/{again}"
+
+
+def again(error: LlorchError, job: JobRow | None, *, late: int) -> bool:
+    """Return whether a request whose job has failed is asked for once more: a batch has more time than a job.
+
+    One that never ran is, always. One that had less time with a worker than a job may have is `MOST_LATE` times, so
+    that what takes too long, or kills its workers, comes to an end.
+
+    Args:
+        error: What its job has ended with.
+        job: That job; None when it has been purged.
+        late: How often it has been asked for again because of too little time with a worker.
+    """
+    if error.code in NEVER_RAN:
+        return True
+    if late >= MOST_LATE:
+        return False
+    if error.code != "TIMEOUT":
+        return error.message.endswith(NO_TIME)
+    return job is not None and job.dispatched_ms is not None and job.dispatched_ms - job.submitted_ms >= LATE_MS
 
 
 def answered(custom_id: str, body: msgspec.Struct | msgspec.Raw, *, status: int = 200) -> bytes:

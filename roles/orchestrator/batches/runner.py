@@ -26,13 +26,12 @@ from roles.orchestrator.batches import lines
 from roles.orchestrator.batches.folder import Folder
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.core import Orchestrator
+from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.state.batches import BatchRow, BatchTables, FileRow, LineRow
 from roles.orchestrator.state.store import Store
 
 TICK_S = 1.0
 AGAIN_S = 1.0
-AGAIN = {"QUEUE_TIMEOUT"}
-"""Ends of jobs that never ran: a batch waits longer than a job may."""
 _log = log.get("orchestrator.batches")
 
 
@@ -184,23 +183,27 @@ class Runner:
         wanted = lines.asked(line)
         left_ms = batch.expires_ms - self._clock_ms()
         tasks = lines.tasks(wanted, batch.id, room=answers.room(self._core, wanted.model), left_ms=left_ms)
-        again = 0
+        again = late = 0
         while True:
+            found: list[Answer] = []
             jobs = [
                 await self._job(batch, task, lines.key(batch.id, row.number, number, again))
                 for number, task in enumerate(tasks)
             ]
             try:
-                found = [await answers.whole(self._core, job, owner=batch.owner) for job in jobs]
+                for job in jobs:
+                    found.append(await answers.whole(self._core, job, owner=batch.owner))  # noqa: PERF401 - to be counted
             except answers.Unfinished:
                 await asyncio.sleep(AGAIN_S)
                 continue
             except LlorchError as error:
                 for job in jobs:
                     self._core.dispatcher.abandon(job)
-                if error.code not in AGAIN:
+                failed = await self._store.get(jobs[len(found)])
+                if not lines.again(error, failed, late=late):
                     raise
                 again += 1
+                late += error.code not in lines.NEVER_RAN
                 continue
             build = partial(lines.body, wanted, found, created_s=self._clock_ms() // 1000)
             return lines.answered(row.custom_id, msgspec.Raw(b"".join(await answers.told(found, build))))

@@ -22,6 +22,10 @@ LAST_CODES = frozenset({"CANNOT_CONTINUE"})
 """Another attempt of this job cannot help, but another job may."""
 
 
+NO_TIME = "no time is left for another attempt"
+"""How the message of a job ends that would have been tried again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Queue the job again; it may run from `not_before_ms` on."""
@@ -60,7 +64,7 @@ def after_failure(
         return GiveUp(error.code, f"{error.message}; given up after {attempt} attempts", retriable=True)
     not_before_ms = now_ms + _delay_ms(attempt - 1, BASE_MS, CAP_MS, chance=chance)
     if not_before_ms >= deadline_ms:
-        return GiveUp(error.code, f"{error.message}; no time is left for another attempt", retriable=True)
+        return GiveUp(error.code, f"{error.message}; {NO_TIME}", retriable=True)
     return Retry(not_before_ms, counts=True)
 
 

@@ -1,0 +1,44 @@
+"""Batches that have more time than a job, and several at once, on a real orchestrator with a scripted worker."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from llorch.wire.tasks import MAX_TIMEOUT_MS, TaskPage
+from tests.integration.test_orchestrator_batches import begun, ended, jsonl, library, request, results
+from tests.support.orchestrating import QUIET, ScriptedWorker, orchestrator, scripted
+from tests.support.scripts import Call, well_behaved
+
+
+async def test_a_line_whose_job_waited_for_most_of_its_time_is_asked_again_when_the_rest_was_too_short(
+    tmp_path: Path,
+) -> None:
+    go = asyncio.Event()
+
+    async def busy_then_slow(call: Call) -> None:
+        if len(worker.asked) == 1:
+            await go.wait()
+        if len(worker.asked) == 2:
+            await call.started()
+            await call.cancelled.wait()
+            await call.fail("CANCELLED", retriable=False)
+        else:
+            await well_behaved(call)
+
+    worker = ScriptedWorker(slots=1, script=busy_then_slow)
+    async with scripted(worker), orchestrator(tmp_path, **QUIET) as system, library(system) as ai:
+        await system.register(worker)
+        batch = await begun(ai, jsonl([request(1), request(2)]))
+        async with asyncio.timeout(30):
+            while not worker.asked or len((await system.client.send("GET", "/v2/tasks", TaskPage)).tasks) < 2:
+                await asyncio.sleep(0.02)
+        system.advance(MAX_TIMEOUT_MS - 2_500)
+        go.set()
+        done = await ended(ai, batch)
+        good = await results(ai, done.output_file_id)
+        page = await system.client.send("GET", "/v2/tasks", TaskPage)
+
+    assert sorted(good) == ["line 1", "line 2"]
+    assert done.error_file_id is None
+    assert sorted(task.status for task in page.tasks) == ["completed", "completed", "failed"]
