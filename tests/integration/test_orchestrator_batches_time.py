@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from llorch.wire.tasks import MAX_TIMEOUT_MS, TaskPage
+from roles.orchestrator.batches.lines import WINDOW
 from tests.integration.test_orchestrator_batches import begun, ended, jsonl, library, request, results
 from tests.support.orchestrating import QUIET, ScriptedWorker, orchestrator, scripted
 from tests.support.scripts import Call, well_behaved
@@ -42,3 +43,31 @@ async def test_a_line_whose_job_waited_for_most_of_its_time_is_asked_again_when_
     assert sorted(good) == ["line 1", "line 2"]
     assert done.error_file_id is None
     assert sorted(task.status for task in page.tasks) == ["completed", "completed", "failed"]
+
+
+async def test_a_batch_behind_a_long_one_has_a_job_before_any_line_of_that_is_answered(tmp_path: Path) -> None:
+    go = asyncio.Event()
+
+    async def held(call: Call) -> None:
+        await go.wait()
+        await well_behaved(call)
+
+    worker = ScriptedWorker(slots=1, script=held)
+    async with scripted(worker), orchestrator(tmp_path, **QUIET) as system, library(system) as ai:
+        await system.register(worker)
+        long = await begun(ai, jsonl([request(number) for number in range(WINDOW + 20)]))
+        async with asyncio.timeout(30):
+            while len(system.core.dispatcher.queue) < WINDOW - 1:
+                await asyncio.sleep(0.02)
+        short = await begun(ai, jsonl([request(1)]))
+        async with asyncio.timeout(30):
+            while not (await system.client.send("GET", "/v2/tasks", TaskPage, params={"session_id": short.id})).tasks:
+                await asyncio.sleep(0.02)
+        counts = (await ai.batches.retrieve(long.id)).request_counts
+        go.set()
+        done = await ended(ai, short)
+
+    assert counts is not None
+    assert counts.completed == 0
+    assert done.request_counts is not None
+    assert done.request_counts.completed == 1

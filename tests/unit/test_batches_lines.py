@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llorch.errors import InvalidRequest, ModelNotFound, RemoteError, TimeoutExceeded
 from llorch.wire.batches import BatchLine, BatchProblem
@@ -22,6 +24,7 @@ from roles.orchestrator.batches.lines import (
     key,
     problem,
     room,
+    share,
     tasks,
     undone,
 )
@@ -153,3 +156,62 @@ def test_a_request_whose_job_had_no_time_left_to_be_tried_again_is_asked_again(
 
     assert again(told, row(dispatched_ms=1_001), late=0) is expected
     assert again(told, row(dispatched_ms=1_001), late=MOST_LATE) is False
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ((0, 0, 0, 1, 0, -1), WINDOW),
+        ((0, 0, 0, 2, 0, -1), WINDOW // 2),
+        ((WINDOW, 0, WINDOW, 2, 0, -1), 0),  # the other has a turn
+        ((0, 0, WINDOW, 2, WINDOW, 10_000), 1),  # a first one goes beyond the window
+        ((1, 0, WINDOW + 1, 2, WINDOW, 10_000), 0),
+        ((1, 0, WINDOW - 1, 2, WINDOW, 10_000), 1),
+        ((0, 0, WINDOW, 2, WINDOW, 2 * WINDOW), 0),  # not beyond the queue
+        ((100, 50, 150, 1, 0, -1), WINDOW - 150),  # what has begun all it has is no reason to leave room
+        ((0, 0, 4, 2, 4, 10), 1),
+        ((4, 0, 4, 2, 4, 10), 0),
+    ],
+)
+def test_batches_share_what_may_be_jobs_at_the_same_time(facts: tuple[int, ...], expected: int) -> None:
+    own, ended, flying, hungry, waiting, capacity = facts
+
+    found = share(own=own, ended=ended, flying=flying, hungry=hungry, waiting=waiting, capacity=capacity)
+
+    assert found == expected
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.integers(1, 2 * WINDOW), min_size=1, max_size=6),
+    st.sampled_from([-1, 1, 10, 300, 10_000]),
+    st.lists(st.integers(0, 10**6), max_size=30),
+)
+def test_no_batch_is_left_out_and_no_room_is_left_unused(left: list[int], capacity: int, landing: list[int]) -> None:
+    flying = [0] * len(left)
+
+    for lands in [*landing, 0]:
+        hungry = [number for number, count in enumerate(left) if count]
+        for number in hungry:
+            free = room(flying=sum(flying), waiting=sum(flying), capacity=capacity)
+            more = share(
+                own=flying[number],
+                ended=sum(flying[other] for other in range(len(left)) if other not in hungry),
+                flying=sum(flying),
+                hungry=len(hungry),
+                waiting=sum(flying),
+                capacity=capacity,
+            )
+            assert len(hungry) > 1 or more == free or (free, more, flying[number]) == (0, 1, 0)
+            begun = min(more, left[number])
+            flying[number] += begun
+            left[number] -= begun
+
+        assert sum(flying) <= WINDOW + len(left)
+        assert capacity < 0 or sum(flying) <= capacity
+        if capacity in {-1, 10_000}:
+            assert all(flying[number] for number in hungry)
+        busy = [number for number, count in enumerate(flying) if count]
+        flying[busy[lands % len(busy)]] -= 1
+        if not any(left):
+            break

@@ -30,7 +30,7 @@ MAX_LINES = 50_000
 MAX_PROBLEMS = 20
 """So many are told; an answer does not grow with the file."""
 WINDOW = 256
-"""Requests of batches that are jobs at the same time."""
+"""Requests of batches that are jobs at the same time, but for the first of each batch."""
 NEVER_RAN = {"QUEUE_TIMEOUT"}
 MOST_LATE = 5
 LATE_MS = 60_000
@@ -203,6 +203,27 @@ def room(*, flying: int, waiting: int, capacity: int) -> int:
     """
     free = WINDOW - flying
     return max(0, min(free, -(-(capacity - waiting - flying) // 2)) if capacity >= 0 else free)
+
+
+def share(*, own: int, ended: int, flying: int, hungry: int, waiting: int, capacity: int) -> int:
+    """Return how many more requests of one batch may become jobs now, so that no batch waits for another's end.
+
+    What may be jobs at the same time is shared evenly by the batches that have requests left. Where others have it all,
+    one that has no job may have a first one beyond `WINDOW`, but never beyond the queue.
+
+    Args:
+        own: Its requests that are jobs.
+        ended: Requests that are jobs of batches that have none left.
+        flying: Requests that are jobs, of all batches.
+        hungry: Batches that have requests left, this one included.
+        waiting: Jobs in the queue.
+        capacity: Of the queue; -1 is unbounded.
+    """
+    free = room(flying=flying, waiting=waiting, capacity=capacity)
+    fair = -(-(flying + free - ended) // hungry)
+    if own == 0 and free == 0 and flying >= WINDOW and (capacity < 0 or waiting + flying < capacity):
+        return 1
+    return max(0, min(free, fair - own))
 
 
 def count_problem(total: int) -> Sequence[BatchProblem]:

@@ -59,6 +59,11 @@ class Runner:
         self._wake = asyncio.Event()
         self._flying: dict[int, dict[int, asyncio.Task[None]]] = {}
         self._fed: dict[int, int] = {}
+        self._hungry: set[int] = set()
+        """Batches that may have lines left to begin."""
+        self._turns: dict[int, int] = {}
+        """When each batch began a line last, in looks."""
+        self._looks = 0
         self._troubled: set[int] = set()
         """Batches whose files could not be read or written the last time."""
 
@@ -83,7 +88,10 @@ class Runner:
                     pass
 
     async def _look(self, group: asyncio.TaskGroup) -> None:
-        for batch in await self._tables.in_work():
+        found = await self._tables.in_work()
+        self._looks += 1
+        self._hungry |= {batch.seq for batch in found if batch.status == "in_progress" and batch.seq not in self._fed}
+        for batch in sorted(found, key=lambda batch: self._turns.get(batch.seq, 0)):
             try:
                 await self._move(batch, group)
             except FileNotFoundError:  # the database is from a backup, which has no files
@@ -138,14 +146,22 @@ class Runner:
 
     async def _feed(self, batch: BatchRow, group: asyncio.TaskGroup) -> None:
         """Begin as many lines as there is room for; when none is left, go on to the files."""
-        room = lines.room(
-            flying=sum(len(found) for found in self._flying.values()),
+        flying = self._flying.setdefault(batch.seq, {})
+        self._hungry.add(batch.seq)
+        hungry = (self._hungry - self._troubled) | {batch.seq}
+        counts = {seq: len(found) for seq, found in self._flying.items()}
+        room = lines.share(
+            own=len(flying),
+            ended=sum(count for seq, count in counts.items() if seq not in hungry),
+            flying=sum(counts.values()),
+            hungry=len(hungry),
             waiting=len(self._core.dispatcher.queue),
             capacity=self._core.queue_capacity,
         )
-        flying = self._flying.setdefault(batch.seq, {})
-        after = self._fed.get(batch.seq, 0)
+        after = self._fed.setdefault(batch.seq, 0)
         rows = await self._tables.lines(batch.seq, after=after, limit=max(1, room), pending=True)
+        if not rows:
+            self._hungry.discard(batch.seq)
         if not rows and not flying:
             await self._tables.advance(batch.seq, "in_progress", "finalizing", now_ms=self._clock_ms())
             self.wake()
@@ -154,11 +170,15 @@ class Runner:
         texts = await asyncio.to_thread(
             self._folder.lines, batch.input_file_id, [row.start for row in rows], longest=self._longest
         )
+        self._turns[batch.seq] = self._looks
         for row, text in zip(rows, texts, strict=True):
             self._fed[batch.seq] = row.number
             task = group.create_task(self._carry_out(batch, row, text), name=f"line {row.number} of {batch.id}")
             flying[row.number] = task
             task.add_done_callback(lambda _, row=row: self._landed(flying, row.number))  # type: ignore[misc]  # a default
+        if len(rows) < room:
+            self._hungry.discard(batch.seq)
+            self.wake()  # the others' shares have grown
 
     def _landed(self, flying: dict[int, asyncio.Task[None]], number: int) -> None:
         flying.pop(number, None)
@@ -236,6 +256,8 @@ class Runner:
         await self._tables.end(batch, status, now_ms=self._clock_ms(), files=written, errors=errors)
         await self._tables.forget_lines()
         self._fed.pop(batch.seq, None)
+        self._turns.pop(batch.seq, None)
+        self._hungry.discard(batch.seq)
         _log.info("batch_ended", batch_id=batch.id, status=status)
 
     async def _stop(self, tasks: Iterable[asyncio.Task[None]]) -> None:
