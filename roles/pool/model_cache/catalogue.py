@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import llorch
-from llorch import checkpoint_files, ggml, models
+from llorch import checkpoint_files, log, models
 from llorch.abilities import abilities
 from llorch.errors import ModelIncompatible, ModelInvalid, ModelNotFound
-from llorch.models import BUILTIN_PREFIX, FileRef, HubRef, ServerRef, parse_ref
+from llorch.models import FileRef, ServerRef, parse_ref
 from llorch.wire.models import Origin
 from llorch.wire.pools import Disk, Model
 from roles.pool.model_cache import checkpoint, files, gguf, old_forms
+from roles.pool.model_cache.candidates import candidates, parts
 from roles.pool.model_cache.ledger import ModelRecord
 
 ASSETS = Path(llorch.__file__).parent / "assets"
-MAX_FILES = 10_000
-MAX_DEPTH = 8
-OLD_SUFFIX = ".bin"
-"""What files from before GGUF are called, among others."""
+_log = log.get("pool.catalogue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class ModelFile:
     @property
     def paths(self) -> list[Path]:
         """All its files."""
-        return checkpoint.files(self.path) if self.metadata.form == "safetensors" else _parts(self.path)
+        return checkpoint.files(self.path) if self.metadata.form == "safetensors" else parts(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +97,7 @@ class Catalogue:
         self.models_dir = models_dir
         self.aliases = aliases or {}
         self._read: dict[tuple[str, int, int], gguf.Metadata | None] = {}
+        self._left_out: set[str] = set()
 
     def inspect(self, ref: str) -> ModelFile:
         """Find the file of a resolved reference and read its metadata.
@@ -113,7 +112,7 @@ class Catalogue:
         if checkpoint.is_folder(first):
             return self._checkpoint(ref, first)
         try:
-            read = [(path, *self._metadata(path)) for path in _parts(first)]
+            read = [(path, *self._metadata(path)) for path in parts(first)]
         except FileNotFoundError as error:
             missing = Path(str(error.filename)).name
             what = "there is no such file" if missing == first.name else f"its part {missing} is not"
@@ -145,14 +144,19 @@ class Catalogue:
         """Return every model, by reference, sound or not: built in, downloaded, put there, or registered."""
         found: dict[str, Entry] = {}
         seen: set[tuple[str, int, int]] = set()
-        for ref, origin, first in _candidates(self.models_dir, records or {}):
+        registered = [record.model_ref for record in (records or {}).values() if record.registered]
+        for candidate in candidates(ASSETS, self.models_dir, registered):
+            ref, origin, first = candidate.ref, candidate.origin, candidate.path
+            if ref is None:
+                self._leave_out(first)
+                continue
             if ref in found:
                 continue
             if checkpoint.is_folder(first):
                 found[ref] = self._folder(ref, origin, first, seen)
                 continue
             read: list[gguf.Metadata | None] = []
-            total, newest, paths = 0, 0, _parts(first)
+            total, newest, paths = 0, 0, parts(first)
             for path in paths:
                 try:
                     size, modified = _file(path)
@@ -179,6 +183,11 @@ class Catalogue:
         where = next(path for path in (self.models_dir, *self.models_dir.parents) if path.exists())
         system = os.statvfs(where)
         return Disk(total_bytes=system.f_blocks * system.f_frsize, free_bytes=system.f_bavail * system.f_frsize)
+
+    def _leave_out(self, path: Path) -> None:
+        if str(path) not in self._left_out:
+            self._left_out.add(str(path))
+            _log.warning("model_left_out", path=repr(str(path)), reason="no reference can say such a name; rename it")
 
     def _checkpoint(self, ref: str, folder: Path) -> ModelFile:
         if not checkpoint.is_one(folder):
@@ -244,35 +253,15 @@ def locate(ref: str, models_dir: Path) -> Path:
     return path.parent if checkpoint_files.names_one(parsed.path) else path
 
 
-def _candidates(models_dir: Path, records: Records) -> Iterator[tuple[str, Origin, Path]]:
-    for path in sorted(ASSETS.glob("*.gguf")):
-        yield f"{BUILTIN_PREFIX}{path.name}", "builtin", path
-    for record in records.values():
-        if record.registered:
-            yield record.model_ref, "registered", Path(record.model_ref.removeprefix("file:"))
-    for path in _model_files(models_dir):
-        if checkpoint.is_folder(path):
-            ref = _ref(path / checkpoint_files.CONFIG, models_dir)
-            inside = ref.startswith("hf:")
-            yield (ref, "hub", path) if inside else (str(FileRef(str(path.absolute()))), "file", path)
-        elif _parts(path)[0] == path:
-            ref = _ref(path, models_dir)
-            yield ref, "hub" if ref.startswith("hf:") else "file", path
-
-
-def _parts(path: Path) -> list[Path]:
-    return [path.with_name(name) for name in models.parts(path.name)]
-
-
-def _joined(parts: list[gguf.Metadata]) -> gguf.Metadata:
+def _joined(read: list[gguf.Metadata]) -> gguf.Metadata:
     """Return what the parts of a model say together; a part alone keeps saying that it is one."""
-    first = parts[0]
-    if len(parts) == 1:
+    first = read[0]
+    if len(read) == 1:
         return first
     return replace(
         first,
-        parameters=sum(part.parameters for part in parts),
-        weights_bytes=sum(part.weights_bytes for part in parts),
+        parameters=sum(part.parameters for part in read),
+        weights_bytes=sum(part.weights_bytes for part in read),
         split_count=1,
     )
 
@@ -283,40 +272,6 @@ def _measured(folder: Path) -> tuple[list[Path], int, tuple[str, int, int]]:
     measured = [_file(path) for path in paths]
     total = sum(size for size, _ in measured)
     return paths, total, (str(folder), total, max(modified for _, modified in measured))
-
-
-def _model_files(models_dir: Path) -> Iterator[Path]:
-    count = 0
-    for folder, folders, names in os.walk(models_dir):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if len(Path(folder).relative_to(models_dir).parts) >= MAX_DEPTH:
-            folders.clear()
-        if checkpoint.is_one(Path(folder)) and count < MAX_FILES:
-            count += 1
-            yield Path(folder)
-        for name in sorted(names):
-            path = Path(folder) / name
-            if count < MAX_FILES and (name.endswith(".gguf") or (name.endswith(OLD_SUFFIX) and _is_old(path))):
-                count += 1
-                yield path
-
-
-def _is_old(path: Path) -> bool:
-    """Tell whether a file is a model from before GGUF; others have the same suffix."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
-            return ggml.is_old(file.read(4))
-    except OSError:
-        return False
-
-
-def _ref(path: Path, models_dir: Path) -> str:
-    repo, *inside = path.relative_to(models_dir).parts
-    if repo.startswith("models--") and len(inside) >= 3 and inside[0] == "snapshots":
-        return str(HubRef(repo.removeprefix("models--").replace("--", "/"), inside[1], "/".join(inside[2:])))
-    return str(FileRef(str(path.absolute())))
 
 
 def _file(path: Path) -> tuple[int, int]:
