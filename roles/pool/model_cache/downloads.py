@@ -12,14 +12,13 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from msgspec.structs import replace
 
 from llorch import log, models
-from llorch.errors import DiskFull, LlorchError, NotFound
+from llorch.errors import DiskFull, LlorchError
 from llorch.models import HubRef
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.models import FINAL, Download, DownloadModel, Evicted, FileFacts, Started
@@ -28,27 +27,13 @@ from roles.pool.model_cache import files, progress
 from roles.pool.model_cache.fetch import Order, Report, wanted
 from roles.pool.model_cache.ledger import DownloadRecord, Ledger
 from roles.pool.model_cache.library import PARTIAL, Library
-from roles.pool.model_cache.pace import Pace, Patience, may_go_on
+from roles.pool.model_cache.pace import Patience, may_go_on
+from roles.pool.model_cache.runs import Run, Runs
 from roles.pool.model_cache.transfer import transfer
 
-KEEP_ENDED = 50
 QUIET_S = 15.0
 TELL_S = 1.0  # progress reaches the orchestrator at most so often
 _log = log.get("pool.downloads")
-
-
-@dataclass(slots=True, kw_only=True)
-class _Run:
-    """A download: what is told of it, what is kept, and its task."""
-
-    ref: HubRef
-    record: DownloadRecord
-    view: Download
-    changed: asyncio.Event
-    pace: Pace
-    task: asyncio.Task[None] | None = None
-    unwanted: bool = False
-    failures: int = 0
 
 
 class Downloads:
@@ -91,7 +76,7 @@ class Downloads:
         self._check = check
         self._clock_ms = clock_ms
         self._patience = patience or Patience()
-        self._runs: dict[str, _Run] = {}
+        self._runs = Runs()
         self._told_at = 0.0
 
     async def open(self) -> None:
@@ -99,22 +84,22 @@ class Downloads:
         for record in sorted((await asyncio.to_thread(self._ledger.read)).values(), key=lambda one: one.created_ms):
             ref = models.parse_ref(record.model_ref)
             if isinstance(ref, HubRef):
-                run = self._new(ref, record)
+                run = self._runs.enter(ref, record)
                 if record.failed is None:
                     _log.info("download_goes_on", model_ref=record.model_ref)
                     self._start(run)
 
     def downloads(self) -> list[Download]:
         """Return those that run and those that ended lately, oldest first."""
-        return [run.view for run in self._runs.values()]
+        return [run.view for run in self._runs.all()]
 
     def news(self) -> list[Download]:
         """Return what the orchestrator is told: those that run, and those that failed lately."""
-        return [run.view for run in self._runs.values() if run.view.state not in {"complete", "cancelled"}]
+        return [run.view for run in self._runs.all() if run.view.state not in {"complete", "cancelled"}]
 
     def download(self, download_id: str) -> Download:
         """Return one; raises as `cancel` does."""
-        return self._run(download_id).view
+        return self._runs.get(download_id).view
 
     async def ask(self, request: DownloadModel) -> Started:
         """Begin a download, or join the one that is under way; on disk when this returns.
@@ -129,7 +114,7 @@ class Downloads:
         key = models.model_id(str(ref))
         if request.dry_run:
             return await self._rehearse(ref, request)
-        known = self._runs.get(key)
+        known = self._runs.find(key)
         if known is not None and known.view.state not in FINAL:
             return progress.started(known.view)
         brought = known.record.brought if known is not None else []
@@ -140,7 +125,7 @@ class Downloads:
             created_ms=self._clock_ms(),
             brought=brought,
         )
-        run = self._new(ref, record)
+        run = self._runs.enter(ref, record)
         try:
             if await self._library.whole(str(ref)):
                 await self._discard(run, whole=True)
@@ -164,7 +149,7 @@ class Downloads:
         Raises:
             NotFound: None with that id.
         """
-        run = self._run(download_id)
+        run = self._runs.get(download_id)
         if run.task is not None and not run.task.done():
             run.unwanted = True
             run.task.cancel()
@@ -177,7 +162,7 @@ class Downloads:
 
     async def watch(self, download_id: str) -> AsyncGenerator[Download, None]:
         """Yield a download as it is now and after every change, to its end; again when nothing changes for a while."""
-        run = self._run(download_id)
+        run = self._runs.get(download_id)
         while True:
             changed, view = run.changed, run.view
             yield view
@@ -189,34 +174,17 @@ class Downloads:
 
     async def close(self) -> None:
         """End the processes; what has come stays, and the next process goes on."""
-        running = [run.task for run in self._runs.values() if run.task is not None and not run.task.done()]
+        running = [run.task for run in self._runs.all() if run.task is not None and not run.task.done()]
         for task in running:
             task.cancel()
         if running:
             await asyncio.wait(running)
 
-    def _run(self, download_id: str) -> _Run:
-        if (run := self._runs.get(download_id)) is None:
-            raise NotFound("there is no download with that id, or it ended long ago")
-        return run
-
-    def _new(self, ref: HubRef, record: DownloadRecord) -> _Run:
-        key = models.model_id(str(ref))
-        ended = [key for key, run in self._runs.items() if run.view.state in FINAL and not run.record.brought]
-        for old in ended[: max(0, len(ended) - KEEP_ENDED)]:
-            del self._runs[old]
-        self._runs.pop(key, None)
-        new = Download(download_id=key, model_ref=str(ref), state="queued", created_ms=record.created_ms)
-        run = self._runs[key] = _Run(
-            ref=ref, record=record, view=record.failed or new, changed=asyncio.Event(), pace=Pace()
-        )
-        return run
-
-    def _start(self, run: _Run) -> None:
+    def _start(self, run: Run) -> None:
         run.task = self._tasks.create_task(self._live(run), name=f"download-{run.view.download_id}")
         self._show(run, run.view)
 
-    async def _live(self, run: _Run) -> None:
+    async def _live(self, run: Run) -> None:
         """Carry a download to its end, however often that takes."""
         try:
             while True:
@@ -239,7 +207,7 @@ class Downloads:
             await self._discard(run)
             self._end(run, "cancelled")
 
-    async def _attempt(self, run: _Run) -> None:
+    async def _attempt(self, run: Run) -> None:
         self._show(run, progress.looking(run.view))
         await self._library.clear(run.ref)
         if run.record.before is None:
@@ -259,7 +227,7 @@ class Downloads:
         await self._library.added(str(run.ref), proven)
         await self._library.inspect(str(run.ref))  # whole as it is, it may be no model: whoever asked is told so
 
-    async def _agree(self, run: _Run, found: list[FileFacts]) -> None:
+    async def _agree(self, run: Run, found: list[FileFacts]) -> None:
         """Make sure that there is room for what was found, and remember what that was."""
         total = sum(file.size_bytes for file in found)
         await self._room(run, total)
@@ -269,25 +237,25 @@ class Downloads:
         done = await asyncio.to_thread(files.size_below, self._partial(run))
         self._show(run, progress.found(run.view, total, done))
 
-    async def _room(self, run: _Run, total_bytes: int) -> None:
-        promised = sum(progress.left_bytes(other.view) for other in self._runs.values() if other is not run)
+    async def _room(self, run: Run, total_bytes: int) -> None:
+        promised = self._runs.promised_bytes(beside=run)
         plan = await self._library.plan(run.ref, total_bytes, promised_bytes=promised, evict=run.record.evict)
         await self._library.evict(plan)
 
     async def _rehearse(self, ref: HubRef, request: DownloadModel) -> Started:
         if not isinstance(request.size_bytes, int):
             raise invalid([FieldProblem("size_bytes", "required for a dry run")])
-        promised = sum(progress.left_bytes(run.view) for run in self._runs.values())
+        promised = self._runs.promised_bytes()
         plan: list[Evicted] = []
         if not await self._library.whole(str(ref)):
             plan = await self._library.plan(ref, request.size_bytes, promised_bytes=promised, evict=True)
         key = models.model_id(str(ref))
         return Started(download_id=key, state="planned", events_url=progress.events(key), evict=plan)
 
-    def _heard(self, run: _Run, report: Report) -> None:
+    def _heard(self, run: Run, report: Report) -> None:
         self._show(run, progress.heard(run.view, report, run.pace, now_s=time.monotonic()))
 
-    async def _later(self, run: _Run, error: LlorchError) -> bool:
+    async def _later(self, run: Run, error: LlorchError) -> bool:
         """Wait until it is time to try again; False when it is not worth it."""
         if not error.retriable or isinstance(error, DiskFull):
             return False
@@ -300,7 +268,7 @@ class Downloads:
         await asyncio.sleep(wait_s)
         return True
 
-    async def _fail(self, run: _Run, error: LlorchError) -> None:
+    async def _fail(self, run: Run, error: LlorchError) -> None:
         """End a download that is not tried again. What it has put in place stays, where that may go on."""
         own = run.record.own(await self._library.placed(run.ref)) if may_go_on(error) else set()
         if own:
@@ -312,7 +280,7 @@ class Downloads:
             await self._discard(run)
         self._end(run, "failed", error)
 
-    async def _discard(self, run: _Run, *, whole: bool = False) -> None:
+    async def _discard(self, run: Run, *, whole: bool = False) -> None:
         """Delete what an ended download leaves, and what it brought of a model not *whole*, if the disk lets it go."""
         if not whole:
             try:
@@ -326,14 +294,14 @@ class Downloads:
         run.record = replace(run.record, before=None, brought=[])
 
     def _end(
-        self, run: _Run, state: Literal["complete", "failed", "cancelled"], error: LlorchError | None = None
+        self, run: Run, state: Literal["complete", "failed", "cancelled"], error: LlorchError | None = None
     ) -> None:
         self._metrics.downloads.labels(state).inc()
         told = {"code": error.code, "reason": error.message} if error else {}
         _log.info(f"download_{state}", model_ref=str(run.ref), size_bytes=run.view.bytes_done, **told)
         self._show(run, progress.ended(run.view, state, error))
 
-    def _show(self, run: _Run, view: Download) -> None:
+    def _show(self, run: Run, view: Download) -> None:
         told = run.view.state
         run.view = view
         run.changed.set()
@@ -343,8 +311,8 @@ class Downloads:
             self._told_at = now
             self._changed()
 
-    async def _note(self, run: _Run) -> None:
+    async def _note(self, run: Run) -> None:
         await asyncio.to_thread(self._ledger.write, run.view.download_id, run.record)
 
-    def _partial(self, run: _Run) -> Path:
+    def _partial(self, run: Run) -> Path:
         return self._library.folder / PARTIAL / run.view.download_id
