@@ -7,7 +7,12 @@ is one report, and what changes while one is sent is in the next. Nothing is han
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import psutil
 
 from llorch import log
 from llorch.client import Client
@@ -21,6 +26,7 @@ ANSWER_TIMEOUT_S = 10.0
 GOODBYE_TIMEOUT_S = 2.0
 SHORTEST_INTERVAL_S = 0.02
 _log = log.get("pool.heartbeat")
+T = TypeVar("T")
 
 
 class Heartbeats:
@@ -63,7 +69,7 @@ class Heartbeats:
         wait_s = FIRST_WAIT_S
         while True:
             self._changed.clear()
-            body = await self._pool.register()
+            body = await self._collected(self._pool.register)
             try:
                 answer = await self._client.send(
                     "POST", "/v2/pools/register", Registered, body=body, timeout_s=ANSWER_TIMEOUT_S
@@ -83,7 +89,7 @@ class Heartbeats:
             await self._change(interval_s)
             self._changed.clear()
             self._seq += 1
-            body = await self._pool.heartbeat(self._seq)
+            body = await self._collected(functools.partial(self._pool.heartbeat, self._seq))
             path = f"/v2/pools/{self._pool.pool_id}/heartbeat"
             try:
                 await self._client.send("POST", path, HeartbeatReply, body=body, timeout_s=ANSWER_TIMEOUT_S)
@@ -105,6 +111,17 @@ class Heartbeats:
                 _log.info("orchestrator_back", orchestrator=self._client.url)
             self._trouble, wait_s = "", FIRST_WAIT_S
             self._pool.registered = True
+
+    async def _collected(self, facts: Callable[[], Awaitable[T]]) -> T:
+        """Return the facts, as soon as they can be had: a host that is out of files or memory has them again later."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                return await facts()
+            except (OSError, psutil.Error, LlorchError) as error:
+                _log.warning("nothing_to_report", reason=str(error), wait_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
     async def _change(self, limit_s: float) -> None:
         """Return when something has changed, at the latest after *limit_s*."""

@@ -27,7 +27,7 @@ class Registration:
         self._tasks = tasks
         self._token = token
         self._loop: asyncio.Task[None] | None = None
-        self._silent = False
+        self._goodbye = False
 
     def begin(self, url: str) -> None:
         """Report to the orchestrator at *url* from now on, whether it is there or not; say goodbye to the former."""
@@ -51,9 +51,12 @@ class Registration:
             self.begin(url)
 
     async def end(self, *, goodbye: bool) -> None:
-        """Report no more; without *goodbye* the orchestrator shall take this pool for one that comes back."""
-        self._silent = not goodbye
+        """Report no more; without *goodbye* the orchestrator shall take this pool for one that comes back.
+
+        It does, too, where this process breaks: that ends the loop without this.
+        """
         if self._loop is not None:
+            self._goodbye = goodbye and not self._loop.cancelling()
             self._loop.cancel()
             await asyncio.wait([self._loop])
 
@@ -66,5 +69,5 @@ class Registration:
             try:
                 await heartbeats.run()
             finally:
-                if not self._silent:
+                if self._goodbye or asyncio.current_task() is not self._loop:
                     await heartbeats.goodbye()

@@ -9,6 +9,7 @@ import pytest
 from roles.pool.gpu_inventory import sampler as sampler_module
 from roles.pool.gpu_inventory.sampler import Sampler
 from tests.support.nvml_session import Player
+from tests.support.open_files import none_left
 
 
 async def test_a_young_sample_is_used_again_and_an_old_one_is_not() -> None:
@@ -41,6 +42,19 @@ async def test_gpus_are_sampled_beside_the_cpu_and_a_slow_driver_blocks_nobody(m
     assert [device.id for device in first] == ["cpu", *(f"cuda:{index}" for index in range(8))]
     assert stale is first
     assert sampler.cost_s > 0
+
+
+async def test_without_open_files_left_the_last_sample_is_what_there_is() -> None:
+    sampler = Sampler()
+    first = await sampler.sample()
+
+    with none_left():
+        meanwhile = await sampler.sample(max_age_s=0)
+    later = await sampler.sample(max_age_s=0)
+    sampler.close()
+
+    assert meanwhile is first
+    assert later is not first
 
 
 async def test_what_some_processes_hold_of_a_gpu_is_added_up() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from llorch import config
 from llorch.client import Client
 from llorch.errors import Conflict
+from llorch.models import HAIKU_REF
 from llorch.serve import running
-from llorch.wire.pools import PoolStatus, Register
+from llorch.wire.pools import Model, PoolStatus, Register
 from roles.pool import app, heartbeat
+from roles.pool.model_cache.library import Library
 from tests.support.pools import Listener, running_pool
 
 
@@ -111,3 +116,26 @@ async def test_a_pool_that_is_refused_keeps_trying(tmp_path: Path, monkeypatch: 
         pool.listener.refusal = None
 
         await pool.listener.until(lambda: again(pool.listener, 2))
+
+
+async def test_facts_that_cannot_be_had_for_a_moment_are_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Library.models
+    troubles: list[Exception] = [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), psutil.AccessDenied(1)]
+
+    async def troubled(library: Library) -> list[Model]:
+        if troubles:
+            raise troubles.pop()
+        return await real(library)
+
+    monkeypatch.setattr(heartbeat, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(Library, "models", troubled)
+    async with running_pool(tmp_path) as pool:
+        await pool.listener.until(lambda: again(pool.listener, 1))
+        troubles.append(Conflict("a model that nobody can name"))
+        worker_id = await pool.spawn()
+        ready = await pool.listener.until_worker(worker_id, "ready")
+
+    assert troubles == []
+    assert ready.model_ref == HAIKU_REF

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from llorch.program import WORKER_TOKEN_VARIABLE
+from roles.pool.worker_lifecycle import processes
 from roles.pool.worker_lifecycle.processes import (
     ProcessLauncher,
     worker_command,
     worker_environment,
 )
 from tests.support.ended import pid_ended
+from tests.support.open_files import none_left
 from tests.unit.test_pool_worker_lifecycle_launcher import SPEC
 
 SHOW = (
@@ -78,6 +81,25 @@ async def test_nothing_that_a_worker_started_outlives_it(tmp_path: Path, script:
 
     left = int((await child.lines(1))[0])
     assert pid_ended(left)
+
+
+async def test_without_open_files_left_it_is_looked_again_for_what_a_worker_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "END_CHECKS", 3)
+    with subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, start_new_session=True, text=True
+    ) as leader:
+        assert leader.stdout is not None
+        left = int(leader.stdout.readline())
+        leader.wait()
+
+        with none_left():
+            processes.end_session(leader.pid, token="another's")  # kills none, and has nothing to look with
+        alive = not pid_ended(left)
+        processes.end_session(leader.pid)
+
+    assert (alive, pid_ended(left)) == (True, True)
 
 
 async def test_signals_to_what_has_ended_do_nothing(tmp_path: Path) -> None:

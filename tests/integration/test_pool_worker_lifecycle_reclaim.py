@@ -19,6 +19,7 @@ from roles.pool.worker_lifecycle import reclaim as module
 from roles.pool.worker_lifecycle.preflight import Plan
 from roles.pool.worker_lifecycle.reclaim import Claim, Reclaim, missing_bytes
 from roles.pool.worker_lifecycle.records import Record
+from tests.support.open_files import none_left
 from tests.unit.test_pool_worker_lifecycle_records import READY
 
 GIB = 2**30
@@ -139,6 +140,18 @@ async def test_what_computes_in_ram_is_marked_as_long_as_a_process_of_the_worker
             [cleared] = await host.after_news()
 
     assert marked.suspect == f"processes of a worker that ended are left: {child}"
+    assert cleared.suspect is UNSET
+
+
+async def test_memory_is_waited_for_while_nobody_can_look_what_is_left_of_a_worker() -> None:
+    host = Host(changed(GPU, id="cpu", backend="cpu"))
+    async with host.running():
+        with none_left():
+            await host.ends(replace(READY, pid=2**30))
+            [marked] = await host.after_news()
+        [cleared] = await host.after_news()
+
+    assert marked.suspect == "whether processes of a worker that ended are left cannot be told: Too many open files"
     assert cleared.suspect is UNSET
 
 

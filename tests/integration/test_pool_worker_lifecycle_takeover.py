@@ -21,6 +21,7 @@ from llorch.wire.pools import Register, WorkerReport
 from roles.pool import app
 from roles.pool.worker_lifecycle import identity, life, records, takeover
 from roles.pool.worker_lifecycle.ledger import Ledger, Saved
+from roles.pool.worker_lifecycle.reclaim import Reclaim
 from tests.support.ended import pid_ended
 from tests.support.pools import CHILD, Running, running_pool
 from tests.unit.test_pool_worker_lifecycle_records import READY, STARTING
@@ -229,6 +230,38 @@ async def test_a_worker_whose_pool_died_before_it_noted_the_process_is_found(tmp
 
     assert (worker.status, worker.pid, worker.adopted) == ("starting", process.pid, True)
     assert process.returncode == -signal.SIGTERM
+
+
+async def test_workers_outlive_a_pool_that_breaks_and_their_orchestrator_is_told_no_goodbye(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, left = asyncio.Event(), list[tuple[Running, WorkerReport]]()
+
+    async def breaking(_reclaim: Reclaim) -> None:
+        await broken.wait()
+        raise RuntimeError("a bug")
+
+    async def run_until_it_breaks() -> None:
+        async with running_pool(tmp_path) as pool:
+            left.append((pool, await pool.listener.until_worker(await pool.spawn(), "ready")))
+            broken.set()
+            await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reclaim, "run", breaking)
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await run_until_it_breaks()
+    [(first, before)] = left
+    alive = not pid_ended(int(str(before.pid)))
+    async with running_pool(tmp_path) as pool:
+        [worker] = (await registered(pool)).workers
+        ended = await pool.stop(before.worker_id)
+
+    assert caught.value.split(RuntimeError)[1] is None
+    assert [str(error) for error in caught.value.exceptions] == ["a bug"]
+    assert (alive, first.listener.goodbyes) == (True, 0)
+    assert (worker.worker_id, worker.pid, worker.adopted) == (before.worker_id, before.pid, True)
+    assert ended.status == "stopped"
 
 
 async def test_two_pools_cannot_have_the_same_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pynvml
 
 from llorch import log
@@ -42,7 +43,7 @@ class Sampler:
         """How long the last sample took."""
 
     async def sample(self, *, max_age_s: float = MAX_AGE_S) -> list[Device]:
-        """Return all devices as they were at most *max_age_s* ago; older only where a driver does not answer."""
+        """Return all devices as they were at most *max_age_s* ago; older only where they cannot be measured now."""
         if time.monotonic() - self._taken <= max_age_s:
             return self._newest
         loop = asyncio.get_running_loop()
@@ -51,7 +52,9 @@ class Sampler:
                 return await loop.run_in_executor(self._thread, self._measure, max_age_s)
         except TimeoutError:
             _log.warning("inventory_slow", waited_s=PATIENCE_S)
-            return self._newest
+        except (OSError, psutil.Error) as error:
+            _log.warning("inventory_failed", reason=str(error))
+        return self._newest
 
     @property
     def newest(self) -> list[Device]:

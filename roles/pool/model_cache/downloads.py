@@ -29,7 +29,7 @@ from roles.pool.model_cache.ledger import DownloadRecord, Ledger
 from roles.pool.model_cache.library import PARTIAL, Library
 from roles.pool.model_cache.pace import Patience, may_go_on
 from roles.pool.model_cache.runs import Run, Runs
-from roles.pool.model_cache.transfer import transfer
+from roles.pool.model_cache.transfer import passing_trouble, transfer
 
 QUIET_S = 15.0
 TELL_S = 1.0  # progress reaches the orchestrator at most so often
@@ -191,7 +191,8 @@ class Downloads:
                 before = run.view.bytes_done
                 try:
                     async with self._places:
-                        await self._attempt(run)
+                        with passing_trouble():
+                            await self._attempt(run)
                 except LlorchError as error:
                     run.failures = 1 if run.view.bytes_done > before else run.failures + 1
                     if not await self._later(run, error):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
 
@@ -17,6 +17,15 @@ from roles.pool.model_cache.fetch import COMMAND, Order, Report
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 LAST_WORDS = 500
+
+
+@contextlib.contextmanager
+def passing_trouble() -> Iterator[None]:
+    """Raise `DownloadFailed`, which is tried again, for an error of the system, such as too many open files."""
+    try:
+        yield
+    except OSError as error:
+        raise DownloadFailed(f"this host cannot fetch the model just now: {error.strerror or error}") from error
 
 
 async def transfer(
@@ -36,15 +45,16 @@ async def transfer(
     """
     env = program.environment({"HF_HUB_DISABLE_PROGRESS_BARS": "1"}, outlives_parent=False)
     env.pop("LLORCH_API_TOKEN", None)
-    process = await asyncio.create_subprocess_exec(
-        *program.command(COMMAND),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=STDOUT,
-        env=env,
-        start_new_session=True,
-        limit=MAX_LINE_BYTES,
-    )
+    with passing_trouble():
+        process = await asyncio.create_subprocess_exec(
+            *program.command(COMMAND),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=STDOUT,
+            env=env,
+            start_new_session=True,
+            limit=MAX_LINE_BYTES,
+        )
     try:
         return await _listen(process, order, agree, heard)
     finally:

@@ -83,8 +83,7 @@ class Life:
                 code = await child.wait()
                 watching.cancel()
         finally:
-            if not self.left:
-                child.kill()
+            self._let_go(child)
         last = await child.lines(1)
         self.over(self._record(), code, last_line=self.public(last[0]) if last else "")
 
@@ -148,6 +147,18 @@ class Life:
     def public(self, line: str) -> str:
         """Return a line of its log without its model's place on this host."""
         return line.replace(self.model_path, self._record().model_ref)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its task has neither ended nor been told to."""
+        return self.task is not None and not self.task.done() and not self.task.cancelling()
+
+    def _let_go(self, child: Child) -> None:
+        """Leave what runs still, where this process breaks or hands over, to the next one; end what cannot go on."""
+        if self._around.launcher.outlived and not self._record().condemned:
+            child.leave()
+        else:
+            child.kill()
 
     def _record(self) -> Record:
         return self._around.roster.get(self.worker_id)

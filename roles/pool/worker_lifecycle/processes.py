@@ -200,7 +200,11 @@ def end_session(leader: int, *, token: str = "") -> None:
     if not token:
         program.signal_group(leader, signal.SIGKILL)
     for _ in range(END_CHECKS):
-        left = identity.members(leader, token=token)
+        try:
+            left = identity.members(leader, token=token)
+        except OSError:  # too many open files: they are looked for again
+            time.sleep(END_CHECK_S)
+            continue
         if not left:
             return
         for pid in left:

@@ -132,7 +132,10 @@ class Reclaim:
 
     async def _problem(self, claim: Claim, after: Device | None) -> str:
         if claim.before.backend in OF_THE_HOST:
-            left = await asyncio.to_thread(identity.members, claim.session)
+            try:
+                left = await asyncio.to_thread(identity.members, claim.session)
+            except OSError as error:
+                return f"whether processes of a worker that ended are left cannot be told: {error.strerror}"
             return f"processes of a worker that ended are left: {', '.join(map(str, left))}" if left else ""
         if after is None:
             return ""  # the device is gone, which is told elsewhere

@@ -53,5 +53,6 @@ async def keep_swept(root: Path, *, wanted: bool) -> None:
         await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
         return
     while True:
-        await asyncio.to_thread(sweep, root, now_s=time.time())
+        with contextlib.suppress(OSError):  # too many open files: the next time will do
+            await asyncio.to_thread(sweep, root, now_s=time.time())
         await asyncio.sleep(LOOK_S)

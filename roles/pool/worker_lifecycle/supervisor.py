@@ -259,11 +259,12 @@ class Supervisor:
     async def close(self) -> None:
         """Start no more workers, stop all there are, and return when they have ended.
 
-        After `hand_over` they are left running instead, for the next process of this pool.
+        After `hand_over` they are left running instead, for the next process of this pool; and so are, where this
+        process breaks, those whose tasks that has ended.
         """
         self.draining = True
         self.roster.changed()
-        lives = [life for life in self._lives.values() if life.task is not None]
+        lives = [life for life in self._lives.values() if life.goes_on]
         if self.handing_over:
             for life in lives:
                 await life.leave()
