@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
+
+import pytest
 
 from llorch.models import HubRef
 from llorch.wire.models import FileFacts
@@ -65,3 +68,21 @@ def test_a_link_to_a_file_elsewhere_is_deleted_without_the_file(tmp_path: Path) 
 
     assert files.remove((link,), tmp_path / "models") == 0
     assert mine.exists()
+
+
+def test_a_folder_that_goes_away_while_it_is_measured_counts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "stays" / "0", b"12345")
+    gone = put(tmp_path / "goes" / "lock", b"1").parent
+    scan = os.scandir
+
+    def late(path: str) -> object:
+        if Path(path) == gone:
+            files.empty(gone)  # the other download ends just now
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", late)
+
+    assert files.size_below(tmp_path) == 5
+    assert not gone.exists()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import errno
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ from llorch.errors import RemoteError
 from llorch.openapi import document
 from llorch.wire.events import Failed
 from llorch.wire.models import Download, DownloadList
+from roles.pool.model_cache import files
 from roles.pool.models_api import ENDPOINTS
 from tests.support.downloading import (
     FILE,
@@ -42,6 +44,18 @@ async def _pool(tmp_path: Path, hub: Hub) -> AsyncIterator[Running]:
         yield pool
 
 
+def measuring(troubles: list[Exception]) -> Callable[[Path], int]:
+    """Return what measures a folder, once there are no troubles left to raise."""
+    real = files.size_below
+
+    def measured(folder: Path) -> int:
+        if troubles:
+            raise troubles.pop()
+        return real(folder)
+
+    return measured
+
+
 async def test_two_askers_are_one_download(pool: Running, hub: Hub) -> None:
     hub.faults.hold_at = 0.2
     first = await ask(pool.client, hub.ref(REPO, FILE))
@@ -53,6 +67,26 @@ async def test_two_askers_are_one_download(pool: Running, hub: Hub) -> None:
     assert first.download_id == second.download_id
     assert [end.state for end in ends if isinstance(end, Download)] == ["complete", "complete"]
     assert hub.count("get") == 1
+    assert_right(pool.data, hub)
+
+
+async def test_a_download_that_could_not_begin_is_begun_when_it_is_asked_for_again_and_outlasts_trouble(
+    pool: Running, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref, size_bytes = hub.ref(REPO, FILE), len(hub.repos[REPO].files[FILE])
+    full = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr(files, "size_below", measuring([full, ValueError("a bug"), full]))
+
+    refusals: list[tuple[int, str]] = []
+    for _ in range(2):
+        with pytest.raises(RemoteError) as refused:
+            await ask(pool.client, ref, size_bytes=size_bytes)
+        refusals.append((refused.value.status, refused.value.code))
+    progress, end = await follow(pool.client, await ask(pool.client, ref))
+
+    assert refusals == [(502, "DOWNLOAD_FAILED"), (500, "INTERNAL")]
+    assert "Too many open files" in " ".join(str(view.error) for view in progress)
+    assert isinstance(end, Download)
     assert_right(pool.data, hub)
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from llorch import log, models
-from llorch.errors import DiskFull, LlorchError
+from llorch.errors import DiskFull, DownloadFailed, LlorchError
 from llorch.models import HubRef
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.models import FINAL, Download, DownloadModel, Evicted, FileFacts, Started
@@ -108,6 +108,7 @@ class Downloads:
             InvalidRequest: The reference does not name a commit and a file, or a dry run does not know the size.
             BackendUnavailable: Nothing here runs such a model.
             DiskFull: There is no room; `details` says what could go.
+            DownloadFailed: This host has trouble that may pass.
         """
         ref = wanted(request.model_ref)
         await self._check(ref)
@@ -127,20 +128,21 @@ class Downloads:
         )
         run = self._runs.enter(ref, record)
         try:
-            if await self._library.whole(str(ref)):
-                await self._discard(run, whole=True)
-                self._end(run, "complete")
-                return progress.started(run.view)
-            if isinstance(request.size_bytes, int):
-                await self._room(run, request.size_bytes)
-            await self._note(run)
+            with passing_trouble():
+                begins = await self._prepare(run, request)
         except LlorchError as error:
             self._end(run, "failed", error)
             raise
         except asyncio.CancelledError:
             self._end(run, "cancelled")
             raise
-        self._start(run)
+        except BaseException:  # a bug; nobody shall join what has no task
+            self._end(run, "failed", DownloadFailed("the pool could not begin it; its log says why"))
+            raise
+        if begins:
+            self._start(run)
+        else:
+            self._end(run, "complete")
         return progress.started(run.view)
 
     async def cancel(self, download_id: str) -> Download:
@@ -183,6 +185,16 @@ class Downloads:
     def _start(self, run: Run) -> None:
         run.task = self._tasks.create_task(self._live(run), name=f"download-{run.view.download_id}")
         self._show(run, run.view)
+
+    async def _prepare(self, run: Run, request: DownloadModel) -> bool:
+        """Write a download down, if there is room for it; tell whether there is anything to fetch."""
+        if await self._library.whole(str(run.ref)):
+            await self._discard(run, whole=True)
+            return False
+        if isinstance(request.size_bytes, int):
+            await self._room(run, request.size_bytes)
+        await self._note(run)
+        return True
 
     async def _live(self, run: Run) -> None:
         """Carry a download to its end, however often that takes."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llorch import checkpoint_files, models
@@ -50,7 +51,7 @@ def remove(paths: tuple[Path, ...], folder: Path) -> int:
             path.unlink()
             inside = target.is_relative_to(folder.resolve())
             repo = target.parent.parent
-            if inside and not any(link.resolve() == target for link in repo.glob("snapshots/**/*")):
+            if inside and not any(link.resolve() == target for link in _below(repo / "snapshots")):
                 target.unlink(missing_ok=True)
                 freed += taken
         else:
@@ -90,7 +91,7 @@ def size(path: Path) -> int:
 
 def size_below(folder: Path) -> int:
     """Return the length of all files in a folder together."""
-    return sum(size(path) for path in folder.rglob("*") if path.is_file())
+    return sum(map(size, _below(folder)))
 
 
 def empty(folder: Path) -> None:
@@ -99,3 +100,9 @@ def empty(folder: Path) -> None:
         for path in folder.iterdir():
             path.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield all that is in a folder and is none; others may remove folders meanwhile, which `Path.rglob` takes ill."""
+    for where, _, names in os.walk(folder):
+        yield from (Path(where) / name for name in names)
