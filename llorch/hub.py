@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from llorch import checkpoint_files, models
+from llorch import checkpoint_files, models, repo_files
 from llorch.errors import Forbidden, HubUnreachable, InvalidRequest, LlorchError, ModelNotFound
 from llorch.models import FileRef, HubRef, RepoRef, ServerRef
 from llorch.wire.models import FileFacts
@@ -73,7 +73,7 @@ def pinned(name: HubRef | RepoRef, facts: RepoFacts) -> Pin:
         InvalidRequest: Several files could be meant, or it is one of safetensors.
     """
     paths = [file.path for file in facts.files]
-    path = models.choose(name.repo, paths) if isinstance(name, RepoRef) else models.parts(name.path)[0]
+    path = repo_files.choose(name.repo, paths) if isinstance(name, RepoRef) else models.parts(name.path)[0]
     files = needed(path, facts)
     return Pin(str(HubRef(name.repo, facts.commit, path)), sum(file.size_bytes for file in files))
 
@@ -93,7 +93,7 @@ def needed(path: str, facts: RepoFacts) -> list[FileFacts]:
             raise ModelNotFound(f"hf:{facts.repo}: {error.message}", details={"near": []}) from None
     missing = [part for part in wanted if part not in by_path]
     if missing:
-        near = models.near(missing[0], list(by_path))
+        near = repo_files.near(missing[0], list(by_path))
         hint = f"did you mean {' or '.join(near)}?" if near else "see its page on the hub for what there is"
         raise ModelNotFound(f"hf:{facts.repo} has no file {missing[0]}; {hint}", details={"near": near})
     return [by_path[part] for part in wanted]
@@ -191,7 +191,7 @@ def at_hand(name: str, have: Iterable[tuple[str, int]]) -> str | None:
     if len(files) > 1:
         repo = name.removeprefix("hf:").partition("@")[0]
         try:
-            chosen = models.choose(repo, sorted({*files, checkpoint_files.SINGLE}))  # a config.json has its weights
+            chosen = repo_files.choose(repo, sorted({*files, checkpoint_files.SINGLE}))  # a config.json has its weights
         except LlorchError:
             return None
         found = [(since, ref) for since, ref in found if ref.endswith(f"::file={chosen}")]

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import TypeVar
 
-from llorch import models
+from llorch import models, repo_files
 from llorch.errors import CallerError, HubUnreachable
 from llorch.hub import Pins, at_hand
 from llorch.wire.engine_options import EngineOptions, files, renamed
@@ -93,9 +93,9 @@ class Names:
         refs = [models.parse_ref(ref) for ref, _ in self._have()]
         paths = {ref.path for ref in refs if isinstance(ref, models.HubRef) and ref.repo == repo}
         with contextlib.suppress(CallerError):
-            return f"hf:{repo}::file={models.of_quantisation(repo, quantisation, sorted(paths))}"
+            return f"hf:{repo}::file={repo_files.of_quantisation(repo, quantisation, sorted(paths))}"
         facts = await self._pins.facts(repo, models.DEFAULT_REVISION)
-        return f"hf:{repo}::file={models.of_quantisation(repo, quantisation, [file.path for file in facts.files])}"
+        return f"hf:{repo}::file={repo_files.of_quantisation(repo, quantisation, [file.path for file in facts.files])}"
 
     def _aliases(self) -> dict[str, str]:
         return {**models.BUILTIN_ALIASES, **self.aliases}
