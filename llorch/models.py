@@ -46,7 +46,7 @@ _FILE = re.compile(r"^file:(?P<path>/[^\x00-\x1f]{1,1000})$")
 _SERVER = re.compile(r"^server:(?P<server>[A-Za-z0-9][A-Za-z0-9._-]{0,63})/(?P<model>[^\x00-\x1f]{1,512})$", re.ASCII)
 SCHEMES = ("file:", "hf:", "server:")
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
-_PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
+_PART = re.compile(r"^(?P<stem>.+-)(?P<number>\d{5})(?P<of>-of-)(?P<count>\d{5})(?P<suffix>\.gguf)$", re.IGNORECASE)
 DEFAULT_REVISION = "main"
 MAX_PARTS = 1000
 
@@ -237,6 +237,11 @@ def model_id(ref: str) -> str:
     return hashlib.sha256(ref.encode()).hexdigest()[:16]
 
 
+def is_gguf(path: str) -> bool:
+    """Tell whether a file is GGUF by its name, in which case does not matter."""
+    return path.lower().endswith(".gguf")
+
+
 def parts(path: str) -> list[str]:
     """Return the files that a model is made of, in order: *path* alone, or all parts of the set it belongs to.
 
@@ -245,7 +250,8 @@ def parts(path: str) -> list[str]:
     found = _PART.fullmatch(path)
     if found is None or not 0 < int(found["number"]) <= int(found["count"]) <= MAX_PARTS:
         return [path]
-    return [f"{found['stem']}-{number:05}-of-{found['count']}.gguf" for number in range(1, int(found["count"]) + 1)]
+    stem, of, count, suffix = found.group("stem", "of", "count", "suffix")
+    return [f"{stem}{number:05}{of}{count}{suffix}" for number in range(1, int(count) + 1)]
 
 
 def _wrong(problem: str) -> InvalidRequest:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from llorch import checkpoint_files
 from llorch.errors import InvalidRequest, ModelNotFound
-from llorch.models import parts
+from llorch.models import is_gguf, parts
 
 _NO_MODEL = re.compile(r"(^|[._-])(mmproj|imatrix)", re.IGNORECASE)
 PREFERRED = "q4_k_m"
@@ -76,7 +76,7 @@ def of_quantisation(repo: str, quantisation: str, files: Sequence[str]) -> str:
 
 def near(path: str, files: Sequence[str]) -> list[str]:
     """Return the model files whose names are nearest to *path*."""
-    models = [f for f in files if f.lower().endswith(".gguf")]
+    models = list(filter(is_gguf, files))
     close = difflib.get_close_matches(path.lower(), [f.lower() for f in models], n=3, cutoff=0.5)
     return [f for f in models if f.lower() in close]
 
@@ -90,7 +90,7 @@ def _models(repo: str, files: Sequence[str]) -> list[str]:
 
 
 def _is_model(file: str) -> bool:
-    return file.lower().endswith(".gguf") and not _NO_MODEL.search(file)
+    return is_gguf(file) and not _NO_MODEL.search(file)
 
 
 def _listed(models: Sequence[str]) -> str:

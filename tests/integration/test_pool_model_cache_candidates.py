@@ -52,6 +52,16 @@ def test_what_the_hubs_cache_has_and_no_reference_of_the_hub_can_say_is_a_file(t
     assert catalogue.inspect(f"file:{alone}").path == alone
 
 
+def test_case_does_not_matter_in_the_suffix(tmp_path: Path) -> None:
+    alone, first, second = (
+        put(tmp_path, name) for name in (b"a.GGUF", b"m-00001-of-00002.GGUF", b"m-00002-of-00002.GGUF")
+    )
+
+    found = {entry.ref: entry.paths for entry in Catalogue(tmp_path).entries() if entry.origin == "file"}
+
+    assert found == {f"file:{alone}": (alone,), f"file:{first}": (first, second)}
+
+
 async def test_a_pool_goes_on_when_somebody_drops_files_of_odd_names_into_its_folder(tmp_path: Path) -> None:
     async with running_pool(tmp_path) as pool:
         await pool.listener.until(lambda: pool.listener.registrations or None)

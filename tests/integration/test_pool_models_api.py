@@ -15,6 +15,7 @@ from llorch.openapi import document
 from llorch.wire.events import Failed
 from llorch.wire.models import Download, DownloadList
 from roles.pool.model_cache import files
+from roles.pool.model_cache.catalogue import ASSETS
 from roles.pool.models_api import ENDPOINTS
 from tests.support.downloading import (
     FILE,
@@ -25,6 +26,7 @@ from tests.support.downloading import (
     assert_right,
     fetch,
     follow,
+    listed,
 )
 from tests.support.hub import Hub, running_hub
 from tests.support.models import make
@@ -88,6 +90,18 @@ async def test_a_download_that_could_not_begin_is_begun_when_it_is_asked_for_aga
     assert "Too many open files" in " ".join(str(view.error) for view in progress)
     assert isinstance(end, Download)
     assert_right(pool.data, hub)
+
+
+async def test_a_model_of_another_case_is_here_once_it_was_fetched(pool: Running, hub: Hub) -> None:
+    hub.add("org/loud", {"loud.Q4_K_M.GGUF": ASSETS / "haiku.gguf"})
+    ref = hub.ref("org/loud", "loud.Q4_K_M.GGUF")
+
+    await fetch(pool.client, ref)
+    again = await ask(pool.client, ref)
+    found = await listed(pool.client)
+
+    assert again.state == "complete"
+    assert [model.model_ref for model in found] == [ref]
 
 
 async def test_askers_at_the_same_moment_are_one_download(pool: Running, hub: Hub) -> None:

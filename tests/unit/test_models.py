@@ -274,6 +274,8 @@ def test_an_id_is_short_stable_and_fits_an_address() -> None:
     [
         ("m.gguf", ["m.gguf"]),
         ("a/m-00002-of-00003.gguf", [f"a/m-0000{n}-of-00003.gguf" for n in (1, 2, 3)]),
+        ("m-00001-of-00002.GGUF", ["m-00001-of-00002.GGUF", "m-00002-of-00002.GGUF"]),
+        ("m-00002-OF-00002.Gguf", ["m-00001-OF-00002.Gguf", "m-00002-OF-00002.Gguf"]),
         ("m-00001-of-00001.gguf", ["m-00001-of-00001.gguf"]),
         ("m-00004-of-00003.gguf", ["m-00004-of-00003.gguf"]),
         ("m-00000-of-00003.gguf", ["m-00000-of-00003.gguf"]),

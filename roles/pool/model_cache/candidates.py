@@ -89,7 +89,7 @@ def _model_files(models_dir: Path) -> Iterator[Path]:
             yield Path(folder)
         for name in sorted(names):
             path = Path(folder) / name
-            if count < MAX_FILES and (name.endswith(".gguf") or (name.endswith(OLD_SUFFIX) and _is_old(path))):
+            if count < MAX_FILES and (models.is_gguf(name) or (name.endswith(OLD_SUFFIX) and _is_old(path))):
                 count += 1
                 yield path
 
