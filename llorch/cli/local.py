@@ -10,15 +10,15 @@ from aiohttp import web
 
 from llorch import log
 from llorch.cli.pooled_worker import ready_url, server_of
-from llorch.edge import DRAIN, Handler, reply
+from llorch.edge import DRAIN
 from llorch.errors import LlorchError
 from llorch.origins import guests
 from llorch.serve import Site, running
 from llorch.settings import Settings
-from llorch.wire.workers import ShuttingDown
 from roles.orchestrator.app import create as orchestrator
 from roles.pool.app import create as pool
 from roles.pool.worker_lifecycle.launcher import WorkerSpec
+from roles.worker.api import END
 from roles.worker.app import WorkerOptions
 from roles.worker.app import create as worker
 
@@ -103,7 +103,7 @@ class Child:
         self._url: str | None = None
         self._lines = ["this worker runs inside `llorch serve all`; what it logs is on the stderr of that process"]
         self.task: asyncio.Task[None] | None = None
-        app.middlewares.append(self._intercept)
+        app[END] = self.terminate  # the worker itself would end its process, which is everybody's
 
     async def run(self, host: str, port: int) -> None:
         """Serve until told to stop, and tell how that ended."""
@@ -147,14 +147,6 @@ class Child:
     async def lines(self, limit: int) -> list[str]:
         """Return where its log is, and why it failed."""
         return self._lines[-limit:]
-
-    @web.middleware
-    async def _intercept(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer `POST /shutdown` here: the worker itself would end its process, which is everybody's."""
-        if request.path != "/shutdown" or request.method != "POST":
-            return await handler(request)
-        self.terminate()
-        return reply(ShuttingDown("draining"), status=202)
 
 
 def _expected(error: BaseException) -> bool:

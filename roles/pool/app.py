@@ -44,7 +44,7 @@ from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 from roles.pool.worker_lifecycle.snapshots import SAVE_S, keep_swept
-from roles.pool.worker_lifecycle.supervisor import HEALTH_INTERVAL_S, Patience, Supervisor
+from roles.pool.worker_lifecycle.supervisor import ENDING_S, HEALTH_INTERVAL_S, Patience, Supervisor
 from roles.pool.worker_lifecycle.takeover import take_over, watch_strangers
 
 LOCK_PATIENCE_S = 3.0
@@ -96,8 +96,9 @@ def create(
                 roster,
                 patience=Patience(
                     own.ready_timeout_s,
-                    own.drain_s + (SAVE_S if own.kv_snapshot_bytes else 0),
+                    own.drain_s,
                     own.stop_grace_s,
+                    ENDING_S + (SAVE_S if own.kv_snapshot_bytes else 0),
                     min(health_interval_s, own.orphan_s / 4),
                     own.orphan_s,
                 ),

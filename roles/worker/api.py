@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from aiohttp import web
+from msgspec import UNSET
 
 from llorch.edge import Endpoint, Parameter, query, read, reply, stream
+from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.events import ID_SCHEMA, START, parse_event_id
 from llorch.wire.workers import (
     CancelAccepted,
@@ -23,6 +26,8 @@ from llorch.wire.workers import (
 from roles.worker.core import Core
 
 CORE = web.AppKey("core", Core)
+END: web.AppKey[Callable[[], None]] = web.AppKey("end")
+"""What begins the end of this worker: another one where it is no process of its own."""
 
 
 async def execute(request: web.Request) -> web.StreamResponse:
@@ -59,9 +64,31 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def shutdown(request: web.Request) -> web.Response:
-    """POST /shutdown: drain and end, exactly as on SIGTERM. The worker is the process."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    """POST /shutdown: drain and end, as on SIGTERM, but for the time that jobs get. Asked again, only that changes."""
+    given = query(request, "drain_s").get("drain_s")
+    if request.app[CORE].ends(UNSET if given is None else drain_time(given)):
+        request.app[END]()
     return reply(ShuttingDown("draining"), status=202)
+
+
+def drain_time(text: str) -> float | None:
+    """Return the seconds that a text says; None where they have no end. Pure.
+
+    Raises:
+        InvalidRequest: It is no number, or less than 0.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise invalid([FieldProblem("drain_s", "expected seconds, 0 or more, or inf")])
+    return None if math.isinf(seconds) else seconds
+
+
+def end_process() -> None:
+    """End as SIGTERM does. The worker is the process."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _hang_up(request: web.Request) -> Callable[[], None] | None:
@@ -85,5 +112,18 @@ ENDPOINTS: Sequence[Endpoint] = (
     Endpoint("POST", "/cancel", cancel, "Cancel a job.", {202: CancelAccepted}, CancelJob),
     Endpoint("POST", "/count", count, "Count a prompt's tokens.", {200: TokenCount}, CountTokens, refusals=(502, 503)),
     Endpoint("GET", "/health", health, "The worker's state.", {200: WorkerHealth}, access="open"),
-    Endpoint("POST", "/shutdown", shutdown, "Drain and end.", {202: ShuttingDown}),
+    Endpoint(
+        "POST",
+        "/shutdown",
+        shutdown,
+        "Drain and end.",
+        {202: ShuttingDown},
+        parameters=(
+            Parameter(
+                "drain_s",
+                {"type": "string", "pattern": r"^([0-9]{1,9}([.][0-9]{1,9})?|inf)$"},
+                description="Seconds that running jobs may take, or inf; without it, as the worker was started with",
+            ),
+        ),
+    ),
 )

@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from llorch.edge import ADDRESS, DRAIN, create_app
-from roles.worker.api import CORE, ENDPOINTS
+from roles.worker.api import CORE, END, ENDPOINTS, end_process
 from roles.worker.backend.choice import check_options, create_engine
 from roles.worker.core import Core
 from roles.worker.metrics import WorkerMetrics
@@ -74,5 +74,6 @@ def create(options: WorkerOptions, launched: subprocess.Popen[bytes] | None = No
         guests=options.guests,
         max_body_bytes=options.max_body_bytes,
     )
+    app[END] = end_process
     app.middlewares.append(contact.listen)
     return app

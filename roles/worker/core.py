@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from llorch import errors, log
 from llorch.client import Client
@@ -58,6 +59,9 @@ class Core:
         self._progress = 0.0
         self._load_ms = 0
         self._began_s = time.monotonic()
+        self._ending = False
+        self._drain_s: float | None = options.drain_s
+        self._patience: asyncio.Timeout | None = None
         self.jobs = Jobs(options.slots, options.reattach_s)
         self._executor = Executor(self.jobs, engine, metrics=metrics, tasks=tasks)
 
@@ -145,13 +149,30 @@ class Core:
         return health if self._error is None else msgspec.structs.replace(health, error=self._error)
 
     async def drain(self) -> None:
-        """Refuse new jobs; give the running ones `drain_s`, then end them so that they can run elsewhere."""
+        """Refuse new jobs; give the running ones the time they have, then end them so that they can run elsewhere."""
         if self._state != "failed":
             self._state = "draining"
-        if not await self._executor.all_ended(self._options.drain_s):
+        try:
+            async with asyncio.timeout(self._drain_s) as self._patience:
+                await self._executor.all_ended(None)
+        except TimeoutError:
             for job in self.jobs.running():
                 job.stop(errors.Draining("the worker is shutting down; the job can go on elsewhere"))
             await self._executor.all_ended(END_S)
+
+    def ends(self, drain_s: float | UnsetType | None) -> bool:
+        """Take note that this worker is to end; tell whether it was not ending already.
+
+        Args:
+            drain_s: What running jobs may take from now on; None for as long as they take, UNSET leaves it as it is.
+        """
+        first = not self._ending and self._state != "draining"
+        self._ending = True
+        if drain_s is not UNSET:
+            self._drain_s = drain_s
+            if self._patience is not None and not self._patience.expired():
+                self._patience.reschedule(None if drain_s is None else asyncio.get_running_loop().time() + drain_s)
+        return first
 
     async def sweep(self) -> None:
         """Forget old jobs and stop those that nobody reads any more, for ever."""

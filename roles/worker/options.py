@@ -35,7 +35,7 @@ class WorkerOptions:
         threads: CPU threads; 0 is one a core.
         batch: Tokens computed at once while a prompt is read; a cancellation waits for at most one batch.
         reattach_s: How long a job without a reader goes on, and how long the events of a finished one are kept.
-        drain_s: How long running jobs may take when the worker is told to stop.
+        drain_s: How long running jobs may take when the worker is told to stop and not how long.
         engine_options: How the engine runs the model; files are paths.
         orphan_s: How long it goes on without a job and without its pool; 0 for ever.
         snapshots: A folder of the model's own, for what slots hold when the worker is stopped; empty keeps nothing.

@@ -10,7 +10,7 @@ from tests.support.pools import running_pool
 
 async def test_nobody_there_is_no_health_and_no_shutdown() -> None:
     assert await contact.health("http://127.0.0.1:1", "t") is None
-    assert not await contact.shut_down("http://127.0.0.1:1", "t")
+    assert not await contact.shut_down("http://127.0.0.1:1", "t", drain_s=1)
 
 
 async def test_another_token_is_no_health(tmp_path: Path) -> None:

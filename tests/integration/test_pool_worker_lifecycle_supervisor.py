@@ -9,6 +9,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 from msgspec import UNSET
@@ -137,6 +138,39 @@ async def test_draining_lets_a_worker_end_by_itself(tmp_path: Path) -> None:
         report = await pool.listener.until_worker(worker_id, "stopped", "failed")
 
         assert (asked.status, report.status, report.exit_code) == ("draining", "stopped", 0)
+
+
+async def test_jobs_of_a_drained_worker_take_as_long_as_they_do_until_it_is_stopped(tmp_path: Path) -> None:
+    async with running_pool(tmp_path, "patient", drain_s=7.0) as pool:
+        worker_id = await pool.spawn()
+        await pool.listener.until_worker(worker_id, "ready")
+        log = tmp_path / "logs" / f"{worker_id}.log"
+        await pool.client.send("POST", f"/v2/workers/{worker_id}/drain", Worker)
+        async with asyncio.timeout(60):
+            while "told" not in log.read_text():
+                await asyncio.sleep(0.01)
+        meanwhile = await pool.worker(worker_id)
+        ended = await pool.stop(worker_id)
+
+    told = [line for line in log.read_text().splitlines() if line.startswith("told")]
+    assert (meanwhile.status, ended.status, ended.exit_code) == ("draining", "stopped", 0)
+    assert told == ["told /shutdown?drain_s=inf", "told /shutdown?drain_s=7.0"]
+
+
+async def test_a_stopped_worker_hands_back_what_takes_longer_than_it_may(tmp_path: Path) -> None:
+    async with running_pool(tmp_path, "", drain_s=0.1) as pool:
+        ready = await pool.listener.until_worker(await pool.spawn(slots=2), "ready")
+        engine = psutil.Process(int(str(ready.pid))).children(recursive=True)[-1]
+        async with aiohttp.ClientSession(str(ready.uri), headers={"Authorization": f"Bearer {ready.token}"}) as http:
+            job = await http.post("/execute", json={"job_id": "j", "prompt": "Write", "max_tokens": 80})
+            await job.content.readuntil(b"event: started")
+            engine.suspend()
+            stopped = await pool.stop(ready.worker_id)
+            events = await job.text()
+
+    assert events.rpartition("event: ")[2].startswith("error")
+    assert '"code":"DRAINING"' in events
+    assert (stopped.status, stopped.exit_code) == ("stopped", 0)
 
 
 async def test_stopping_leaves_nothing_of_a_worker_that_will_not_end(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from llorch import sse
@@ -227,3 +228,17 @@ async def test_draining_refuses_new_jobs_and_hands_back_those_that_take_too_long
 
     assert refused[:2] == (503, "DRAINING")
     assert events[-1].kind == "end" or last(events)["code"] == "DRAINING"
+
+
+async def test_jobs_take_as_long_as_they_do_where_a_draining_worker_is_told_so(model: Path) -> None:
+    async with worker(model, slots=2, drain_s=0) as running:
+        assert running.core is not None
+        async with running.http.post("/execute", json={"job_id": "job", "prompt": WORDS, "max_tokens": 30}) as response:
+            await response.content.readuntil(b"event: token")
+            told = (running.core.ends(None), running.core.ends(UNSET))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(running.core.drain())
+                events = list(sse.parse((await response.read()).partition(b"\n\n")[2]))
+
+    assert told == (True, False)
+    assert events[-1].kind == "end"

@@ -142,3 +142,20 @@ async def test_a_worker_whose_engine_hangs_still_ends_and_hands_its_jobs_back(st
 
     assert (end["kind"], end["code"], end["retriable"]) == ("error", "DRAINING", True)
     assert (status, lines) == (0, [])
+
+
+async def test_jobs_get_the_time_that_a_worker_was_told_last(started: Process) -> None:
+    job = await begin(started, "job", b"event: token", **ENDLESS)
+
+    async with frozen(started) as engine:
+        async with started.worker.http.post("/shutdown?drain_s=inf") as told:
+            assert told.status == 202
+        await started.worker.until(lambda health: health.status == "draining")
+        async with started.worker.http.post("/shutdown?drain_s=0") as told:
+            assert told.status == 202
+        end = last(await rest_of(job))
+        status, lines = await started.end()
+        await until_gone(engine)
+
+    assert (end["kind"], end["code"], end["retriable"]) == ("error", "DRAINING", True)
+    assert (status, lines) == (0, [])

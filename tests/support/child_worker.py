@@ -4,7 +4,7 @@ Run as `python child_worker.py MODE WORKER_ID MODEL_REF CALLBACK_URL`, with its 
 what it does wrong: `good`, `silent` (never ready), `crash` (ends while loading), `impostor` (calls back with another
 token), `deaf` (does not answer once it is ready), `stubborn` (will not end, and has a child that will not either),
 `mute` (is ready at SIGUSR1 and calls nobody), `future` (speaks version 2), `working` (has a job until SIGUSR1, and
-says when it is asked meanwhile).
+says when it is asked meanwhile), `patient` (does not end while its jobs may take for ever).
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class Handler(BaseHTTPRequestHandler):
         if MODE == "stubborn":
             self.answer(500, {})
             return
+        print(f"told {self.path}", flush=True)
         self.answer(200, {"status": "draining"})
+        if MODE == "patient" and self.path.endswith("=inf"):
+            return
         threading.Thread(target=self.server.shutdown).start()
         if MODE == "working":
             os.kill(os.getpid(), signal.SIGUSR1)

@@ -20,11 +20,17 @@ async def health(url: str, token: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -
         return None
 
 
-async def shut_down(url: str, token: str) -> bool:
-    """Ask a worker to finish its jobs and end; tell whether it will."""
+async def shut_down(url: str, token: str, *, drain_s: float) -> bool:
+    """Ask a worker to finish its jobs and end; tell whether it will.
+
+    Args:
+        url: The worker.
+        token: Its token.
+        drain_s: What its jobs may take, from now on; `math.inf` for as long as they take. It can be asked again.
+    """
     try:
         async with Client(url, token=token, what="the worker") as client:
-            await client.send("POST", "/shutdown", ShuttingDown, timeout_s=ANSWER_TIMEOUT_S)
+            await client.send("POST", f"/shutdown?drain_s={drain_s}", ShuttingDown, timeout_s=ANSWER_TIMEOUT_S)
     except LlorchError as error:
         _log.info("worker_not_drained", worker=url, reason=error.message)
         return False

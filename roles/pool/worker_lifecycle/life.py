@@ -6,6 +6,7 @@ Whoever wants a worker gone only marks it; the exit of the process is what makes
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, replace
 
 from llorch import log
@@ -32,6 +33,7 @@ class Surroundings:
     metrics: LifecycleMetrics
     reclaim: Reclaim
     drain_s: float
+    ending_s: float
     stop_grace_s: float
 
 
@@ -101,20 +103,29 @@ class Life:
         await self.end(was_ready=True)
 
     async def end(self, *, was_ready: bool) -> None:
-        """End the process gently, then less so."""
+        """End the process gently, then less so: its jobs take as long as they do until somebody wants it stopped."""
         await self.started.wait()
         if self.child is None or self.left:
             return
         record = self._record()
         await self._around.reclaim.look(record)
-        if was_ready and await contact.shut_down(record.uri, record.token):
-            await self.stop_asked.wait()
-            if await _within(self.ended, self._around.drain_s):
-                return
+        if was_ready and await self._drained(record):
+            return
         self.child.terminate()
         if not await _within(self.ended, self._around.stop_grace_s):
             _log.warning("worker_killed", worker_id=self.worker_id, reason="it did not end when it was told to")
             self.child.kill()
+
+    async def _drained(self, record: Record) -> bool:
+        """Have it finish its jobs and end; tell whether it has."""
+        drain_s, at_once = self._around.drain_s, self.stop_asked.is_set()
+        if not await contact.shut_down(record.uri, record.token, drain_s=drain_s if at_once else math.inf):
+            return False
+        if not at_once:
+            await self.stop_asked.wait()
+            if not self.ended.is_set():
+                await contact.shut_down(record.uri, record.token, drain_s=drain_s)
+        return await _within(self.ended, drain_s + self._around.ending_s)
 
     async def leave(self) -> None:
         """Let the process run on without this one."""

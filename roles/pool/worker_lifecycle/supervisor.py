@@ -29,17 +29,23 @@ from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 
 HEALTH_INTERVAL_S = 10.0
+ENDING_S = 5.0
+"""What a worker needs to hand its jobs back and to end; a signal in the middle of it would cut their streams."""
 MAX_LOG_LINES = 200
 _log = log.get("pool.supervisor")
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a pool waits for a worker; `orphan_s` is how long a worker without jobs waits for a pool."""
+    """How long a pool waits for a worker; `orphan_s` is how long a worker without jobs waits for a pool.
+
+    A worker that is stopped ends its jobs after `drain_s`, and itself within `ending_s` of that.
+    """
 
     ready_timeout_s: float
     drain_s: float
     stop_grace_s: float
+    ending_s: float = ENDING_S
     health_interval_s: float = HEALTH_INTERVAL_S
     orphan_s: float = 0.0
 
@@ -93,7 +99,14 @@ class Supervisor:
             measure=measure,
         )
         self._around = Surroundings(
-            launcher, roster, self._watch, metrics, reclaim, patience.drain_s, patience.stop_grace_s
+            launcher,
+            roster,
+            self._watch,
+            metrics,
+            reclaim,
+            patience.drain_s,
+            patience.ending_s,
+            patience.stop_grace_s,
         )
         self._lives: dict[str, Life] = {}
 

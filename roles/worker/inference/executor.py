@@ -120,8 +120,8 @@ class Executor:
                 await self._engine.let_go()
                 self._metrics.cancellation_ms.observe((time.monotonic() - stopped_s) * 1000)
 
-    async def all_ended(self, limit_s: float) -> bool:
-        """Wait for the running jobs; tell whether all have ended."""
+    async def all_ended(self, limit_s: float | None) -> bool:
+        """Wait for the running jobs, None for as long as they take; tell whether all have ended."""
         running = {job.task for job in self.jobs.running() if job.task is not None}
         if running:
             _, running = await asyncio.wait(running, timeout=limit_s)
