@@ -67,6 +67,7 @@ def make(
     architecture: str = "llama",
     eos_logit: float = -40.0,
     sentencepiece: bool = False,
+    part_tensors: int = 0,
 ) -> Path:
     """Write a random-weight model to *path* and return it.
 
@@ -79,10 +80,11 @@ def make(
         eos_logit: Roughly what the end-of-sequence token's score is moved by; at -40 such a model talks until it is
             stopped, at +4 it soon stops by itself.
         sentencepiece: The same vocabulary in SentencePiece's form, which older programs know alone.
+        part_tensors: How many tensors a part has of a model in several, which are beside *path* then; 0 for one file.
     """
     tokens, merges, types = _vocabulary(shape.words, shape.unused)
     bos, eos = tokens.index("<s>"), tokens.index("</s>")
-    writer = gguf.GGUFWriter(str(path), architecture)
+    writer = gguf.GGUFWriter(str(path), architecture, split_max_tensors=part_tensors)
     writer.add_name("random")
     writer.add_context_length(shape.ctx)
     writer.add_embedding_length(shape.n_embd)

@@ -24,6 +24,7 @@ import psutil
 from llorch import errors, log
 from llorch.leftovers import private_folder
 from roles.worker.backend.llamacpp_options import ending, load_error
+from roles.worker.backend.llamacpp_parts import linked
 from roles.worker.llamacpp_host import NO_DEVICE_STATUS, REPORT
 from roles.worker.llamacpp_launch import launch
 
@@ -141,7 +142,8 @@ class EngineProcess:
             self._tasks.create_task(self._read_reports(reports, on_progress), name="engine-reports"),
             self._tasks.create_task(self._read_log(said), name="engine-log"),
         ]
-        _tell(process, {**asdict(options), "socket": self.socket, "key": self.key})
+        path = str(await asyncio.to_thread(linked, Path(options.model_path), self._folder))
+        _tell(process, {**asdict(options), "model_path": path, "socket": self.socket, "key": self.key})
         await asyncio.wait({self._loaded, self._readers[0]}, return_when=asyncio.FIRST_COMPLETED)
         if self._loaded.done():
             return self._facts
@@ -151,8 +153,8 @@ class EngineProcess:
                 f"no {options.backend} device can be used here; there is: {', '.join(self._devices) or 'none'}"
             )
         complaints = list(self._complaints)
-        for path in options.paths:
-            complaints = [c.replace(path, Path(path).name) for c in complaints]
+        for shown in (path, *options.paths):
+            complaints = [c.replace(shown, Path(shown).name) for c in complaints]
         raise load_error(complaints, status=process.returncode or 0)
 
     async def wait(self) -> str:
