@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from llorch.errors import ModelInvalid
 from llorch.models import HubRef
 from llorch.wire.models import FileFacts
 from roles.pool.model_cache import files
@@ -25,6 +26,12 @@ def test_a_file_goes_where_the_hubs_own_cache_would_have_it(tmp_path: Path) -> N
     expected = tmp_path / "models--org--repo" / "snapshots" / ("a" * 40) / "sub" / "m.gguf"
 
     assert files.place(tmp_path, REF, REF.path) == expected
+
+
+@pytest.mark.parametrize("path", ["../m.gguf", "sub/../../../m.gguf", "/etc/m.gguf", ".."])
+def test_a_file_that_leads_out_of_its_repository_has_no_place(tmp_path: Path, path: str) -> None:
+    with pytest.raises(ModelInvalid):
+        files.place(tmp_path, REF, path)
 
 
 def test_a_check_compares_with_what_is_told_and_takes_what_nobody_told(tmp_path: Path) -> None:

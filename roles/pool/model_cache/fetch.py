@@ -97,6 +97,14 @@ def wanted(model_ref: str) -> HubRef:
     )
 
 
+def are_its(ref: HubRef, told: list[FileFacts]) -> bool:
+    """Tell whether those are a model's files, in order, and nothing else: a pool may say anything. Pure."""
+    try:
+        return hub.needed(ref.path, hub.RepoFacts(ref.repo, ref.revision, tuple(told))) == told
+    except LlorchError:
+        return False
+
+
 def main() -> int:
     """Fetch what the order on stdin says; return the exit status."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
@@ -247,7 +255,7 @@ def _look(ref: HubRef, order: Order) -> list[FileFacts]:
     for source in order.sources:
         with contextlib.suppress(LlorchError):
             stored = asyncio.run(_peer_facts(source, order))
-            if not stored.corrupt and all(file.sha256 for file in stored.files):
+            if not stored.corrupt and all(file.sha256 for file in stored.files) and are_its(ref, stored.files):
                 return stored.files
     return hub.needed(ref.path, hub.look(ref.repo, ref.revision))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from llorch import checkpoint_files, models
+from llorch.errors import ModelInvalid
 from llorch.models import HubRef
 from llorch.wire.models import FileCheck, FileFacts
 from roles.pool.model_cache import checkpoint
@@ -17,7 +18,13 @@ PIECE_BYTES = 4 * 1024 * 1024
 
 
 def place(folder: Path, ref: HubRef, path: str) -> Path:
-    """Return where a file of a repository belongs: as in huggingface_hub's cache, so that both find it."""
+    """Return where a file of a repository belongs: as in huggingface_hub's cache, so that both find it.
+
+    Raises:
+        ModelInvalid: The path leads out of the repository.
+    """
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ModelInvalid(f"the model is said to have a file that leads out of its folder: {path[:200]!r}")
     return folder / f"models--{ref.repo.replace('/', '--')}" / "snapshots" / ref.revision / path
 
 
