@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from roles.pool.worker_lifecycle.log_files import (
@@ -30,6 +32,24 @@ def test_old_logs_make_room_for_new_ones(tmp_path: Path) -> None:
     assert not (tmp_path / "0.log").exists()
     assert not older(tmp_path / "0.log").exists()
     assert (tmp_path / "w.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_log_of_a_living_worker_is_kept_however_quiet_that_is(tmp_path: Path) -> None:
+    descriptor = open_log(tmp_path / "quiet.log")
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=descriptor)
+    os.close(descriptor)
+    older(tmp_path / "quiet.log").write_text("its older part")
+    for number in range(MAX_LOGS + 5):
+        (tmp_path / f"{number}.log").touch()
+    os.utime(tmp_path / "quiet.log", (1, 1))
+
+    os.close(open_log(tmp_path / "new.log"))
+    kept = (tmp_path / "quiet.log").exists(), older(tmp_path / "quiet.log").exists()
+    worker.communicate(b"\n")
+    os.close(open_log(tmp_path / "newer.log"))
+
+    assert kept == (True, True)
+    assert not (tmp_path / "quiet.log").exists()
 
 
 def test_of_a_log_only_the_end_is_read(tmp_path: Path) -> None:

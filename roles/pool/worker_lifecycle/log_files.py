@@ -2,10 +2,15 @@
 
 A worker writes to its file itself, also while no pool runs. So the file is not replaced when it has grown: what is in
 it moves to a second file and the worker, which appends, goes on at the start of the first.
+
+A log is locked by having it open: the worker inherits the lock, and the system lets it go when the last process that
+can write there ends, however it ends and whichever pool started it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -20,12 +25,16 @@ OLDER = ".1"
 
 
 def open_log(file: Path) -> int:
-    """Open a new log for the owner alone, and remove the oldest ones."""
+    """Open a new log for the owner alone, and remove the oldest ones that no worker writes to any more."""
     old = sorted(file.parent.glob("*.log"), key=_modified, reverse=True)[MAX_LOGS:]
     for path in old:
-        path.unlink(missing_ok=True)
-        older(path).unlink(missing_ok=True)
-    return _create(file, os.O_APPEND)
+        if not _written_to(path):
+            path.unlink(missing_ok=True)
+            older(path).unlink(missing_ok=True)
+    descriptor = _create(file, os.O_APPEND)
+    with contextlib.suppress(OSError):  # a file system without locks costs an old log, not the worker
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return descriptor
 
 
 def older(file: Path) -> Path:
@@ -70,6 +79,18 @@ def head(file: Path) -> str:
 
 def _create(file: Path, how: int = os.O_TRUNC) -> int:
     return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o600)
+
+
+def _written_to(file: Path) -> bool:
+    """Tell whether a process has a log open that `open_log` has opened."""
+    try:
+        with file.open("rb") as log:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _last(file: Path, limit: int) -> list[str]:
