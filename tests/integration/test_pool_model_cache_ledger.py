@@ -1,7 +1,8 @@
-"""Records on a real disk: whole or not there, and one bad one spoils nothing."""
+"""Records on a real disk: whole or not there, and one bad one spoils nothing, nor do two writers."""
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def test_a_broken_record_spoils_no_other_and_stays_to_be_looked_at(tmp_path: Pat
 
     assert list(ledger.read()) == ["good"]
     assert (tmp_path / "bad.json").exists()
+
+
+async def test_writers_of_one_record_do_not_disturb_each_other(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, ModelRecord)
+    records = [ModelRecord(model_ref="file:/m", added_ms=number) for number in range(200)]
+
+    async with asyncio.TaskGroup() as writers:
+        for record in records:
+            writers.create_task(asyncio.to_thread(ledger.write, "a", record))
+
+    assert ledger.read()["a"] in records
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

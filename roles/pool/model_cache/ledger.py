@@ -1,11 +1,13 @@
 """Records that outlive the process: one JSON file each, replaced whole, so that a kill leaves the old one or the new.
 
-Every call blocks; calls come from threads. Who owns a ledger's records says so; a ledger only stores them.
+Every call blocks; calls come from threads, several at once. Who owns a ledger's records says so; a ledger only stores
+them, and of two writers of one record the last one stays.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Collection
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -86,6 +88,7 @@ class Ledger(Generic[S]):
     def __init__(self, folder: Path, kind: type[S]) -> None:
         self._folder = folder
         self._kind = kind
+        self._number = itertools.count()  # so that no two writers share a file; few, as a killed one is left there
 
     def read(self) -> dict[str, S]:
         """Return every record. One that cannot be read is left where it is, and logged."""
@@ -104,7 +107,7 @@ class Ledger(Generic[S]):
             DiskFull: It could not be written; the one before, if any, is as it was.
         """
         path = self._folder / f"{key}{SUFFIX}"
-        new = path.with_suffix(".new")
+        new = path.with_suffix(f".{next(self._number)}.new")
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with new.open("wb") as file:

@@ -14,9 +14,9 @@ from pathlib import Path
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from llorch import checkpoint_files, log, models
+from llorch import log, models
 from llorch.errors import CallerError, Conflict, LlorchError, ModelInvalid, ModelNotFound
-from llorch.models import FileRef, HubRef, ServerRef
+from llorch.models import FileRef, HubRef
 from llorch.wire.models import (
     Deleted,
     DiskUsage,
@@ -29,6 +29,7 @@ from llorch.wire.models import (
 from llorch.wire.pools import Disk, Model
 from roles.pool.model_cache import files, room
 from roles.pool.model_cache.catalogue import Catalogue, Entry, ModelFile
+from roles.pool.model_cache.file_facts import facts_of
 from roles.pool.model_cache.gguf import Tokens
 from roles.pool.model_cache.ledger import Ledger, ModelRecord
 from roles.pool.model_cache.partial import disk_errors
@@ -67,6 +68,7 @@ class Library:
         self._clock_ms = clock_ms
         self._records: dict[str, ModelRecord] = {}
         self._held: Counter[str] = Counter()
+        self._keeping = asyncio.Lock()
         self.folder = catalogue.models_dir
 
     async def open(self) -> None:
@@ -164,7 +166,7 @@ class Library:
             ModelNotFound: None with that id is on this host.
         """
         entry = await self._entry(model_id)
-        facts = self._facts(entry)
+        facts = facts_of(entry, self._records.get(model_id))
         checks = [
             await asyncio.to_thread(files.check, path, fact) for path, fact in zip(entry.paths, facts, strict=True)
         ]
@@ -301,7 +303,7 @@ class Library:
             model_ref=entry.ref,
             origin=entry.origin,
             size_bytes=entry.size_bytes,
-            files=self._facts(entry),
+            files=facts_of(entry, record),
             aliases=models.aliases_of(entry.ref, self._catalogue.aliases),
             architecture=metadata.architecture if metadata else "",
             quantization=metadata.quantization if metadata else "",
@@ -315,23 +317,6 @@ class Library:
             corrupt=record.corrupt or metadata is None,
         )
 
-    def _facts(self, entry: Entry) -> list[FileFacts]:
-        record = self._records.get(models.model_id(entry.ref))
-        if record is not None and [Path(f.path).name for f in record.files] == [path.name for path in entry.paths]:
-            return record.files
-        parsed = models.parse_ref(entry.ref)
-        assert not isinstance(parsed, ServerRef)  # its path was found on the disk
-        if entry.paths[0].parent == Path(parsed.path):
-            names = [str(path) for path in entry.paths]
-        elif checkpoint_files.names_one(parsed.path):
-            names = [parsed.path.removesuffix(checkpoint_files.CONFIG) + path.name for path in entry.paths]
-        else:
-            names = models.parts(parsed.path)
-        return [
-            FileFacts(path=name, size_bytes=files.size(path), sha256=files.told_by_cache(path))
-            for name, path in zip(names, entry.paths, strict=True)
-        ]
-
     async def _entry(self, model_id: str) -> Entry:
         entries = await asyncio.to_thread(self._catalogue.entries, dict(self._records))
         found = next((entry for entry in entries if models.model_id(entry.ref) == model_id), None)
@@ -341,8 +326,16 @@ class Library:
 
     async def _put(self, key: str, record: ModelRecord) -> None:
         self._records[key] = record
-        await asyncio.to_thread(self._ledger.write, key, record)
+        await self._keep(key)
 
     async def _forget(self, key: str) -> None:
         self._records.pop(key, None)
-        await asyncio.to_thread(self._ledger.remove, key)
+        await self._keep(key)
+
+    async def _keep(self, key: str) -> None:
+        """Have on the disk what is known of a model now; one after the other, or an older record may be the last."""
+        async with self._keeping:
+            if (record := self._records.get(key)) is not None:
+                await asyncio.to_thread(self._ledger.write, key, record)
+            else:
+                await asyncio.to_thread(self._ledger.remove, key)
