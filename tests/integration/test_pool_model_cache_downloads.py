@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from llorch.models import model_id
+from llorch.wire.codec import decode_reply
 from llorch.wire.events import Failed
 from llorch.wire.models import Download
 from roles.pool.model_cache.pace import Patience
@@ -268,6 +269,28 @@ async def test_a_pool_that_stops_goes_on_when_it_is_back(tmp_path: Path, hub: Hu
     assert isinstance(end, Download)
     assert starts[-1] > 0
     assert_right(tmp_path / "pool", hub)
+
+
+async def test_a_pool_that_waits_for_another_with_the_same_folder_takes_nothing_from_it(
+    tmp_path: Path, hub: Hub
+) -> None:
+    hub.faults.hold_at = 0.5
+    shared, once = str(tmp_path / "a" / "models"), Patience(first_s=0.05, tries=1)
+    async with running_pool(tmp_path / "a", models_dir=shared) as one:
+        first = await ask(one.client, hub.ref(REPO, FILE))
+        await until_some_came(one.client, first)
+        async with running_pool(tmp_path / "b", download_patience=once, models_dir=shared) as other:
+            second = await ask(other.client, hub.ref(REPO, FILE))
+            await until_state(other.client, second, "waiting")
+            async with other.client.request("DELETE", f"/v2/models/downloads/{second.download_id}") as answer:
+                cancelled = decode_reply(await answer.read(), Download)
+        hub.faults.release.set()
+        _, end = await follow(one.client, first)
+
+    assert cancelled.state == "cancelled"
+    assert isinstance(end, Download)
+    assert [start for kind, _, start, _ in hub.seen if kind == "get"] == [0]
+    assert_right(tmp_path / "a", hub)
 
 
 async def test_a_set_of_parts_is_one_model(tmp_path: Path, pool: Running, hub: Hub) -> None:

@@ -11,7 +11,7 @@ import pytest
 from llorch.errors import ModelInvalid
 from llorch.models import HubRef
 from llorch.wire.models import FileFacts
-from roles.pool.model_cache import files
+from roles.pool.model_cache import files, partial
 
 REF = HubRef("org/repo", "a" * 40, "sub/m.gguf")
 
@@ -86,7 +86,7 @@ def test_a_folder_that_goes_away_while_it_is_measured_counts_nothing(
 
     def late(path: str) -> object:
         if Path(path) == gone:
-            files.empty(gone)  # the other download ends just now
+            partial.empty(gone)  # the other download ends just now
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", late)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llorch.errors import Conflict, DiskFull, HubUnreachable
-from roles.pool.model_cache.partial import Partial, disk_error, disk_errors, locked
+from roles.pool.model_cache.partial import LOCK, Partial, disk_error, disk_errors, empty, locked
 
 
 def test_it_grows_at_its_end_over_several_openings(tmp_path: Path) -> None:
@@ -37,6 +37,36 @@ def test_a_full_disk_is_told_as_that_and_not_as_the_hubs_fault() -> None:
 def test_there_is_one_writer(tmp_path: Path) -> None:
     with locked(tmp_path / "d"), pytest.raises(HubUnreachable), locked(tmp_path / "d"):
         raise AssertionError
+
+
+def test_what_is_being_written_is_not_deleted_and_what_was_left_is(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    with locked(folder):
+        (folder / "0").write_bytes(b"so far")
+        empty(folder)
+        kept = (folder / "0").read_bytes()
+    empty(folder)
+    empty(folder)
+
+    assert kept == b"so far"
+    assert not folder.exists()
+
+
+def test_what_was_left_without_a_lock_is_deleted_too(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "0").write_bytes(b"so far")
+
+    empty(tmp_path / "d")
+
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_lock_that_was_deleted_meanwhile_is_no_lock(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    with locked(folder):
+        (folder / LOCK).unlink()
+        with locked(folder), pytest.raises(HubUnreachable), locked(folder):
+            raise AssertionError
 
 
 def test_other_errors_of_the_disk_are_told_too() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llorch.errors import Conflict, DiskFull, HubUnreachable, ModelInvalid, RemoteError
-from roles.pool.model_cache.pace import WINDOW_S, Pace, Patience, may_go_on
+from roles.pool.model_cache.pace import WINDOW_S, Pace, Patience, failures, may_go_on
+from roles.pool.model_cache.partial import ELSEWHERE
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
@@ -66,3 +67,15 @@ def test_a_full_disk_and_a_hub_that_is_away_are_no_reason_to_begin_anew() -> Non
 
     assert all(map(may_go_on, (DiskFull("full"), told, HubUnreachable("away"))))
     assert not any(map(may_go_on, (ModelInvalid("wrong"), Conflict("not here"))))
+
+
+def test_only_tries_that_failed_count_in_a_row() -> None:
+    away, elsewhere = HubUnreachable("away"), HubUnreachable("it comes already", details={ELSEWHERE: True})
+
+    assert failures(3, away, brought=False) == 4
+    assert failures(3, away, brought=True) == 1
+    assert failures(3, elsewhere, brought=False) == 3
+
+
+def test_a_wait_for_another_process_has_no_end() -> None:
+    assert Patience(tries=1).wait_s(0, retry_after_s=5, chance=0.0) == 5.0

@@ -23,7 +23,7 @@ from llorch.models import HubRef
 from llorch.wire.codec import FieldProblem, invalid
 from llorch.wire.models import FINAL, Download, DownloadModel, Evicted, FileFacts, Started
 from roles.pool.metrics import LifecycleMetrics
-from roles.pool.model_cache import files, progress
+from roles.pool.model_cache import files, pace, partial, progress
 from roles.pool.model_cache.fetch import Order, Report, wanted
 from roles.pool.model_cache.ledger import DownloadRecord, Ledger
 from roles.pool.model_cache.library import PARTIAL, Library
@@ -206,7 +206,7 @@ class Downloads:
                         with passing_trouble():
                             await self._attempt(run)
                 except LlorchError as error:
-                    run.failures = 1 if run.view.bytes_done > before else run.failures + 1
+                    run.failures = pace.failures(run.failures, error, brought=run.view.bytes_done > before)
                     if not await self._later(run, error):
                         await self._fail(run, error)
                         return
@@ -286,7 +286,7 @@ class Downloads:
         own = run.record.own(await self._library.placed(run.ref)) if may_go_on(error) else set()
         if own:
             run.record = run.record.kept(own, progress.ended(run.view, "failed", error))
-            await asyncio.to_thread(files.empty, self._partial(run))
+            await asyncio.to_thread(partial.empty, self._partial(run))
             with contextlib.suppress(LlorchError):  # then the next process goes on without being asked
                 await self._note(run)
         else:
@@ -302,7 +302,7 @@ class Downloads:
                     await self._library.abandon(run.ref, names)
             except OSError as error:
                 _log.warning("download_stays", model_ref=str(run.ref), reason=str(error))
-        await asyncio.to_thread(files.empty, self._partial(run))
+        await asyncio.to_thread(partial.empty, self._partial(run))
         await asyncio.to_thread(self._ledger.remove, run.view.download_id)
         run.record = replace(run.record, before=None, brought=[])
 

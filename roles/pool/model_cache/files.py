@@ -101,14 +101,6 @@ def size_below(folder: Path) -> int:
     return sum(map(size, _below(folder)))
 
 
-def empty(folder: Path) -> None:
-    """Delete a folder of plain files, if it is there."""
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            path.unlink(missing_ok=True)
-        folder.rmdir()
-
-
 def _below(folder: Path) -> Iterator[Path]:
     """Yield all that is in a folder and is none; others may remove folders meanwhile, which `Path.rglob` takes ill."""
     for where, _, names in os.walk(folder):

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from llorch.errors import DiskFull, LlorchError
+from roles.pool.model_cache.partial import ELSEWHERE
 
 WINDOW_S = 10.0
 
@@ -13,6 +14,19 @@ WINDOW_S = 10.0
 def may_go_on(error: LlorchError) -> bool:
     """Tell whether what a failed download brought may be whole one day, when it is asked for again."""
     return error.retriable or error.code == DiskFull.code
+
+
+def failures(before: int, error: LlorchError, *, brought: bool) -> int:
+    """Return how many tries have failed in a row: one that *brought* something begins anew, a wait for others is none.
+
+    Args:
+        before: How many there were before this one.
+        error: Why it failed.
+        brought: Whether something came by it.
+    """
+    if ELSEWHERE in (error.details or {}):
+        return before
+    return 1 if brought else before + 1
 
 
 class Pace:
@@ -58,11 +72,11 @@ class Patience:
         """Return how long to wait after the *failures*-th failure in a row; None: give up.
 
         Args:
-            failures: 1 for the first one.
+            failures: 1 for the first one; 0 where it was none.
             retry_after_s: What the hub asks for; it is never asked earlier.
             chance: From 0 to 1, so that many pools do not come back at the same moment.
         """
         if failures >= self.tries:
             return None
-        wait = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30))
+        wait = min(self.longest_s, self.first_s * 2.0 ** min(max(failures, 1) - 1, 30))
         return max(wait * (0.75 + chance / 2), float(retry_after_s or 0))

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LOCK = "lock"
+ELSEWHERE = "fetched_elsewhere"
+"""In an error's details: what it is that is waited for is no failure."""
+ELSEWHERE_S = 5
 
 
 class Partial(io.FileIO):
@@ -63,11 +66,34 @@ def locked(partial: Path) -> Iterator[None]:
     """
     partial.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (partial / LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HubUnreachable("another process is fetching this model into the same folder") from None
+        if not _ours(lock, partial):
+            raise HubUnreachable(
+                "another process is fetching this model into the same folder",
+                retry_after_s=ELSEWHERE_S,
+                details={ELSEWHERE: True},
+            )
         yield
+
+
+def empty(partial: Path) -> None:
+    """Delete a folder of partial files, if it is there and no process writes into it."""
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError):  # without a lock nobody writes; a full disk would have none made
+            lock = stack.enter_context((partial / LOCK).open("r"))
+            if not _ours(lock, partial):
+                return
+        for path in partial.iterdir():
+            path.unlink(missing_ok=True)
+        partial.rmdir()
+
+
+def _ours(lock: io.TextIOWrapper, partial: Path) -> bool:
+    """Take the lock, if nobody has it and it is still the folder's."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(lock.fileno()), (partial / LOCK).stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 @contextlib.contextmanager
