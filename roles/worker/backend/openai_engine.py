@@ -137,7 +137,7 @@ class OpenAiServer:
         """Yield what the server writes; see `Engine.converse`."""
         facts, model = self._facts, self._model
         words.check(talk, facts.family, has_messages=bool(prompt.messages))
-        path, most = "/completions", max_tokens
+        path, full = "/completions", False
         if prompt.continue_text and facts.family == "llama-server":
             tokens = await self.tokenize(prompt)
             body = words.completion(tokens, talk, model=model, family=facts.family, max_tokens=max_tokens, seed=seed)
@@ -150,12 +150,12 @@ class OpenAiServer:
         else:
             text = prompt.text + prompt.continue_text
             body = words.completion(text, talk, model=model, family=facts.family, max_tokens=max_tokens, seed=seed)
-        reader = Reader(top=top_logprobs(talk), must_call=must_call(talk))
+        reader = Reader(top=top_logprobs(talk), must_call=must_call(talk), max_tokens=max_tokens, limited=not full)
         async with aclosing(self._read(path, body, reader)) as steps:
             async for chunks in steps:
-                if chunks[-1].stop is None and chunks[-1].tokens_out >= most:
-                    yield [*chunks, chunks[-1]._replace(text="", stop="max_tokens", ids=(), logprobs=(), tool_calls=())]
-                    return  # a server that was not told how much it may write
+                if chunks[-1].stop is None and reader.exceeds():
+                    yield [*chunks, Chunk(tokens_out=chunks[-1].tokens_out, stop="max_tokens")]
+                    return
                 yield chunks
 
     async def let_go(self) -> None:

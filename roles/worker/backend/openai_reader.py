@@ -22,6 +22,8 @@ DONE = b"[DONE]"
 STOP_REASONS: dict[str, StopReason] = {"length": "max_tokens"}
 """Any other reason is that the model, or the server, had no more to say."""
 FAILED = frozenset({"abort", "error"})
+PIECES_A_TOKEN = 16
+"""No server cuts its tokens so small; one that writes more pieces for each has no end."""
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -97,13 +99,21 @@ class Reader:
     Args:
         top: How many of the likeliest tokens are told in the place of each.
         must_call: The answer has to be calls of tools, and nothing else.
+        max_tokens: How much may be written.
+        limited: The server was told so, and ends by itself.
     """
 
-    def __init__(self, *, top: int = 0, must_call: bool = False) -> None:
+    def __init__(
+        self, *, top: int = 0, must_call: bool = False, max_tokens: int = MAX_COUNT, limited: bool = True
+    ) -> None:
         self._decoder = msgspec.json.Decoder(_Line)
         self._top = top
         self._must_call = must_call
+        self._max_tokens = max_tokens
+        self._limited = limited
+        self._pieces = 0
         self._count = 0
+        self._told = 0
         self._tokens_in = 0
         self._cached = 0
         self._called: set[int] = set()
@@ -131,7 +141,8 @@ class Reader:
         for choice in said.choices or ():
             chunk = self._chunk(choice)
             if chunk is not None:
-                self._count = max(self._count, told) if told else self._count + 1
+                self._pieces += 1
+                self._count = told or min(self._count + 1, self._max_tokens)
                 yield chunk._replace(tokens_out=self._count)
             elif said.prompt_progress is not None:
                 progress = said.prompt_progress
@@ -139,7 +150,18 @@ class Reader:
             if choice.finish_reason in FAILED:
                 raise errors.EngineFailed("the server ended the answer before the text's end")
             self._reason = choice.finish_reason or self._reason
-        self._count = max(self._count, told)
+        self._told = told or self._told
+        self._count = told or self._count
+
+    def exceeds(self) -> bool:
+        """Tell whether the server is to be left, because it goes on behind what may be written.
+
+        Pieces are no tokens: a server that knows where to end is left only where it says that it has gone on, or
+        where it does not end at all.
+        """
+        if not self._limited:
+            return max(self._told, self._pieces) >= self._max_tokens
+        return self._told > self._max_tokens or self._pieces >= self._max_tokens * PIECES_A_TOKEN
 
     def end(self) -> Chunk:
         """Return the last chunk, when the stream has ended.

@@ -125,7 +125,7 @@ async def write(job: Job, steps: AsyncIterator[list[Chunk]], draft: Draft, tally
         if draft.count != tally.tokens_out:
             if tally.first_token_s is None:
                 tally.first_token_s = now_s
-            rate.add(draft.count - tally.tokens_out, now_s)
+            rate.add(max(0, draft.count - tally.tokens_out), now_s)  # less where a server tells at the end how many
             tally.tokens_out = draft.count
         if pieces:
             job.tokens(pieces)

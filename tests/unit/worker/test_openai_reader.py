@@ -9,7 +9,7 @@ import pytest
 from llorch.errors import EngineFailed, InvalidRequest
 from llorch.wire.conversation import FunctionDelta, TokenChance, TokenLogprob, ToolCallDelta
 from roles.worker.backend import Chunk
-from roles.worker.backend.openai_reader import Reader
+from roles.worker.backend.openai_reader import PIECES_A_TOKEN, Reader
 
 FIRST = {
     "id": "c",
@@ -73,6 +73,39 @@ def test_servers_that_count_along_are_believed_at_once() -> None:
         ("The", 3, 0, 0),
         ("", 12, 18, 5),
     ]
+
+
+def test_the_servers_count_is_the_last_word_also_where_its_pieces_are_smaller_than_tokens() -> None:
+    usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 1}}
+
+    found = read(*map(delta, "rain"), delta(reason="length"), usage)
+
+    assert [chunk.tokens_out for chunk in found] == [1, 2, 3, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("limited", "pieces", "told", "over"),
+    [
+        (True, 4, None, False),
+        (True, 3 * PIECES_A_TOKEN - 1, None, False),
+        (True, 3 * PIECES_A_TOKEN, None, True),
+        (True, 2, 3, False),
+        (True, 2, 4, True),
+        (False, 2, None, False),
+        (False, 3, None, True),
+        (False, 1, 3, True),
+    ],
+)
+def test_a_server_that_knows_where_to_end_is_left_only_when_it_does_not(
+    limited: bool, pieces: int, told: int | None, over: bool
+) -> None:
+    reader = Reader(max_tokens=3, limited=limited)
+    piece = delta("x") | ({} if told is None else {"usage": {"prompt_tokens": 1, "completion_tokens": told}})
+
+    counts = [[chunk.tokens_out for chunk in reader.read(json.dumps(piece).encode())] for _ in range(pieces)]
+
+    assert reader.exceeds() is over
+    assert counts[-1] == [told or min(pieces, 3)]
 
 
 def test_prefill_is_told_by_llama_server() -> None:
