@@ -11,13 +11,12 @@ from llorch.wire import protocol
 from roles.pool.metrics import LifecycleMetrics
 from roles.pool.worker_lifecycle import contact, records
 from roles.pool.worker_lifecycle.launcher import Child
+from roles.pool.worker_lifecycle.load_rate import LoadRate
 from roles.pool.worker_lifecycle.reclaim import Reclaim
 from roles.pool.worker_lifecycle.records import Record
 from roles.pool.worker_lifecycle.roster import Roster
 
 START_POLL_S = 0.1
-SLOWEST_LOAD_BYTES_S = 100_000_000
-"""Loading is given the time that reading the weights at this rate takes; measured rates below it replace it."""
 _log = log.get("pool.watch")
 
 
@@ -57,7 +56,7 @@ class Watch:
         self._ready_timeout_s = ready_timeout_s
         self._health_interval_s = health_interval_s
         self._measure = measure
-        self._load_rate = float(SLOWEST_LOAD_BYTES_S)
+        self._load_rate = LoadRate()
 
     async def follow(self, worker_id: str, child: Child) -> None:
         """Watch a worker for as long as it lives and is not condemned."""
@@ -87,17 +86,15 @@ class Watch:
             self._condemn(lost, child)
             return lost
         after = self._roster.put(record)
-        load_s = (record.ready_ms - record.started_ms) / 1000
-        if load_s > 1 and not record.adopted:
-            self._load_rate = min(self._load_rate, max(record.weights_bytes / load_s, 1.0))
+        self._load_rate.saw(record.weights_bytes, record.load_ms)
         self._metrics.starts.labels("ready").inc()
-        _log.info("worker_ready", worker_id=record.worker_id, model_ref=record.model_ref, load_ms=round(load_s * 1000))
+        _log.info("worker_ready", worker_id=record.worker_id, model_ref=record.model_ref, load_ms=record.load_ms)
         return after
 
     async def _start(self, worker_id: str, child: Child) -> None:
         loop = asyncio.get_running_loop()
         record = self._roster.get(worker_id)
-        patience_s = (record.plan.patience_s or self._ready_timeout_s) + record.weights_bytes / self._load_rate
+        patience_s = (record.plan.patience_s or self._ready_timeout_s) + self._load_rate.time_s(record.weights_bytes)
         deadline = loop.time() + patience_s
         while (record := self._roster.get(worker_id)).status == "starting":
             if loop.time() >= deadline:
