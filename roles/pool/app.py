@@ -8,7 +8,7 @@ import functools
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -109,13 +109,17 @@ def create(
             strangers = await take_over(ledger, logs_dir, supervisor)
             addresses = tasks.create_task(_addresses(settings, address), name="addresses")
             found = tasks.create_task(asyncio.to_thread(engines.installed), name="engines")
-            library = Library(
-                Catalogue(models_dir(own.models_dir, data), settings.aliases),
-                Records(data / "models-known", ModelRecord),
-                in_use=lambda: {ref for record in supervisor.workers() if record.live for ref in record.refs},
-                budget_bytes=own.models_budget_bytes,
-                changed=changed.set,
-                clock_ms=_now_ms,
+            library = stack.enter_context(
+                closing(
+                    Library(
+                        Catalogue(models_dir(own.models_dir, data), settings.aliases),
+                        Records(data / "models-known", ModelRecord),
+                        in_use=lambda: {ref for record in supervisor.workers() if record.live for ref in record.refs},
+                        budget_bytes=own.models_budget_bytes,
+                        changed=changed.set,
+                        clock_ms=_now_ms,
+                    )
+                )
             )
             downloads = Downloads(
                 library,

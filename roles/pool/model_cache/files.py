@@ -72,10 +72,10 @@ def remove(paths: tuple[Path, ...], folder: Path) -> int:
     return freed
 
 
-def check(path: Path, fact: FileFacts) -> FileCheck:
-    """Compare a file's hash with what it must be; a file that cannot be read is not sound."""
+def check(path: Path, fact: FileFacts, *, tell: Callable[[int], None] = lambda _: None) -> FileCheck:
+    """Compare a file's hash with what it must be; a file that cannot be read is not sound. See `sha256_of`."""
     try:
-        found = sha256_of(path)
+        found = sha256_of(path, tell)
     except OSError:
         found = ""
     ok = bool(found) and fact.sha256 in {"", found}

@@ -31,6 +31,7 @@ from roles.pool.model_cache import files, room
 from roles.pool.model_cache.catalogue import Catalogue, Entry, ModelFile
 from roles.pool.model_cache.file_facts import facts_of
 from roles.pool.model_cache.gguf import Tokens
+from roles.pool.model_cache.hashing import Hashing
 from roles.pool.model_cache.ledger import Ledger, ModelRecord
 from roles.pool.model_cache.partial import disk_errors
 
@@ -69,11 +70,16 @@ class Library:
         self._records: dict[str, ModelRecord] = {}
         self._held: Counter[str] = Counter()
         self._keeping = asyncio.Lock()
+        self._hashing = Hashing()
         self.folder = catalogue.models_dir
 
     async def open(self) -> None:
         """Read the records."""
         self._records = await asyncio.to_thread(self._ledger.read)
+
+    def close(self) -> None:
+        """Leave the verifications that have not ended."""
+        self._hashing.close()
 
     async def models(self) -> list[Model]:
         """Return the models that can be used."""
@@ -160,16 +166,15 @@ class Library:
         """Read a model's files anew and compare their hashes with what they must be.
 
         A hash that nobody has told is noted, and is what the next verification compares with. A model that is not
-        sound is not listed any more.
+        sound is not listed any more. One model is read at a time; whoever asks for the same one waits for that.
 
         Raises:
             ModelNotFound: None with that id is on this host.
+            Draining: The pool ends meanwhile.
         """
         entry = await self._entry(model_id)
         facts = facts_of(entry, self._records.get(model_id))
-        checks = [
-            await asyncio.to_thread(files.check, path, fact) for path, fact in zip(entry.paths, facts, strict=True)
-        ]
+        checks = await self._hashing.checks(entry.paths, facts)
         ok = all(check.ok for check in checks) and entry.metadata is not None
         now_ms = self._clock_ms()
         record = self._records.get(model_id, ModelRecord(model_ref=entry.ref, added_ms=entry.modified_ms))
