@@ -89,3 +89,32 @@ async def test_a_pool_that_says_a_model_has_a_file_elsewhere_writes_nothing_ther
     there = [str(path.relative_to(tmp_path / "pool")) for path in (tmp_path / "pool").rglob("*") if path.is_file()]
     assert f"m/models--{REPO.replace('/', '--')}/snapshots/{hub.repos[REPO].commit}/{FILE}" in there
     assert not list(tmp_path.rglob(".profile"))
+
+
+async def test_a_pool_that_sends_without_end_is_left_for_the_hub(tmp_path: Path, hub: Hub) -> None:
+    ref, right = hub.ref(REPO, FILE), hub.repos[REPO].files[FILE]
+    fact = FileFacts(path=FILE, size_bytes=len(right), sha256=hashlib.sha256(right).hexdigest())
+    told = StoredModel(model_id=model_id(ref), model_ref=ref, origin="hub", size_bytes=len(right), files=[fact])
+    left = asyncio.Event()
+
+    async def model(_: web.Request) -> web.Response:
+        return web.Response(body=encode(told), content_type="application/json")
+
+    async def file(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        try:
+            while True:
+                await answer.write(bytes(65536))
+        finally:
+            left.set()
+
+    app = web.Application()
+    app.router.add_get("/v2/models/{id}", model)
+    app.router.add_get("/v2/models/{id}/file", file)
+    async with asyncio.timeout(60), running(app, "127.0.0.1", 0) as url:
+        asked = msgspec.structs.replace(order(tmp_path, hub), sources=[url])
+        await asyncio.to_thread(fetch, asked, lambda _: None, lambda: None)
+        await left.wait()
+
+    assert [path.read_bytes() == right for path in tmp_path.glob(f"m/*/snapshots/*/{FILE}")] == [True]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llorch.errors import Conflict, DiskFull, HubUnreachable
-from roles.pool.model_cache.partial import LOCK, Partial, disk_error, disk_errors, empty, locked
+from roles.pool.model_cache.partial import LOCK, Partial, TooLong, disk_error, disk_errors, empty, locked
 
 
 def test_it_grows_at_its_end_over_several_openings(tmp_path: Path) -> None:
@@ -27,6 +27,13 @@ def test_one_that_is_longer_than_the_file_begins_again(tmp_path: Path) -> None:
 
     with Partial(tmp_path / "p", 3, lambda _: None) as partial:
         assert partial.tell() == 0
+
+
+def test_what_has_no_end_is_not_taken_to_its_end(tmp_path: Path) -> None:
+    with Partial(tmp_path / "p", 4, lambda _: None) as partial:
+        partial.write(b"abcd")
+        with pytest.raises(TooLong):
+            partial.write(b"e")
 
 
 def test_a_full_disk_is_told_as_that_and_not_as_the_hubs_fault() -> None:

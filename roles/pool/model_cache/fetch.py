@@ -41,7 +41,7 @@ from llorch.models import FileRef, HubRef
 from llorch.wire.models import FileFacts, StoredModel
 from roles.pool.model_cache import files
 from roles.pool.model_cache.checkpoint import check_architecture
-from roles.pool.model_cache.partial import Partial, disk_errors, locked, sync
+from roles.pool.model_cache.partial import Partial, TooLong, disk_errors, locked, sync
 
 COMMAND = "__fetch"
 HUB = "hub"
@@ -202,6 +202,8 @@ class _Fetch:
                     else:
                         asyncio.run(_from_peer(source, self._order, number, out))
                     out.finish()
+            except TooLong:
+                pass  # it is not taken to its end, if it has one; its length is not right
             except (PeerError, RemoteError):
                 if source == HUB:
                     raise

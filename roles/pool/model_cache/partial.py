@@ -23,17 +23,22 @@ ELSEWHERE = "fetched_elsewhere"
 ELSEWHERE_S = 5
 
 
+class TooLong(Exception):
+    """More has come than the file has."""
+
+
 class Partial(io.FileIO):
     """A partial file, opened at its end; tells how long it is, and does not mistake the disk's errors for the hub's."""
 
     def __init__(self, path: Path, size: int, tell: Callable[[int], None]) -> None:
         super().__init__(path, "r+" if path.exists() else "x+")
+        self._size = size
         self._tell_length = tell
         if self.seek(0, os.SEEK_END) > size:
             self.restart()
 
     def write(self, data: ReadableBuffer) -> int:
-        """Write all of *data*, or raise `DiskFull` or another error that is not an `OSError`."""
+        """Write all of *data*, or raise `DiskFull`, another error that is not an `OSError`, or `TooLong`."""
         view = memoryview(data).cast("B")
         try:
             written = 0
@@ -41,6 +46,8 @@ class Partial(io.FileIO):
                 written += super().write(view[written:]) or 0
         except OSError as error:
             raise disk_error(error) from None
+        if self.tell() > self._size:
+            raise TooLong
         self._tell_length(self.tell())
         return written
 
