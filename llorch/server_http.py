@@ -29,6 +29,8 @@ MAX_PROBE_BYTES = 4 * 1024 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """The tokens of the longest text that a request can have take about half of it."""
 MAX_LINE_BYTES = 8 * 1024 * 1024
+NO_HEALTH = frozenset({401, 403, 404, 405, 501})
+"""What a server answers that tells nothing of its health at that address, or not to everybody."""
 _SAFE = re.compile(r"[A-Za-z0-9_.\[\]-]{1,64}")
 
 
@@ -108,11 +110,11 @@ class ServerHttp:
         return read(card, answers)
 
     async def healthy(self) -> bool:
-        """Tell whether it says that it takes requests; one without an address for that does."""
+        """Tell whether it says that it takes requests; one without an address for that, or none for us, does."""
         try:
             await self.get(f"{self.root}/health")
         except Refusal as refusal:
-            return refusal.http_status == 404
+            return refusal.http_status in NO_HEALTH
         return True
 
     async def ask(self, method: str, path: str, body: object, kind: type[T], *, timeout_s: float) -> T:

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's API and does not stop: what it sends is refused, never kept."""
+"""Servers that speak OpenAI's API: what does not stop is refused, never kept, and what is ready is known to be."""
 
 from __future__ import annotations
 
@@ -73,3 +73,17 @@ async def test_a_line_that_does_not_end_is_refused_and_many_lines_are_not() -> N
                     break
         with pytest.raises(Refusal, match=f"it sent a line of more than {LIMIT_BYTES} bytes"):
             await anext(broken.lines("/completions", {}))
+
+
+@pytest.mark.parametrize(
+    ("status", "healthy"),
+    [(200, True), (404, True), (401, True), (403, True), (405, True), (501, True), (503, False), (500, False)],
+)
+async def test_a_server_that_tells_nothing_of_its_health_takes_requests(status: int, *, healthy: bool) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/health", answer)
+    async with running(app, "127.0.0.1", 0) as url, ServerHttp(url) as http:
+        assert await http.healthy() is healthy
