@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -45,4 +46,10 @@ def test_hosts_of_a_process_that_was_ended_are_gone(number: signal.Signals, tmp_
     assert there_still is (number is signal.SIGKILL)
     assert ours not in networks.ip("netns", "list")
     assert not list(Path("/etc/netns").glob(f"{ours}*"))
-    assert all(pid_ended(pid) for pid in inside)
+    asyncio.run(_all_ended(inside))
+
+
+async def _all_ended(pids: list[int]) -> None:
+    async with asyncio.timeout(30):
+        while not all(pid_ended(pid) for pid in pids):
+            await asyncio.sleep(0.02)
