@@ -109,7 +109,7 @@ async def test_a_busy_worker_costs_no_attempt_and_is_asked_less_often(refusal: L
     async with both(tmp_path, worker, **QUIET) as system:
         job = await system.submit()
         async with asyncio.timeout(20):
-            while len(worker.asked) < 7:
+            while len(worker.asked) < 6:  # more than would be made if they counted
                 await system.show(job.job_id)
                 system.advance(200)
         worker.busy = None
@@ -118,7 +118,7 @@ async def test_a_busy_worker_costs_no_attempt_and_is_asked_less_often(refusal: L
 
     assert (text(events), task.status) == (["[0:]"], "completed")
     asked_ms = [attempt.dispatched_ms for attempt in task.attempt_log or []]
-    assert all(then - before >= 50 * 2**n for n, (before, then) in enumerate(pairwise(asked_ms[:7])))
+    assert all(then - before >= 50 * 2**n for n, (before, then) in enumerate(pairwise(asked_ms[:6])))
 
 
 async def test_a_request_that_a_worker_cannot_take_is_not_tried_again(tmp_path: Path) -> None:
