@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import stat
 from pathlib import Path
 
 import pytest
 
 from llorch.errors import DiskFull
+from llorch.models import HAIKU_REF, model_id
+from roles.pool.model_cache.catalogue import Catalogue
 from roles.pool.model_cache.ledger import Ledger, ModelRecord
+from roles.pool.model_cache.library import Library
 
 
 def test_a_record_is_read_back_by_another_ledger(tmp_path: Path) -> None:
@@ -62,3 +66,24 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_no_records_is_no_error(tmp_path: Path) -> None:
     assert Ledger(tmp_path / "none", ModelRecord).read() == {}
+
+
+async def test_what_is_known_last_is_what_stays_on_the_disk(tmp_path: Path) -> None:
+    now, written = itertools.count(1), list[tuple[int, int]]()
+    ledger = Ledger(tmp_path / "known", ModelRecord)
+    library = Library(
+        Catalogue(tmp_path),
+        ledger,
+        in_use=set,
+        budget_bytes=0,
+        changed=lambda: None,
+        clock_ms=lambda: next(now),
+    )
+
+    for last in range(20, 320, 20):
+        async with asyncio.TaskGroup() as users:
+            for _ in range(20):
+                users.create_task(library.used(HAIKU_REF))
+        written.append((last, ledger.read()[model_id(HAIKU_REF)].last_used_ms))
+
+    assert [at for _, at in written] == [last for last, _ in written]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,9 +13,7 @@ from llorch.errors import RemoteError
 from llorch.models import HAIKU_REF, model_id
 from llorch.wire.events import Failed
 from llorch.wire.models import Deleted, DiskUsage, Download, Started, StoredModel, Unregistered, Verified
-from roles.pool.model_cache.catalogue import Catalogue
-from roles.pool.model_cache.ledger import Ledger, ModelRecord
-from roles.pool.model_cache.library import PARTIAL, Library
+from roles.pool.model_cache.library import PARTIAL
 from tests.support.downloading import (
     FILE,
     HASTY,
@@ -107,27 +103,6 @@ async def test_a_verdict_outlives_the_pool(tmp_path: Path, hub: Hub) -> None:
     async with running_pool(tmp_path / "pool") as pool:
         assert await listed(pool.client) == []
         assert (await stored(pool.client, ref)).corrupt
-
-
-async def test_what_is_known_last_is_what_stays_on_the_disk(tmp_path: Path) -> None:
-    now, written = itertools.count(1), list[tuple[int, int]]()
-    ledger = Ledger(tmp_path / "known", ModelRecord)
-    library = Library(
-        Catalogue(tmp_path),
-        ledger,
-        in_use=set,
-        budget_bytes=0,
-        changed=lambda: None,
-        clock_ms=lambda: next(now),
-    )
-
-    for last in range(20, 320, 20):
-        async with asyncio.TaskGroup() as users:
-            for _ in range(20):
-                users.create_task(library.used(HAIKU_REF))
-        written.append((last, ledger.read()[model_id(HAIKU_REF)].last_used_ms))
-
-    assert [at for _, at in written] == [last for last, _ in written]
 
 
 async def test_a_deleted_model_is_gone_and_its_space_is_told(pool: Running, hub: Hub) -> None:
