@@ -18,6 +18,7 @@ from llorch.client import Client
 from llorch.errors import RemoteError
 from llorch.models import HAIKU_REF
 from llorch.wire.pools import Spawned, Worker, WorkerLogs
+from tests.support import models
 from tests.support.ended import ended
 from tests.support.pools import Running, running_pool
 
@@ -158,11 +159,12 @@ async def test_jobs_of_a_drained_worker_take_as_long_as_they_do_until_it_is_stop
 
 
 async def test_a_stopped_worker_hands_back_what_takes_longer_than_it_may(tmp_path: Path) -> None:
+    slow = models.make(tmp_path / "slow.gguf", models.LARGER)
     async with running_pool(tmp_path, "", drain_s=0.1) as pool:
-        ready = await pool.listener.until_worker(await pool.spawn(slots=2), "ready")
+        ready = await pool.listener.until_worker(await pool.spawn(f"file:{slow}", slots=1), "ready")
         engine = psutil.Process(int(str(ready.pid))).children(recursive=True)[-1]
         async with aiohttp.ClientSession(str(ready.uri), headers={"Authorization": f"Bearer {ready.token}"}) as http:
-            job = await http.post("/execute", json={"job_id": "j", "prompt": "Write", "max_tokens": 80})
+            job = await http.post("/execute", json={"job_id": "j", "prompt": "Write", "max_tokens": 1500})
             await job.content.readuntil(b"event: started")
             engine.suspend()
             stopped = await pool.stop(ready.worker_id)

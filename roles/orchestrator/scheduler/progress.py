@@ -58,9 +58,10 @@ class Progress:
         if asked is not None:
             self._drop(token, asked[0].model_ref)
 
-    def shown(self, worker_ids: Collection[str]) -> list[Loading]:
-        """Forget what was asked for and is there now; return it."""
-        found = [self._asked[token][0] for token in self._asked if token in worker_ids]
+    def shown(self, pool_id: str, worker_ids: Collection[str]) -> list[Loading]:
+        """Forget what a pool was asked for and has now; return it."""
+        asked = [self._asked[token][0] for token in self._asked if token in worker_ids]
+        found = [loading for loading in asked if loading.pool_id == pool_id]
         for loading in found:
             self.answered(loading.worker_id)
         return found

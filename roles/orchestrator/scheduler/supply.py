@@ -80,7 +80,7 @@ class Supply:
         self._take_downloads(pool_id, pool.facts.downloads, facts.downloads, now_ms=now_ms)
         before, pool.workers = pool.workers, {worker.worker_id: worker for worker in facts.workers}
         pool.facts = facts
-        for loading in self.progress.shown(pool.workers):
+        for loading in self.progress.shown(pool_id, pool.workers):
             self.capacity.withdraw(loading.worker_id)
             self._turned_out(loading, now_ms=now_ms)
         seen = [self._seen(worker) for worker in facts.workers]
