@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 
 from llorch.program import Echo
@@ -21,6 +23,22 @@ def run(main: Callable[[], Awaitable[int]]) -> int:
     parent has us ignore, as nohup does, stays ignored.
     """
     return asyncio.run(_run(main))
+
+
+@contextlib.contextmanager
+def _woken(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Have every signal wake the loop: one that comes just before it waits would be heard with the next event only."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        there.setblocking(False)
+        loop.add_reader(here, here.recv, 4096)
+        before = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(here)
 
 
 async def _run(main: Callable[[], Awaitable[int]]) -> int:
@@ -41,7 +59,8 @@ async def _run(main: Callable[[], Awaitable[int]]) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, told)
     try:
-        return await main()
+        with _woken(loop):
+            return await main()
     except asyncio.CancelledError:
         if not first:
             raise

@@ -161,7 +161,7 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
         """Note who may go before a job: those that do now, and of each session that comes one a turn before its own."""
         same = [t for t in self.queue._tickets.values() if (t.lane, t.model_ref) == (ticket.lane, ticket.model_ref)]
         now = sorted(same, key=lambda t: (t.tag, t.seq))
-        turns = max(0, ticket.tag - self.queue._lanes[ticket.lane].served)
+        turns = max(0, ticket.tag - self.queue._lanes[ticket.lane].models[ticket.model_ref].served)
         self.wanted[ticket.id] = Wanted(now.index(ticket) + len(SESSIONS) * turns, self.tried_again)
 
     def running(self) -> set[JobId]:
