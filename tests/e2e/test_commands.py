@@ -86,7 +86,7 @@ async def test_the_commands_of_the_readme_work_together(tmp_path: Path) -> None:
 
     assert spoken.status == 0
     assert spoken.stdout.count("\n") >= 3
-    assert "tokens/s" in spoken.stderr
+    assert " · first token after " in spoken.stderr
     events = [json.loads(line) for line in as_json.stdout.splitlines()]
     assert "".join(e["data"]["t"] for e in events if e["event"] == "token").strip() == spoken.stdout.strip()
     assert json.loads(shown.stdout)["job_id"] == job_id

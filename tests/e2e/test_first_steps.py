@@ -44,7 +44,7 @@ async def test_three_terminals_and_a_submission(tmp_path: Path) -> None:
     assert finished.status == 0
     assert "twenty-nine" in finished.stdout.lower()
     assert finished.stdout.count("\n") >= 3
-    assert "tokens/s" in finished.stderr
+    assert " · first token after " in finished.stderr  # how fast it was cannot be told where all came at once
     assert [worker.model_ref for worker in after] == ["file:/builtin/haiku.gguf"]
 
 

@@ -97,7 +97,7 @@ async def test_a_person_sees_a_cut_connection_as_a_pause(tmp_path: Path, slow: s
                 await shown.until(partial(_has_text, count))
                 assert line.cut()
             status = await shown.ended()
-            await shown.until(lambda seen: "tokens/s" in seen)
+            await shown.until(lambda seen: " · first token after " in seen)
 
     text, summary, _ = shown.lines
     assert status == 0
