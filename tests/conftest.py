@@ -1,4 +1,4 @@
-"""What holds for every test: Ctrl-C means what it means on a terminal, and no example fails for a slow machine."""
+"""What holds for every test: signals mean what they mean on a terminal, and no example fails for a slow machine."""
 
 from __future__ import annotations
 
@@ -10,3 +10,5 @@ settings.register_profile("llorch", deadline=None, suppress_health_check=[Health
 settings.load_profile("llorch")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup has it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
