@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,18 @@ def test_a_worker_whose_process_was_never_written_down_is_found() -> None:
         assert found is not None
         assert found.pid == pid
         assert identity.find(WORKER, token="v") is None
+
+
+def test_a_worker_that_is_just_being_killed_is_known_or_gone() -> None:
+    large = "held = bytearray(60_000_000)\n" + STAY  # it takes a moment to end
+    seen: list[identity.Seen] = []
+    for _ in range(5):
+        with started(large) as (pid, _):
+            os.kill(pid, signal.SIGKILL)
+            while (found := identity.look(pid, worker_id=WORKER, token="t")) is not None:
+                seen.append(found)
+
+    assert {(found.named, found.trusted) for found in seen} <= {(True, True)}
 
 
 def test_a_session_is_its_members_without_its_leader() -> None:

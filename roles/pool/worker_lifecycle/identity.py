@@ -78,14 +78,20 @@ def look(pid: int, *, worker_id: str, token: str) -> Seen | None:
 def _told(pid: int) -> tuple[list[str], dict[str, str]]:
     """Return a process's command line and environment.
 
-    Either reads as empty for a moment when the process begins, becomes another program or ends; that is waited for.
+    Either reads as empty for a moment when the process begins, becomes another program or ends, or says that there is
+    none while it is still ending; that is waited for.
 
     Raises:
         OSError, psutil.Error: They may not be read, or the process has ended.
     """
     for _ in range(CHANGING_CHECKS):
-        process = psutil.Process(pid)
-        words, environment = process.cmdline(), process.environ()
+        words, environment = [], {}
+        try:
+            process = psutil.Process(pid)
+            words, environment = process.cmdline(), process.environ()
+        except (psutil.NoSuchProcess, ProcessLookupError):
+            if not birth(pid):
+                raise
         if words and environment:
             break
         time.sleep(CHANGING_CHECK_S)
