@@ -159,6 +159,8 @@ class Core:
             for job in self.jobs.running():
                 job.stop(errors.Draining("the worker is shutting down; the job can go on elsewhere"))
             await self._executor.all_ended(END_S)
+        finally:
+            self._patience = None
 
     def ends(self, drain_s: float | UnsetType | None) -> bool:
         """Take note that this worker is to end; tell whether it was not ending already.

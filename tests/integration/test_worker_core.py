@@ -242,3 +242,13 @@ async def test_jobs_take_as_long_as_they_do_where_a_draining_worker_is_told_so(m
 
     assert told == (True, False)
     assert events[-1].kind == "end"
+
+
+async def test_a_worker_that_has_drained_takes_no_harm_from_being_told_to_end_again(model: Path) -> None:
+    async with worker(model) as running:
+        assert running.core is not None
+        first = running.core.ends(5.0)
+        await running.core.drain()
+        again = running.core.ends(1.0)
+
+    assert (first, again) == (True, False)
