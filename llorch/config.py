@@ -156,14 +156,14 @@ def _find(path: str | None, env: Mapping[str, str]) -> Path | None:
     named = path or env.get("LLORCH_CONFIG")
     if named:
         return expanded(named)
-    file = Path()
+    return next(filter(_is_file, (user_file(env), SYSTEM_FILE)), None)
+
+
+def _is_file(path: Path) -> bool:
     try:
-        for file in (user_file(env), SYSTEM_FILE):
-            if file.is_file():
-                return file
+        return path.is_file()
     except OSError as error:
-        raise InvalidConfiguration(f"configuration: {file}: cannot be read: {error.strerror}") from None
-    return None
+        raise InvalidConfiguration(f"configuration: {path}: cannot be read: {error.strerror}") from None
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -81,6 +80,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         LlorchError: It cannot go on.
     """
     from llorch import log
+    from llorch.config import expanded
     from llorch.models import server_name
     from llorch.origins import guests
     from llorch.program import WORKER_TOKEN_VARIABLE
@@ -94,7 +94,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
     of_server = bool(server_name(options.model))
     model_ref = options.model_ref or (options.model if of_server else "")
     worker = WorkerOptions(
-        model_path=Path(options.model).expanduser(),
+        model_path=expanded(options.model),
         model_ref=model_ref,
         worker_id=options.worker_id,
         token=token,
@@ -112,7 +112,7 @@ def run(found: Settings, options: Told, launched: subprocess.Popen[bytes] | None
         orphan_s=options.orphan_s,
         snapshots=options.snapshots,
         snapshot_bytes=options.snapshot_bytes,
-        engine_options=renamed(options_of(options), lambda path: str(Path(path).expanduser())),
+        engine_options=renamed(options_of(options), lambda path: str(expanded(path))),
         server=server_of(found, model_ref),
         guests=guests(found),
     )

@@ -15,7 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from llorch.checkpoint_files import names_one
-from llorch.config import data_dir
+from llorch.config import data_dir, expanded
 from llorch.edge import ADDRESS, DRAIN, create_app
 from llorch.errors import Conflict, InvalidConfiguration
 from llorch.models import HubRef
@@ -213,7 +213,7 @@ async def _addresses(settings: Settings, address: asyncio.Future[str]) -> Addres
 
 def models_dir(named: str, data: Path) -> Path:
     """Return where models are: the folder *named* in the settings, else one inside the data directory."""
-    return Path(named).expanduser() if named else data / "models"
+    return expanded(named) if named else data / "models"
 
 
 def _is_ours(roster: Roster, pid: int) -> bool:

@@ -58,7 +58,10 @@ def git(examined: Examined) -> Result:
     named = examined.settings.pool.git_repo
     if not named:
         return skipped("git", "no [pool] git_repo")
-    path = expanded(named)
+    try:
+        path = expanded(named)
+    except InvalidConfiguration as error:
+        return failed("git", error.message, fix="set [pool] git_repo to a folder that there is")
     try:
         return ok("git", headline(Repository(path).status()))
     except InvalidConfiguration as error:
