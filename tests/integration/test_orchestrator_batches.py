@@ -3,81 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import stat
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import openai
 import pytest
-from openai import AsyncOpenAI
-from openai.types import Batch
 from openai.types.responses import Response
 
 from llorch.wire.tasks import TaskPage
 from roles.orchestrator.api.keys import BATCHES
 from roles.orchestrator.batches.registry import WINDOW_MS
-from tests.support.orchestrating import QUIET, REF, Clock, ScriptedWorker, System, orchestrator, scripted
+from tests.support.batching import answered, begun, ended, jsonl, library, request, results
+from tests.support.orchestrating import QUIET, REF, Clock, ScriptedWorker, orchestrator, scripted
 from tests.support.scripts import Call, well_behaved
 
-FINAL = {"completed", "failed", "expired", "cancelled"}
 HOUR_MS = 3_600_000
-
-
-def request(number: int, **body: object) -> dict[str, Any]:
-    """Return a line that asks for two tokens."""
-    wanted = {"model": REF, "prompt": f"p{number}", "max_tokens": 2, **body}
-    return {"custom_id": f"line {number}", "method": "POST", "url": "/v1/completions", "body": wanted}
-
-
-def jsonl(lines: Sequence[object]) -> bytes:
-    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-
-
-@asynccontextmanager
-async def library(system: System) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(
-        base_url=f"{system.url}/v1", api_key="unused", max_retries=0, _strict_response_validation=True
-    ) as ai:
-        yield ai
-
-
-async def begun(ai: AsyncOpenAI, content: bytes, endpoint: Any = "/v1/completions") -> Batch:  # noqa: ANN401 - a long Literal
-    file = await ai.files.create(file=("in.jsonl", content), purpose="batch")
-    return await ai.batches.create(
-        input_file_id=file.id, endpoint=endpoint, completion_window="24h", metadata={"for": "test"}
-    )
-
-
-async def ended(ai: AsyncOpenAI, batch: Batch) -> Batch:
-    async with asyncio.timeout(30):
-        while (found := await ai.batches.retrieve(batch.id)).status not in FINAL:
-            await asyncio.sleep(0.02)
-    return found
-
-
-async def results(ai: AsyncOpenAI, file_id: str | None) -> dict[str, Any]:
-    """Return the lines of an output or error file by their custom_id, each of which must be there once."""
-    if file_id is None:
-        return {}
-    text = (await ai.files.content(file_id)).text
-    lines = [json.loads(line) for line in text.splitlines()]
-    found = {line["custom_id"]: line for line in lines}
-    assert len(found) == len(lines)
-    return found
-
-
-async def answered(ai: AsyncOpenAI, batch: Batch, count: int) -> None:
-    """Return when so many lines have an answer."""
-    async with asyncio.timeout(30):
-        while True:
-            counts = (await ai.batches.retrieve(batch.id)).request_counts
-            if counts is not None and counts.completed >= count:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def held(call: Call) -> None:
@@ -283,67 +225,3 @@ async def test_uploads_that_are_no_batch_files_are_refused_and_leave_nothing(tmp
         left = list((tmp_path / "files").iterdir())
 
     assert (purpose.value.param, missing.value.param, left) == ("purpose", "input_file_id", [])
-
-
-async def test_a_batch_whose_file_is_gone_fails_alone(tmp_path: Path) -> None:
-    async with orchestrator(tmp_path, queue_capacity=0) as system, library(system) as ai:
-        batch = await begun(ai, jsonl([request(1)]))
-        async with asyncio.timeout(30):
-            while (await ai.batches.retrieve(batch.id)).status != "in_progress":
-                await asyncio.sleep(0.02)
-    (tmp_path / "files" / batch.input_file_id).unlink()
-    async with orchestrator(tmp_path) as system, library(system) as ai:
-        done = await ended(ai, batch)
-
-    assert done.errors is not None
-    assert [error.code for error in done.errors.data or []] == ["file_not_found"]
-
-
-async def test_a_batch_whose_file_cannot_be_read_waits_until_it_can(tmp_path: Path) -> None:
-    async with orchestrator(tmp_path, queue_capacity=0) as system, library(system) as ai:
-        batch = await begun(ai, jsonl([request(1)]))
-        async with asyncio.timeout(30):
-            while (await ai.batches.retrieve(batch.id)).status != "in_progress":
-                await asyncio.sleep(0.02)
-    file, aside = tmp_path / "files" / batch.input_file_id, tmp_path / "aside"
-    file.rename(aside)
-    file.mkdir()
-    async with scripted(ScriptedWorker()) as worker, orchestrator(tmp_path) as system, library(system) as ai:
-        await system.register(worker)
-        await ended(ai, await begun(ai, jsonl([request(2)])))
-        waiting = await ai.batches.retrieve(batch.id)
-        file.rmdir()
-        aside.rename(file)
-        done = await ended(ai, batch)
-
-    assert (waiting.status, done.status) == ("in_progress", "completed")
-
-
-async def test_a_line_with_old_calls_of_tools_is_answered_like_any_other(tmp_path: Path) -> None:
-    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    said = [
-        {"role": "user", "content": "hi"},
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "c1", "content": "5"},
-    ]
-    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": REF, "messages": said}}
-    async with scripted(ScriptedWorker()) as worker, orchestrator(tmp_path) as system, library(system) as ai:
-        await system.register(worker)
-        done = await ended(ai, await begun(ai, jsonl([line]), "/v1/chat/completions"))
-
-    assert done.request_counts is not None
-    assert (done.request_counts.completed, done.request_counts.failed) == (1, 0)
-
-
-async def test_a_file_whose_name_is_not_utf8_is_taken_under_one_that_is(tmp_path: Path) -> None:
-    form = (
-        b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-        b'--x\r\nContent-Disposition: form-data; name="file"; filename="m\xfcll.jsonl"\r\n\r\n{}\n\r\n--x--\r\n'
-    )
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    async with orchestrator(tmp_path) as system, library(system) as ai:
-        async with aiohttp.ClientSession(system.url) as http, http.post("/v1/files", data=form, headers=headers) as got:
-            status, file = got.status, await got.json()
-        listed = [each.filename async for each in ai.files.list()]
-
-    assert (status, file["filename"], listed) == (200, "m?ll.jsonl", ["m?ll.jsonl"])

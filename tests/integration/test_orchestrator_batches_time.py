@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llorch.wire.tasks import MAX_TIMEOUT_MS, TaskPage
 from roles.orchestrator.batches.lines import WINDOW
-from tests.integration.test_orchestrator_batches import begun, ended, jsonl, library, request, results
+from tests.support.batching import begun, ended, jsonl, library, request, results
 from tests.support.orchestrating import QUIET, ScriptedWorker, orchestrator, scripted
 from tests.support.scripts import Call, well_behaved
 

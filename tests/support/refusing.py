@@ -1,6 +1,8 @@
-"""What a configuration is refused with."""
+"""Configuration files, and what they are refused with."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +16,10 @@ def refused(path: str | None, env: dict[str, str], overrides: dict[str, dict[str
         load(path, env=env, overrides=overrides)
     assert raised.value.message.startswith("configuration: ")
     return raised.value.message.removeprefix("configuration: ").splitlines()
+
+
+def write(path: Path, text: str) -> str:
+    """Write a configuration file; return its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return str(path)

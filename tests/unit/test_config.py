@@ -13,21 +13,9 @@ from llorch.errors import InvalidConfiguration
 from llorch.policy import ModelPolicy
 from llorch.settings import SECTIONS, Host, Orchestrator, Pool, Settings
 from llorch.wire.pools import Register
-from tests.support.refusing import refused
+from tests.support.refusing import refused, write
 
 REFERENCES = "file:/absolute/path, hf:org/repo[@revision][::file=path] or server:NAME/MODEL"
-
-
-@pytest.fixture(name="nowhere")
-def _nowhere(tmp_path: Path) -> dict[str, str]:
-    """Return an environment in which the user has no file."""
-    return {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-
-
-def write(path: Path, text: str) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return str(path)
 
 
 def test_without_any_source_there_are_the_defaults(nowhere: dict[str, str]) -> None:

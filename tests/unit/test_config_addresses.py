@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from llorch.config import client_url, is_loopback, load, near_host, web_url
 from llorch.errors import InvalidConfiguration
 from llorch.settings import Client, Orchestrator, Settings
 from tests.support.refusing import refused
-
-
-@pytest.fixture(name="nowhere")
-def _nowhere(tmp_path: Path) -> dict[str, str]:
-    """Return an environment in which the user has no file."""
-    return {"XDG_CONFIG_HOME": str(tmp_path / "config")}
 
 
 @pytest.mark.parametrize(

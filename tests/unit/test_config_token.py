@@ -9,19 +9,7 @@ import pytest
 from llorch.config import expanded, load
 from llorch.errors import InvalidConfiguration
 from llorch.settings import Auth
-from tests.support.refusing import refused
-
-
-@pytest.fixture(name="nowhere")
-def _nowhere(tmp_path: Path) -> dict[str, str]:
-    """Return an environment in which the user has no file."""
-    return {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-
-
-def write(path: Path, text: str) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return str(path)
+from tests.support.refusing import refused, write
 
 
 def test_a_token_file_for_its_owner_alone_is_read(tmp_path: Path) -> None:

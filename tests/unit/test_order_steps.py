@@ -6,9 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from llorch.job import JobId
 from llorch.wire.tasks import Priority
-from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, JobQueue, Ticket
+from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, Ticket
+from tests.support.queueing import Line
 
 
 class QueueAgainstAList(RuleBasedStateMachine):
@@ -16,8 +16,8 @@ class QueueAgainstAList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = JobQueue()
-        self.seq = 0
+        self.line = Line()
+        self.queue = self.line.queue
         self.waiting: list[Ticket] = []
         self.gone: list[Ticket] = []
         self.now_ms = 0
@@ -34,20 +34,14 @@ class QueueAgainstAList(RuleBasedStateMachine):
         rest_ms=st.sampled_from([0, 0, 1_000]),
     )
     def add(self, session_id: str | None, priority: Priority, model_ref: str, life_ms: int, rest_ms: int) -> None:
-        self.seq += 1
-        ticket = Ticket(
-            id=JobId(f"{self.seq}"),
-            seq=self.seq,
-            model_ref=model_ref,
-            session_id=session_id,
+        ticket = self.line.come(
+            session_id,
             priority=priority,
-            submitted_ms=self.now_ms,
-            tag=self.queue.next_tag(priority, session_id, model_ref=model_ref),
+            model_ref=model_ref,
+            now_ms=self.now_ms,
             deadline_ms=self.now_ms + life_ms,
-            correlation_id="c",
             not_before_ms=self.now_ms + rest_ms,
         )
-        self.queue.add(ticket)
         self.waiting.append(ticket)
 
     @precondition(lambda self: self.waiting)

@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from llorch.job import JobId
 from llorch.wire.tasks import Priority
-from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, JobQueue, Ticket
+from roles.orchestrator.queue.order import PROMOTE_AFTER_MS, Ticket
 from roles.orchestrator.scheduler.decide import decide
 from roles.orchestrator.scheduler.decisions import Decision, Dispatch, StartWorker, Wait
 from roles.orchestrator.scheduler.snapshot import Place, Snapshot, WorkerView
+from tests.support.queueing import Line
 
 MODELS = ("m", "n")
 SESSIONS = (None, "a", "b", "c")
@@ -47,12 +48,12 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = JobQueue()
+        self.line = Line()
+        self.queue = self.line.queue
         self.workers: dict[str, Counted] = {}
         self.wanted: dict[JobId, Wanted] = {}
         self.ended: set[JobId] = set()
         self.now_ms = 0
-        self.seq = 0
         self.started = 0
         self.tried_again = 0
 
@@ -64,20 +65,7 @@ class SchedulerNextToCountedWorkers(RuleBasedStateMachine):
     )
     def submit(self, session_id: str | None, priority: Priority, model_ref: str, count: int) -> None:
         for _ in range(count):
-            self.seq += 1
-            ticket = Ticket(
-                id=JobId(f"{self.seq}"),
-                seq=self.seq,
-                model_ref=model_ref,
-                session_id=session_id,
-                priority=priority,
-                submitted_ms=self.now_ms,
-                tag=self.queue.next_tag(priority, session_id, model_ref=model_ref),
-                deadline_ms=2**50,
-                correlation_id="c",
-            )
-            self.queue.add(ticket)
-            self.place(ticket)
+            self.place(self.line.come(session_id, priority=priority, model_ref=model_ref, now_ms=self.now_ms))
 
     @rule(model_ref=st.sampled_from(MODELS), slots=st.integers(1, 3))
     def a_worker_comes(self, model_ref: str, slots: int) -> None:
