@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
-from llorch.wire.tasks import MAX_STOPS, Stop
+from llorch.wire.tasks import MAX_CLIENT_STOPS, Stop
 
 StopReason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
 
@@ -102,7 +102,7 @@ class MessagesRequest(CountRequest, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    stop_sequences: Annotated[list[Stop], Meta(max_length=MAX_STOPS)] | None = None
+    stop_sequences: Annotated[list[Stop], Meta(max_length=MAX_CLIENT_STOPS)] | None = None
     stream: bool | None = None
 
 

@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 from llorch.wire.codec import FieldProblem, FieldProblems
 from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
 from llorch.wire.embedding import MAX_INPUTS
-from llorch.wire.tasks import MAX_SEED, MAX_STOPS, MAX_TOP_LOGPROBS, Stop
+from llorch.wire.tasks import MAX_CLIENT_STOPS, MAX_SEED, MAX_TOP_LOGPROBS, Stop
 
 DoneReason = Literal["stop", "length", "load", "unload"]
 Name = Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     seed: Annotated[int, Meta(ge=-(2**63), extra_json_schema={"maximum": MAX_SEED})] | None = None
     num_predict: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
-    stop: Annotated[list[Stop], Meta(max_length=MAX_STOPS)] | Stop | None = None
+    stop: Annotated[list[Stop], Meta(max_length=MAX_CLIENT_STOPS)] | Stop | None = None
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

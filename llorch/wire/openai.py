@@ -13,9 +13,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.conversation import MAX_TOOLS, FunctionName, JsonSchema
-from llorch.wire.tasks import MAX_SEED, MAX_STOPS, MAX_TOP_LOGPROBS, LogitBias, Priority, Stop
+from llorch.wire.tasks import MAX_CLIENT_STOPS, MAX_SEED, MAX_TOP_LOGPROBS, LogitBias, Priority, Stop
 
-Stops = Annotated[list[Stop], Meta(max_length=MAX_STOPS)] | Stop | None
+Stops = Annotated[list[Stop], Meta(max_length=MAX_CLIENT_STOPS)] | Stop | None
 
 
 class AskedImage(msgspec.Struct, frozen=True):

@@ -19,7 +19,9 @@ DEFAULT_TEMPERATURE = 0.7
 DEFAULT_TIMEOUT_MS = 300_000
 MAX_TIMEOUT_MS = 1_800_000
 MAX_TOP_LOGPROBS = 20
-MAX_STOPS = 64
+MAX_STOPS = 4
+MAX_CLIENT_STOPS = 64
+"""Of the APIs whose clients send more than their makers allow."""
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 IDEMPOTENCY_KEY_EXPECTED = "expected 1 to 255 printable ASCII characters, no spaces"
 
@@ -63,9 +65,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         float, Meta(ge=-2, le=2, description="Subtracted from the scores of tokens that were seen lately")
     ] = 0.0
     logit_bias: LogitBias | UnsetType = UNSET
-    stop: Annotated[
-        list[Stop], Meta(max_length=MAX_STOPS, description="Texts that end the output and are not part of it")
-    ] = msgspec.field(default_factory=list)
+    stop: Annotated[list[Stop], Meta(max_length=MAX_CLIENT_STOPS)] = msgspec.field(default_factory=list)
     response_format: ResponseFormat | UnsetType = UNSET
     logprobs: Annotated[bool, Meta(description="Tell how likely each token was")] | UnsetType = UNSET
     top_logprobs: (
@@ -159,6 +159,9 @@ class SubmitTask(Talk, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: Inputs | UnsetType = UNSET
     rerank: Rerank | UnsetType = UNSET
     truncate: Truncate = False
+    stop: Annotated[
+        list[Stop], Meta(max_length=MAX_STOPS, description="Texts that end the output and are not part of it")
+    ] = msgspec.field(default_factory=list)
     max_tokens: (
         Annotated[int, Meta(ge=1, le=2**31 - 1, description="Default 512, or what the context has room for")]
         | UnsetType
@@ -197,6 +200,12 @@ class SubmitTask(Talk, frozen=True, kw_only=True, forbid_unknown_fields=True):
         problems += talk_problems(self, has_messages=self.messages is not UNSET)
         if problems:
             raise FieldProblems(*problems)
+
+
+class ClientTask(SubmitTask, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request that came by another API than llorch's own, which may have more of what does no harm; any on disk."""
+
+    stop: Annotated[list[Stop], Meta(max_length=MAX_CLIENT_STOPS)] = msgspec.field(default_factory=list)
 
 
 def keep_alive_s(value: KeepAlive) -> float:

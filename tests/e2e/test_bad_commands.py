@@ -185,7 +185,7 @@ async def _model_known(whole: Role) -> bool:
         (("--max-tokens", "0"), "--max-tokens: expected `int` >= 1"),
         (("--seed", str(2**64)), "--seed: expected `int` <= 18446744073709551615"),
         (("--seed", "-1"), "--seed: expected `int` >= 0"),
-        (("--stop", "x") * 65, "--stop: expected `array`"),
+        (("--stop", "a", "--stop", "b", "--stop", "c", "--stop", "d", "--stop", "e"), "--stop: expected `array`"),
         (("--session-id", "a b"), "--session-id: expected printable ASCII, no spaces"),
         (("--messages", "/nowhere"), "exactly one of --prompt and --messages"),
         (("--priority", "urgent"), "'urgent' is not one of 'interactive', 'batch'"),

@@ -12,7 +12,7 @@ from llorch.errors import InvalidRequest
 from llorch.wire.anthropic import MessagesRequest
 from llorch.wire.codec import decode
 from llorch.wire.conversation import Function, FunctionCall, Message, NamedFunction, NamedTool, Tool, ToolCall
-from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
+from llorch.wire.tasks import MAX_TIMEOUT_MS, ClientTask
 from roles.orchestrator.dialects.anthropic import count, stop_sequence, task
 
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}, "cache_control": {"type": "ephemeral"}}
@@ -24,7 +24,7 @@ def asked(**fields: object) -> MessagesRequest:
 
 
 def test_a_message_without_wishes_gets_anthropics_defaults_and_ends_with_its_reader() -> None:
-    expected = SubmitTask(
+    expected = ClientTask(
         model="m",
         messages=[Message("user", "hi")],
         max_tokens=9,
@@ -50,7 +50,7 @@ def test_who_was_made_for_larger_models_gets_what_fits(asked_for: int, room: int
 def test_every_wish_arrives() -> None:
     found = task(asked(system="be", temperature=0, top_p=0.5, top_k=3, stop_sequences=["x", "y"]), room=None)
 
-    assert found == SubmitTask(
+    assert found == ClientTask(
         model="m",
         messages=[Message("system", "be"), Message("user", "hi")],
         max_tokens=9,

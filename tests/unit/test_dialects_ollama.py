@@ -24,7 +24,7 @@ from llorch.wire.conversation import (
 )
 from llorch.wire.events import End, Token
 from llorch.wire.ollama import Done, OllamaChat, OllamaGenerate
-from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, MAX_TIMEOUT_MS, SubmitTask
+from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, MAX_TIMEOUT_MS, ClientTask, SubmitTask
 from roles.orchestrator.dialects.ollama import (
     LOADED,
     Answered,
@@ -38,7 +38,7 @@ from roles.orchestrator.dialects.ollama import (
     rfc3339,
 )
 
-PLAIN = SubmitTask(
+PLAIN = ClientTask(
     model="m",
     messages=[Message("user", "hi")],
     temperature=0.8,

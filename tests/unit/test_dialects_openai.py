@@ -9,7 +9,7 @@ import pytest
 from msgspec import UNSET
 
 from llorch.errors import InvalidRequest
-from llorch.wire.codec import decode
+from llorch.wire.codec import decode, encode, reread
 from llorch.wire.conversation import (
     Function,
     FunctionCall,
@@ -22,7 +22,7 @@ from llorch.wire.conversation import (
     ToolCall,
 )
 from llorch.wire.openai import ChatRequest, CompletionRequest
-from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
+from llorch.wire.tasks import MAX_TIMEOUT_MS, ClientTask, SubmitTask
 from roles.orchestrator.dialects.openai import chat_tasks, completion_tasks
 
 CALL = {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": "{}"}}
@@ -46,7 +46,7 @@ def problems(error: InvalidRequest) -> list[str]:
 
 def test_a_chat_without_wishes_gets_openais_defaults_and_ends_with_its_reader() -> None:
     assert chat_tasks(chat(), room=4096) == [
-        SubmitTask(
+        ClientTask(
             model="m",
             messages=[Message("user", "hi")],
             temperature=1.0,
@@ -63,7 +63,7 @@ def test_every_wish_arrives() -> None:
 
     [task] = completion_tasks(completion(**wishes, **more), room=None)
 
-    expected = SubmitTask(
+    expected = ClientTask(
         model="m",
         prompt="hi",
         on_disconnect="cancel",
@@ -98,6 +98,16 @@ def test_a_chat_gets_what_it_asks_for_or_what_fits(asked: dict[str, object], roo
     [task] = chat_tasks(chat(**asked), room=room)
 
     assert task.max_tokens == expected
+
+
+def test_clients_may_stop_at_more_texts_than_llorchs_own_api_takes() -> None:
+    stops = [f"<{number}>" for number in range(64)]
+
+    [task] = chat_tasks(chat(stop=stops), room=None)
+
+    assert reread(encode(task), ClientTask).stop == stops
+    with pytest.raises(InvalidRequest, match="stop"):
+        decode(encode(task), SubmitTask)
 
 
 @pytest.mark.parametrize(("asked", "room", "expected"), [({}, None, 16), ({}, 9, 9), ({"max_tokens": 99}, 50, 50)])

@@ -21,7 +21,7 @@ from llorch.wire.conversation import (
     ToolCall,
 )
 from llorch.wire.responses import ResponsesRequest
-from llorch.wire.tasks import MAX_TIMEOUT_MS, SubmitTask
+from llorch.wire.tasks import MAX_TIMEOUT_MS, ClientTask
 from roles.orchestrator.dialects.responses import task
 
 TOOL = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}, "strict": True}
@@ -32,7 +32,7 @@ def asked(**fields: object) -> ResponsesRequest:
 
 
 def test_a_text_is_a_message_of_the_user_and_the_instructions_come_first() -> None:
-    expected = SubmitTask(
+    expected = ClientTask(
         model="m",
         messages=[Message("system", "be"), Message("user", "hi")],
         max_tokens=50,

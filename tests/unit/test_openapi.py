@@ -180,7 +180,7 @@ def test_a_submission_is_described_with_its_limits(described: dict[str, Any]) ->
         "default": 0.7,
     }
     assert fields["properties"]["seed"]["maximum"] == 2**64 - 1
-    assert fields["properties"]["stop"]["maxItems"] == 64
+    assert fields["properties"]["stop"]["maxItems"] == 4
 
 
 @pytest.mark.parametrize(

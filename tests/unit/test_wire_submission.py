@@ -32,7 +32,7 @@ from tests.support.refusals import LEAST, refused, submitted
         ("repetition_penalty", 0),
         ("repetition_penalty", 2),
         ("stop", []),
-        ("stop", ["x" * 100] * 64),
+        ("stop", ["x" * 100] * 4),
         ("seed", 0),
         ("seed", MAX_SEED),
         ("priority", "interactive"),
@@ -112,7 +112,7 @@ WRONG: dict[str, list[tuple[object, str]]] = {
     "tool_choice": [("any", "not one of the allowed values")],
     "parallel_tool_calls": [("yes", "expected `bool`, got `str`")],
     "reasoning_format": [("deepseek", "not one of the allowed values")],
-    "stop": [("x", "expected `array`, got `str`"), (["x"] * 65, "expected `array` of length <= 64")],
+    "stop": [("x", "expected `array`, got `str`"), (["x"] * 5, "expected `array` of length <= 4")],
     "seed": [*INT, (-1, "expected `int` >= 0"), (MAX_SEED + 1, f"expected `int` <= {MAX_SEED}")],
     "priority": [("urgent", "not one of the allowed values"), (1, "expected `str`, got `int`")],
     "session_id": [

@@ -46,7 +46,7 @@ from llorch.wire.ollama import (
     Options,
     Said,
 )
-from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, SubmitTask
+from llorch.wire.tasks import MAX_KEEP_ALIVE_S, MAX_SEED, ClientTask, SubmitTask
 from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.ollama_turns import conversation, seen
 from roles.orchestrator.dialects.openai import OF_A_CLIENT, found, limited, offered, submission
@@ -104,7 +104,7 @@ def generate_task(asked: OllamaGenerate, name: str, *, room: int | None) -> Subm
 
 def loading(name: str, keep_alive: float | UnsetType) -> SubmitTask:
     """Return the smallest job for which a model must be loaded; the worker is kept so many seconds behind it."""
-    return SubmitTask(model=name, prompt=".", max_tokens=1, temperature=0.0, keep_alive=keep_alive, **OF_A_CLIENT)
+    return ClientTask(model=name, prompt=".", max_tokens=1, temperature=0.0, keep_alive=keep_alive, **OF_A_CLIENT)
 
 
 def keeping(asked: Asked | EmbedRequest | OldEmbedRequest) -> float | UnsetType:

@@ -41,7 +41,7 @@ from llorch.wire.openai import (
     OfferedTool,
     Part,
 )
-from llorch.wire.tasks import MAX_SEED, MAX_TIMEOUT_MS, SubmitTask
+from llorch.wire.tasks import MAX_SEED, MAX_TIMEOUT_MS, ClientTask, SubmitTask
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -120,7 +120,7 @@ def submission(fields: dict[str, object]) -> SubmitTask:
         InvalidRequest: A field is not what a job may have, or they do not fit together.
     """
     try:
-        return checked(SubmitTask(**fields, **OF_A_CLIENT))  # type: ignore[arg-type]  # that is checked
+        return checked(ClientTask(**fields, **OF_A_CLIENT))  # type: ignore[arg-type]  # that is checked
     except FieldProblems as error:
         raise invalid(error.problems) from None
 
