@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from llorch.wire.engine_options import EngineOptions
+from llorch.wire.events import Count
 from llorch.wire.models import Download
 from llorch.wire.protocol import FIRST
 
@@ -26,7 +27,6 @@ Id = Annotated[
         description="up to 64 letters, digits, dots, underscores and hyphens",
     ),
 ]
-UnixMs = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 ModelRef = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
@@ -130,11 +130,11 @@ class Worker(EngineOptions, frozen=True, kw_only=True):
     slots_busy: int
     context_length: int
     memory_bytes: int
-    started_ms: UnixMs
+    started_ms: Count
     uri: str | UnsetType = UNSET
     progress: float = 0.0
-    ready_ms: UnixMs | UnsetType = UNSET
-    load_ms: UnixMs = 0
+    ready_ms: Count | UnsetType = UNSET
+    load_ms: Count = 0
     exit_code: int | UnsetType = UNSET
     error: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET

@@ -98,7 +98,7 @@ def test_every_job_of_a_batch_has_a_key_of_its_own() -> None:
 
 
 def test_results_have_openais_shape() -> None:
-    refused = json.loads(failed("a", ModelNotFound("none"), "c"))
+    refused = json.loads(failed("a", ModelNotFound("none"), "c", endpoint="/v1/completions"))
     late = json.loads(undone("b", "expired"))
 
     assert refused["response"]["status_code"] == 404
@@ -145,6 +145,24 @@ def test_a_request_whose_job_never_ran_is_asked_again_as_often_as_that_happens()
     assert again(TimeoutExceeded("not started", code="QUEUE_TIMEOUT"), row(), late=MOST_LATE) is True
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "field"),
+    [
+        ("/v1/chat/completions", "messages"),
+        ("/v1/completions", "prompt"),
+        ("/v1/responses", "input"),
+        ("/v1/embeddings", "input"),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_by_its_field(endpoint: str, field: str) -> None:
+    error = InvalidRequest("too long", details={"prompt_tokens": 9, "context_length": 8})
+
+    told = json.loads(failed("a", error, "c", endpoint=endpoint))["response"]["body"]["error"]
+
+    assert (told["param"], told["code"]) == (field, "context_length_exceeded")
+    assert f"your {field} resulted in 9 tokens" in told["message"]
+
+
 @pytest.mark.parametrize(("deadline_ms", "attempt", "expected"), [(1_400, 1, True), (10**9, 5, False)])
 def test_a_request_whose_job_had_no_time_left_to_be_tried_again_is_asked_again(
     deadline_ms: int, attempt: int, expected: bool
@@ -152,7 +170,9 @@ def test_a_request_whose_job_had_no_time_left_to_be_tried_again_is_asked_again(
     lost = RemoteError("the worker is gone", code="WORKER_LOST", status=503, retriable=True)
     outcome = after_failure(lost, attempt=attempt, now_ms=1_000, deadline_ms=deadline_ms, chance=0.0)
     assert isinstance(outcome, GiveUp)
-    told = RemoteError(outcome.message, code=outcome.code, status=503, retriable=outcome.retriable)
+    told = RemoteError(
+        outcome.message, code=outcome.code, status=503, retriable=outcome.retriable, details=outcome.details(None)
+    )
 
     assert again(told, row(dispatched_ms=1_001), late=0) is expected
     assert again(told, row(dispatched_ms=1_001), late=MOST_LATE) is False

@@ -74,7 +74,11 @@ def test_the_fifth_failure_is_the_last(attempt: int) -> None:
 def test_an_attempt_that_would_come_after_the_deadline_is_not_waited_for(left_ms: int) -> None:
     outcome = after_failure(WorkerLost("gone"), attempt=1, now_ms=500, deadline_ms=500 + left_ms, chance=1.0)
 
-    assert outcome == GiveUp("WORKER_LOST", "gone; no time is left for another attempt", retriable=True)
+    assert outcome == GiveUp(
+        "WORKER_LOST", "gone; no time is left for another attempt", retriable=True, left_ms=left_ms
+    )
+    assert outcome.details(None) == {"left_ms": left_ms}
+    assert outcome.details({"prompt_tokens": 3}) == {"prompt_tokens": 3, "left_ms": left_ms}
 
 
 def test_an_attempt_just_before_the_deadline_is_made() -> None:

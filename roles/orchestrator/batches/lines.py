@@ -22,7 +22,8 @@ from roles.orchestrator.dialects.answer import Answer
 from roles.orchestrator.dialects.embeddings import embedding_task, embeddings
 from roles.orchestrator.dialects.responses import task as response_task
 from roles.orchestrator.dialects.responses_replies import whole_reply
-from roles.orchestrator.queue.retry import NO_TIME
+from roles.orchestrator.dialects.too_long import PromptField
+from roles.orchestrator.queue.retry import LEFT_MS
 from roles.orchestrator.state.batches import LineRow
 from roles.orchestrator.state.rows import JobRow
 
@@ -31,6 +32,7 @@ MAX_PROBLEMS = 20
 """So many are told; an answer does not grow with the file."""
 WINDOW = 256
 """Requests of batches that are jobs at the same time, but for the first of each batch."""
+PROMPT_FIELDS: Mapping[str, PromptField] = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
 NEVER_RAN = {"QUEUE_TIMEOUT"}
 MOST_LATE = 5
 LATE_MS = 60_000
@@ -173,7 +175,7 @@ def again(error: LlorchError, job: JobRow | None, *, late: int) -> bool:
     if late >= MOST_LATE:
         return False
     if error.code != "TIMEOUT":
-        return error.message.endswith(NO_TIME)
+        return LEFT_MS in (error.details or {})
     return job is not None and job.dispatched_ms is not None and job.dispatched_ms - job.submitted_ms >= LATE_MS
 
 
@@ -183,9 +185,10 @@ def answered(custom_id: str, body: msgspec.Struct | msgspec.Raw, *, status: int 
     return _line(LineResult(id=_id(), custom_id=custom_id, response=response))
 
 
-def failed(custom_id: str, error: LlorchError, correlation_id: str) -> bytes:
-    """Return the line that tells the error a request was answered with."""
-    return answered(custom_id, replies.error_reply(error, correlation_id), status=error.status)
+def failed(custom_id: str, error: LlorchError, correlation_id: str, *, endpoint: str) -> bytes:
+    """Return the line that tells the error a request to *endpoint* was answered with."""
+    asked = PROMPT_FIELDS.get(endpoint, "input")
+    return answered(custom_id, replies.error_reply(error, correlation_id, asked=asked), status=error.status)
 
 
 def undone(custom_id: str, status: BatchStatus) -> bytes:

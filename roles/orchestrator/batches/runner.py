@@ -190,12 +190,12 @@ class Runner:
             found = await self._answer(batch, row, decode(text, BatchLine))
             done = LineRow(row.number, row.custom_id, row.start, "completed", found)
         except LlorchError as error:
-            found = lines.failed(row.custom_id, error, batch.correlation_id)
+            found = lines.failed(row.custom_id, error, batch.correlation_id, endpoint=batch.endpoint)
             done = LineRow(row.number, row.custom_id, row.start, "failed", found)
         except Exception:  # noqa: BLE001 - a bug: it costs this line alone, the log gets the traceback
             _log.exception("line_failed", batch=batch.id, line=row.number)
             wrong = LlorchError("something is wrong on the server; see its log")
-            found = lines.failed(row.custom_id, wrong, batch.correlation_id)
+            found = lines.failed(row.custom_id, wrong, batch.correlation_id, endpoint=batch.endpoint)
             done = LineRow(row.number, row.custom_id, row.start, "failed", found)
         await self._tables.answer(batch.seq, done)
 

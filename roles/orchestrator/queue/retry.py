@@ -6,6 +6,7 @@ began waits by the same rule, from a shorter base to a lower cap.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llorch.errors import LlorchError
@@ -21,9 +22,8 @@ FREE_CODES = frozenset({"ALL_SLOTS_BUSY", "NOT_READY", "DRAINING"})
 LAST_CODES = frozenset({"CANNOT_CONTINUE"})
 """Another attempt of this job cannot help, but another job may."""
 
-
-NO_TIME = "no time is left for another attempt"
-"""How the message of a job ends that would have been tried again."""
+LEFT_MS = "left_ms"
+"""In an error's details: so little of the job's time was left that it was not tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,16 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """End the job with this error."""
+    """End the job with this error; `left_ms` is what is left of its time, where that is why."""
 
     code: str
     message: str
     retriable: bool
+    left_ms: int | None = None
+
+    def details(self, known: Mapping[str, object] | None) -> Mapping[str, object] | None:
+        """Return the error's details, of which some are *known*."""
+        return known if self.left_ms is None else {**(known or {}), LEFT_MS: self.left_ms}
 
 
 def after_failure(
@@ -64,7 +69,8 @@ def after_failure(
         return GiveUp(error.code, f"{error.message}; given up after {attempt} attempts", retriable=True)
     not_before_ms = now_ms + _delay_ms(attempt - 1, BASE_MS, CAP_MS, chance=chance)
     if not_before_ms >= deadline_ms:
-        return GiveUp(error.code, f"{error.message}; {NO_TIME}", retriable=True)
+        message, left_ms = f"{error.message}; no time is left for another attempt", max(0, deadline_ms - now_ms)
+        return GiveUp(error.code, message, retriable=True, left_ms=left_ms)
     return Retry(not_before_ms, counts=True)
 
 

@@ -19,7 +19,7 @@ from llorch.errors import InvalidRequest, LlorchError, RemoteError, WorkerLost
 from llorch.job import JobId, Move
 from llorch.wire.codec import reread
 from llorch.wire.protocol import foreign
-from llorch.wire.tasks import SubmitTask, keep_alive_s
+from llorch.wire.tasks import ClientTask, SubmitTask, keep_alive_s
 from llorch.wire.workers import WorkerHealth
 from roles.orchestrator.clock import ClockMs
 from roles.orchestrator.fleet import Fleet
@@ -191,7 +191,7 @@ class Runs:
                 if request is None:
                     return  # it has ended meanwhile
                 try:
-                    task = reread(request, SubmitTask)
+                    task = reread(request, ClientTask)
                 except InvalidRequest as error:
                     await self._ended(running, error, claimed=True)
                     return
@@ -279,7 +279,7 @@ class Runs:
                 code=outcome.code,
                 status=error.status,
                 retriable=outcome.retriable,
-                details=error.details,
+                details=outcome.details(error.details),
             )
             await self._settlement.settle(ticket, Move.FAIL, error, attempt)
             return
